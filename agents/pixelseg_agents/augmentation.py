@@ -1,0 +1,65 @@
+"""Augmentation that an agent applies by itself, so that it works with any environment.
+
+The policy sees a flipped or rotated image; its actions are turned back before they reach the
+environment, and reward maps are turned the way the policy sees them. Brightness changes are one gamma
+and one gain per image and channel: they leave 0 at 0, so a masked pixel stays masked.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Augmentation:
+    """One symmetry of the square and one brightness per image, drawn anew for every episode.
+
+    Args:
+        batch: B.
+        channels: how many leading channels are image; the rest (a stacked map) keeps its values.
+        square: whether the images are square; otherwise they are not rotated by 90 degrees.
+        generator: where the draws come from (on the CPU).
+        device: of the tensors that will be transformed.
+        brightness: gamma and gain are drawn log-uniformly from [1 - b, 1 / (1 - b)].
+    """
+
+    def __init__(
+        self,
+        batch: int,
+        channels: int,
+        *,
+        square: bool,
+        generator: torch.Generator,
+        device: torch.device,
+        brightness: float = 0.2,
+    ) -> None:
+        flips = torch.randint(0, 2, (3, batch), generator=generator).bool()
+        self._horizontal, self._vertical = flips[0].to(device), flips[1].to(device)
+        self._transpose = (flips[2] & square).to(device)
+        self._channels = channels
+        spread = -torch.log(torch.tensor(1.0 - brightness))
+        draws = torch.rand((2, batch, channels, 1, 1), generator=generator)
+        self._gamma, self._gain = torch.exp((2 * draws - 1) * spread).to(device)
+
+    def maps(self, maps: Tensor) -> Tensor:
+        """Turns maps (B, ..., H, W) the way the policy sees them."""
+        maps = _where(self._horizontal, maps.flip(-1), maps)
+        maps = _where(self._vertical, maps.flip(-2), maps)
+        return _where(self._transpose, maps.transpose(-1, -2), maps) if bool(self._transpose.any()) else maps
+
+    def observation(self, observation: Tensor) -> Tensor:
+        """Turns observations (B, C, H, W) and changes the brightness of their image channels."""
+        image, rest = observation[:, : self._channels], observation[:, self._channels :]
+        image = (image.clamp_min(0).pow(self._gamma) * self._gain).clamp(0, 1)
+        return self.maps(torch.cat([image, rest], dim=1))
+
+    def restore(self, actions: Tensor) -> Tensor:
+        """Undoes `maps`: turns actions (B, H, W) back the way the environment sees them."""
+        if bool(self._transpose.any()):
+            actions = _where(self._transpose, actions.transpose(-1, -2), actions)
+        actions = _where(self._vertical, actions.flip(-2), actions)
+        return _where(self._horizontal, actions.flip(-1), actions)
+
+
+def _where(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(mask.view(-1, *(1,) * (no.ndim - 1)), yes, no)

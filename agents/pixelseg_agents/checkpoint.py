@@ -1,0 +1,102 @@
+"""Checkpoints: one safetensors file, its settings as JSON in the header; no pickle, never half written."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pixelseg_env import PixelSegError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+FORMAT = "pixelseg-agents"
+VERSION = 1
+
+
+class CheckpointError(PixelSegError):
+    """A checkpoint that is missing, damaged, or not one of ours."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes:
+        algorithm: the agent's name, such as "PA3C".
+        settings: JSON-ready values.
+        tensors: named tensors.
+    """
+
+    algorithm: str
+    settings: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> Path:
+    """Writes a checkpoint under a temporary name, then renames it.
+
+    Args:
+        path: the file; `.safetensors` is appended when it has no suffix.
+        checkpoint: what to write.
+
+    Returns:
+        The path that was written.
+    """
+    target = _with_suffix(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    header = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "algorithm": checkpoint.algorithm,
+        "settings": json.dumps(checkpoint.settings),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    try:
+        save_file(tensors, temporary, metadata=header)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Reads a checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, foreign, or of a newer version.
+    """
+    target = _with_suffix(path)
+    if not target.is_file():
+        raise CheckpointError(f"{target}: no such checkpoint; expected a .safetensors file written by save()")
+    try:
+        with safe_open(target, framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise CheckpointError(
+                    f"{target}: a safetensors file, but not a PixelSeg checkpoint "
+                    f"(format {header.get('format')!r}, expected {FORMAT!r})"
+                )
+            if int(header.get("version", 0)) > VERSION:
+                raise CheckpointError(
+                    f"{target}: written by a newer version (format {header['version']}, this one reads up to "
+                    f"{VERSION}); update pixelseg-agents"
+                )
+            settings = json.loads(header["settings"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return Checkpoint(header["algorithm"], settings, tensors)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"{target}: damaged or not a safetensors file ({error}); restore it from a copy, or train again"
+        ) from error
+
+
+def _with_suffix(path: str | Path) -> Path:
+    target = Path(path)
+    return target if target.suffix == ".safetensors" else target.with_name(target.name + ".safetensors")

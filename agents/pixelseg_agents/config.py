@@ -1,0 +1,132 @@
+"""PA3C's hyperparameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from pixelseg_env import OptionError
+from pixelseg_env.errors import did_you_mean
+
+
+@dataclass(frozen=True)
+class PA3CConfig:
+    """Hyperparameters of PA3C. `PA3CConfig.published()` gives the publication's own."""
+
+    width: float = 0.25
+    """Scales every number of channels of the network; 1 is the publication's 7.14 M parameters."""
+    sam: bool = True
+    """Spatial attention on conv4-3 (ablation: off)."""
+    dilation: bool = True
+    """Dilated convolutions (ablation: off)."""
+    norm: str = "group"
+    """Normalisation after every 3x3 convolution: "group" or "none"."""
+    head_stride: int = 4
+    """The heads work at 1/head_stride of the resolution: 1, 2, 4 or 8."""
+    start_bias: float | None = None
+    """Log-odds of "keep" before training; None: 4 for absorbing, 2 for restorable and masked, else 0."""
+
+    learning_rate: float = 1e-3
+    """Of Adam, at the start."""
+    learning_rate_schedule: str = "linear"
+    """"linear" (to zero at the end), "epochs" (x0.9 every 25 epochs, as published) or "constant"."""
+    gamma: float = 0.95
+    """Discount."""
+    horizons: tuple[int, ...] = (1, 3, 10)
+    """Training horizons t_max, one after the other; (10,) is the published constant."""
+    horizon_shares: tuple[float, ...] = (0.6, 0.2, 0.2)
+    """The share of the network passes that each horizon gets."""
+    entropy_coefficient: float = 0.02
+    """Weight of the policy's entropy, which keeps it from settling too early."""
+    value_coefficient: float = 0.5
+    """Weight of the value loss."""
+    foreground_weight: float | None = None
+    """Factor on object pixels' rewards at the start; None: background per foreground pixel of the set."""
+    final_foreground_weight: float = 2.0
+    """What that factor falls to, geometrically, at 80 % of the passes; 1 is plain Eq. 12."""
+    reward_map_convolution: int = 0
+    """Side of the learnable kernel of Eq. 8, odd; 0: off."""
+    augmentation: bool = True
+    """Flips, rotations by 90 degrees and brightness."""
+    max_gradient_norm: float = 1.0
+    """Gradients are scaled down to this norm; 0: off."""
+
+    def __post_init__(self) -> None:
+        checks = {
+            "width": self.width > 0,
+            "norm": self.norm in ("group", "none"),
+            "head_stride": self.head_stride in (1, 2, 4, 8),
+            "learning_rate": self.learning_rate > 0,
+            "learning_rate_schedule": self.learning_rate_schedule in ("linear", "epochs", "constant"),
+            "gamma": 0 <= self.gamma <= 1,
+            "horizons": len(self.horizons) > 0 and all(h >= 1 for h in self.horizons),
+            "horizon_shares": len(self.horizon_shares) == len(self.horizons)
+            and all(share > 0 for share in self.horizon_shares),
+            "entropy_coefficient": self.entropy_coefficient >= 0,
+            "foreground_weight": self.foreground_weight is None or self.foreground_weight > 0,
+            "final_foreground_weight": self.final_foreground_weight > 0,
+            "reward_map_convolution": self.reward_map_convolution == 0 or self.reward_map_convolution % 2 == 1,
+            "max_gradient_norm": self.max_gradient_norm >= 0,
+        }
+        for name, valid in checks.items():
+            if not valid:
+                raise OptionError(f"{name}={getattr(self, name)!r} is not valid: {_MEANING.get(name, 'out of range')}")
+
+    @classmethod
+    def published(cls, **changes: Any) -> PA3CConfig:
+        """The publication's settings as far as it states them: t_max = 10 throughout, plain Eq. 12 rewards.
+
+        Without the falling foreground weight this collapses to "all zero" on most data sets; see README.
+        """
+        settings: dict[str, Any] = {
+            "width": 1.0,
+            "norm": "none",
+            "learning_rate_schedule": "epochs",
+            "horizons": (10,),
+            "horizon_shares": (1.0,),
+            "foreground_weight": 1.0,
+            "final_foreground_weight": 1.0,
+            "augmentation": False,
+        }
+        return cls(**(settings | changes))
+
+    def replace(self, **changes: Any) -> PA3CConfig:
+        """A copy with some hyperparameters changed.
+
+        Raises:
+            OptionError: a name is not known, or a value not valid.
+        """
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in known:
+                raise OptionError(f"PA3C has no hyperparameter {name!r}.{did_you_mean(name, known)}")
+        if "horizons" in changes and "horizon_shares" not in changes:
+            count = len(changes["horizons"])
+            changes["horizon_shares"] = self.horizon_shares if count == len(self.horizons) else (1 / count,) * count
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PA3CConfig:
+        """The inverse of `to_dict`.
+
+        Raises:
+            OptionError: a name is not known, or a value not valid.
+        """
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls().replace(**(values | lists))
+
+
+_MEANING = {
+    "norm": 'expected "group" or "none"',
+    "head_stride": "expected 1, 2, 4 or 8",
+    "learning_rate_schedule": 'expected "linear", "epochs" or "constant"',
+    "gamma": "expected a number from 0 to 1",
+    "horizons": "expected one or more whole numbers of at least 1",
+    "horizon_shares": "expected as many positive numbers as horizons",
+    "reward_map_convolution": "expected 0 (off) or an odd kernel size",
+}

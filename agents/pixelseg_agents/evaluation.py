@@ -1,0 +1,277 @@
+"""Runs a predictor over every image of a data set, once, and scores each step.
+
+Everything goes through the public API of the vector environment, so any object with Stable-Baselines3's
+`predict` is evaluated on equal terms.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelseg_env.errors import DataError, OptionError
+from pixelseg_env.metrics import HIGHER_IS_BETTER, METRICS, biou, compute_metrics, dice
+
+Floats = NDArray[np.float64]
+
+
+class Predictor(Protocol):
+    """Anything that decides: an agent of ours, of Stable-Baselines3, or a reference."""
+
+    def predict(
+        self,
+        observation: NDArray[np.float32],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[Any], Any]:
+        """Returns actions (B, H, W), or flat (B, H W), of 0 and 1 for observations (B, C, H, W), and the next state."""
+        ...
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Scores of N images over T steps.
+
+    Attributes:
+        dataset: the data set's name.
+        cases: N case (patient) names.
+        slices: int64 (N,).
+        metrics: name to float64 (N,) after the last step; the names of `pixelseg_env.metrics.METRICS`.
+        dice_by_step: float64 (N, T), after step 1 to T.
+        biou_by_step: float64 (N, T).
+        returns: float64 (N,), the undiscounted sum of the scalar rewards.
+        shape: (H, W).
+        packed: uint8 (N, T, ceil(H W / 8)), the maps of all steps as bits; None where they were not
+            kept, as after `load`. Read them with `maps`.
+    """
+
+    dataset: str
+    cases: tuple[str, ...]
+    slices: NDArray[np.int64]
+    metrics: dict[str, Floats]
+    dice_by_step: Floats
+    biou_by_step: Floats
+    returns: Floats
+    shape: tuple[int, int]
+    packed: NDArray[np.uint8] | None = None
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @property
+    def horizon(self) -> int:
+        """T, the number of steps."""
+        return self.dice_by_step.shape[1]
+
+    def maps(self, index: int) -> NDArray[np.uint8]:
+        """Returns the segmentation maps f(1) to f(T) of one image, uint8 (T, H, W) of 0 and 1.
+
+        Raises:
+            OptionError: the maps were not kept.
+        """
+        if self.packed is None:
+            raise OptionError("this result holds no maps: it was loaded from a file, or evaluated with keep_maps=False")
+        height, width = self.shape
+        bits = np.unpackbits(self.packed[index], axis=-1, count=height * width)
+        return bits.reshape(-1, height, width)
+
+    def summary(self) -> dict[str, Any]:
+        """Means and standard deviations, ready for JSON.
+
+        For each metric and the return: `mean` and `sd` over images, and `patient_mean` and `patient_sd`
+        over patients, each patient being the mean of its images, so that a patient with many slices
+        weighs no more than another. Standard deviations are those of the population (ddof = 0).
+        """
+        patients, member = np.unique(np.asarray(self.cases, dtype=np.str_), return_inverse=True)
+        sizes = np.bincount(member)
+
+        def spread(values: Floats) -> dict[str, float]:
+            by_patient = np.bincount(member, weights=values) / sizes
+            return {
+                "mean": float(values.mean()),
+                "sd": float(values.std()),
+                "patient_mean": float(by_patient.mean()),
+                "patient_sd": float(by_patient.std()),
+            }
+
+        return {
+            "dataset": self.dataset,
+            "images": len(self),
+            "patients": len(patients),
+            "horizon": self.horizon,
+            "size": list(self.shape),
+            "metrics": {name: spread(values) for name, values in self.metrics.items()},
+            "return": spread(self.returns),
+            "dice_by_step": self.dice_by_step.mean(axis=0).tolist(),
+            "biou_by_step": self.biou_by_step.mean(axis=0).tolist(),
+        }
+
+    def per_case(self) -> list[dict[str, Any]]:
+        """One row per image: case, slice, each metric, the return, and both curves over the steps."""
+        return [
+            {
+                "case": case,
+                "slice": int(self.slices[i]),
+                **{name: float(values[i]) for name, values in self.metrics.items()},
+                "return": float(self.returns[i]),
+                "dice_by_step": self.dice_by_step[i].tolist(),
+                "biou_by_step": self.biou_by_step[i].tolist(),
+            }
+            for i, case in enumerate(self.cases)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the maps: `summary` and `per_case` under these names."""
+        return {"summary": self.summary(), "per_case": self.per_case()}
+
+    def save(self, path: str | Path) -> None:
+        """Writes `to_json` to a file, whole or not at all; missing folders are made."""
+        write_atomically(path, json.dumps(self.to_json(), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> EvaluationResult:
+        """Reads what `save` wrote; the maps are not in it.
+
+        Raises:
+            DataError: the file is no saved result; the message names it.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            summary, rows = content["summary"], content["per_case"]
+            return cls(
+                dataset=summary["dataset"],
+                cases=tuple(row["case"] for row in rows),
+                slices=np.array([row["slice"] for row in rows], np.int64),
+                metrics={name: np.array([row[name] for row in rows], np.float64) for name in summary["metrics"]},
+                dice_by_step=np.array([row["dice_by_step"] for row in rows], np.float64),
+                biou_by_step=np.array([row["biou_by_step"] for row in rows], np.float64),
+                returns=np.array([row["return"] for row in rows], np.float64),
+                shape=(summary["size"][0], summary["size"][1]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise DataError(f"{path}: not a saved evaluation result ({type(error).__name__}: {error})") from error
+
+
+def evaluate(
+    predictor: Predictor,
+    env: Any,
+    horizon: int | None = None,
+    deterministic: bool = True,
+    keep_maps: bool = True,
+) -> EvaluationResult:
+    """Runs every image of the environment's data set exactly once, in order.
+
+    Args:
+        predictor: what decides; it is told of new episodes by `state=None` and `episode_start`.
+        env: a `PixelSegVectorEnv` of any number of images. The last batch is filled up by repeating its
+            last image, and the repeats are dropped. The environment is left at the
+            end of that batch's episodes: reset it before any further use.
+        horizon: steps of an episode; the environment's own by default.
+        deterministic: whether the predictor takes its most probable action.
+        keep_maps: whether the result holds the maps of all steps (H W / 8 bytes per image and step).
+
+    Returns:
+        The scores, in the order of the data set.
+
+    Raises:
+        OptionError: the environment's episode did not end at the horizon, or restarts within a step.
+    """
+    dataset, batch = env.dataset, int(env.num_envs)
+    steps = int(env.horizon if horizon is None else horizon)
+    count, (_, height, width) = len(dataset), dataset.image_shape
+    curves = {"DICE": np.empty((count, steps)), "BIoU": np.empty((count, steps))}
+    returns = np.zeros(count)
+    final = {name: np.empty(count) for name in METRICS}
+    packed = np.empty((count, steps, -(-height * width // 8)), np.uint8) if keep_maps else None
+
+    for start in range(0, count, batch):
+        wanted = np.arange(start, min(start + batch, count))
+        index = np.concatenate([wanted, np.full(batch - len(wanted), wanted[-1])])
+        real = slice(len(wanted))
+        observation, _ = env.reset(options={"index": index, "horizon": steps})
+        state, fresh = None, np.ones(batch, np.bool_)
+        for step in range(steps):
+            actions, state = predictor.predict(
+                observation, state=state, episode_start=fresh, deterministic=deterministic
+            )
+            actions = np.asarray(actions)
+            if actions.shape == (batch, height * width):  # an agent trained on the flat actions of the SB3 view
+                actions = actions.reshape(batch, height, width)
+            observation, reward, terminated, _, info = env.step(actions)
+            fresh = np.zeros(batch, np.bool_)
+            info = info.get("final_info", info)  # autoreset within the step: the ended episode's own info
+            if bool(np.all(terminated)) != (step == steps - 1):
+                raise OptionError(
+                    f"evaluate: expected every episode to end at step {steps}, not at step {step + 1}: "
+                    f"{np.count_nonzero(terminated)} of {batch} ended there"
+                )
+            segmentation, target = info["segmentation"][real], info["target"][real]
+            curves["DICE"][wanted, step] = dice(segmentation, target)
+            curves["BIoU"][wanted, step] = biou(segmentation, target)
+            returns[wanted] += np.asarray(reward)[real]
+            if packed is not None:
+                packed[wanted, step] = np.packbits(segmentation.reshape(len(wanted), -1), axis=-1)
+        for name, values in compute_metrics(segmentation, target).items():
+            final[name][wanted] = values
+
+    return EvaluationResult(
+        dataset=dataset.name,
+        cases=tuple(dataset.cases),
+        slices=np.asarray(dataset.slices, np.int64),
+        metrics=final,
+        dice_by_step=curves["DICE"],
+        biou_by_step=curves["BIoU"],
+        returns=returns,
+        shape=(height, width),
+        packed=packed,
+    )
+
+
+def table(rows: Mapping[str, EvaluationResult], by_patient: bool = False) -> str:
+    """Sets several results side by side, as Markdown whose columns also line up as plain text.
+
+    Args:
+        rows: name to result, one row each.
+        by_patient: mean ± sd over patients instead of over images.
+
+    Returns:
+        A table with the columns DICE, PPV, SEN, IoU, BIoU and HD95 (pixels), mean ± sd.
+    """
+    prefix = "patient_" if by_patient else ""
+    header = ["", *(f"{name} {'↑' if HIGHER_IS_BETTER[name] else '↓'}" for name in METRICS)]
+    lines = [header]
+    for label, result in rows.items():
+        metrics = result.summary()["metrics"]
+        line = [label]
+        for name in METRICS:
+            digits = 3 if HIGHER_IS_BETTER[name] else 1
+            mean, spread = metrics[name][f"{prefix}mean"], metrics[name][f"{prefix}sd"]
+            line.append(f"{mean:.{digits}f} ± {spread:.{digits}f}")
+        lines.append(line)
+    widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(header))]
+    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    return "\n".join(
+        "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |" for line in lines
+    )
+
+
+def write_atomically(path: str | Path, content: str | bytes) -> None:
+    """Writes a file under a temporary name beside it and renames it: readers see the old or the new one."""
+    goal = Path(path)
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    temporary = goal.with_name(f".{goal.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, goal)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

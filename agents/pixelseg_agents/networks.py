@@ -1,0 +1,195 @@
+"""The network of PA3C: a dilated half-width VGG16, spatial attention, a policy and a value head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TRUNK_CHANNELS = ((32, 32), (64, 64), (128, 128, 128), (256, 256, 256))  # half of VGG16's, to conv4-3
+TRUNK_DILATION = (1, 1, 2, 2)  # per block
+HEAD_CHANNELS = (256, 256, 256, 128)
+HEAD_DILATION = (1, 2, 4, 1)
+STRIDE = 8  # of conv4: three 2x2 poolings
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times `width`, at least 4 and a multiple of 4, so that group normalisation has groups."""
+    return max(4, 4 * round(channels * width / 4))
+
+
+def _groups(channels: int) -> int:
+    return next(groups for groups in (8, 4, 2, 1) if channels % groups == 0)
+
+
+def _convolution(inputs: int, outputs: int, dilation: int, norm: str) -> nn.Sequential:
+    """3x3 convolution, normalisation, ReLU; the bias is left out where the normalisation has one."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation, bias=norm == "none")
+    ]
+    if norm == "group":
+        layers.append(nn.GroupNorm(_groups(outputs), outputs))
+    layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+class SpatialAttention(nn.Module):
+    """SAM (Eq. 1): every position attends to every other, through 1x1 convolutions.
+
+    Queries, keys and values have a quarter of the channels; a 1x1 convolution brings the attended
+    values back and the input is added: X + W_o softmax(Q K^T / sqrt(d)) V. With 256 channels that is
+    65,984 parameters (published: 0.066 M).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = max(1, channels // 4)
+        self.query = nn.Conv2d(channels, inner, 1)
+        self.key = nn.Conv2d(channels, inner, 1)
+        self.value = nn.Conv2d(channels, inner, 1)
+        self.output = nn.Conv2d(inner, channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to (B, C, H, W)."""
+        height, width = features.shape[-2:]
+        query, key, value = (
+            layer(features).flatten(2).transpose(1, 2) for layer in (self.query, self.key, self.value)
+        )
+        attended = F.scaled_dot_product_attention(query, key, value)  # (B, HW, C/4)
+        return features + self.output(attended.transpose(1, 2).unflatten(2, (height, width)))
+
+
+class _Head(nn.Sequential):
+    """Dilated 3x3 convolutions, then a 1x1 convolution whose outputs are shuffled to full resolution."""
+
+    def __init__(self, inputs: int, width: float, dilation: Sequence[int], norm: str, stride: int) -> None:
+        layers: list[nn.Module] = []
+        for channels, rate in zip(HEAD_CHANNELS, dilation, strict=True):
+            layers.append(_convolution(inputs, scaled(channels, width), rate, norm))
+            inputs = scaled(channels, width)
+        super().__init__(*layers, nn.Conv2d(inputs, stride * stride, 1), nn.PixelShuffle(stride))
+
+    @property
+    def output(self) -> nn.Conv2d:
+        """The last convolution."""
+        layer = self[-2]
+        assert isinstance(layer, nn.Conv2d)
+        return layer
+
+
+class PA3CNetwork(nn.Module):
+    """Policy and value of every pixel.
+
+    How the publication was read. It gives the parts and the total, not every layer; this reading meets
+    its counts: trunk 1.910 M, SAM 0.066 M, in all 7.14 M at `width=1` with a 3-channel image.
+
+    | part         | layers (channels at `width=1`)                                           | resolution |
+    | ------------ | ------------------------------------------------------------------------ | ---------- |
+    | conv1        | 2 x (3x3, 32)                                                            | 1          |
+    | conv2        | 2x2 max pooling, 2 x (3x3, 64)                                           | 1/2        |
+    | conv3        | 2x2 max pooling, 3 x (3x3 dilated 2, 128)                                | 1/4        |
+    | conv4        | 2x2 max pooling, 3 x (3x3 dilated 2, 256)                                | 1/8        |
+    | SAM          | Eq. 1 on conv4-3, 256                                                    | 1/8        |
+    | sources      | conv1-2, conv2-2, conv3-3 and SAM brought to one resolution: 480         | 1/stride   |
+    | policy head  | 3x3: 480-256-256-256-128, dilated 1, 2, 4, 1; 1x1; pixel shuffle         | 1          |
+    | value head   | the same, with parameters of its own                                     | 1          |
+
+    - "Half-width VGG16 to conv4-3": the configuration D of Simonyan and Zisserman (2015) with half the
+      channels, cut after the tenth convolution, trained from scratch.
+    - "Dilated convolution": dilation 2 in conv3 and conv4 and 1, 2, 4, 1 in the heads; `dilation=False`
+      sets all to 1, with the same number of parameters.
+    - "Three source layers": conv1-2, conv2-2 and conv3-3 join the SAM output, finer ones by average
+      pooling, coarser ones by bilinear interpolation.
+    - The publication does not say where full resolution is restored. The heads work at 1/`head_stride`
+      and a pixel shuffle (Shi et al. 2016) spreads each position's outputs over its own
+      `head_stride` x `head_stride` pixels: at 256x256 and width 1 one pass costs 169 GFLOP in the heads at
+      1/2, 42 at 1/4, and 677 at full resolution.
+    - The policy of a pixel is Bernoulli: one logit, the log-odds of *keep* against *zero*.
+
+    Any image size works: the input is padded at the right and bottom (edge values) to a multiple of 8 and
+    the outputs are cut back.
+
+    Args:
+        channels: C of the observation.
+        width: scales every number of channels (rounded to multiples of 4).
+        sam: with spatial attention, or without it (the ablation).
+        dilation: with dilated convolutions, or plain ones (the ablation).
+        norm: `"group"` (GroupNorm after every 3x3 convolution) or `"none"` (as published, as far as known).
+        head_stride: 1, 2, 4 or 8: the heads' resolution.
+        start_bias: added to the keep logit before training; > 0 starts the policy at "keep".
+    """
+
+    def __init__(
+        self,
+        channels: int = 3,
+        width: float = 1.0,
+        *,
+        sam: bool = True,
+        dilation: bool = True,
+        norm: str = "group",
+        head_stride: int = 2,
+        start_bias: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.head_stride = head_stride
+        blocks = []
+        inputs = channels
+        for block, rate in zip(TRUNK_CHANNELS, TRUNK_DILATION, strict=True):
+            layers = []
+            for outputs in block:
+                layers.append(_convolution(inputs, scaled(outputs, width), rate if dilation else 1, norm))
+                inputs = scaled(outputs, width)
+            blocks.append(nn.Sequential(*layers))
+        self.trunk = nn.ModuleList(blocks)
+        self.sam = SpatialAttention(inputs) if sam else nn.Identity()
+        sources = sum(scaled(block[-1], width) for block in TRUNK_CHANNELS)
+        rates = HEAD_DILATION if dilation else (1,) * len(HEAD_DILATION)
+        self.policy = _Head(sources, width, rates, norm, head_stride)
+        self.value = _Head(sources, width, rates, norm, head_stride)
+        # Both start near a constant: nothing is decided, and no return predicted, before the first update.
+        for head, bias in ((self.policy, start_bias), (self.value, 0.0)):
+            nn.init.normal_(head.output.weight, std=1e-3)
+            nn.init.constant_(head.output.bias, bias)
+
+    def features(self, observation: Tensor) -> Tensor:
+        """The joined source layers (B, 480 x width, H / head_stride, W / head_stride)."""
+        sources = []
+        x = observation
+        for i, block in enumerate(self.trunk):
+            x = block(F.max_pool2d(x, 2) if i else x)
+            sources.append(x)
+        sources[-1] = self.sam(x)
+        height, width = (side // self.head_stride for side in observation.shape[-2:])
+        return torch.cat([_resized(source, height, width) for source in sources], dim=1)
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes both heads.
+
+        Args:
+            observation: float32 (B, C, H, W).
+
+        Returns:
+            Keep logits and values, both float32 (B, H, W).
+        """
+        height, width = observation.shape[-2:]
+        padding = (0, -width % STRIDE, 0, -height % STRIDE)
+        if any(padding):
+            observation = F.pad(observation, padding, mode="replicate")
+        joined = self.features(observation)
+        logits, values = self.policy(joined), self.value(joined)
+        return logits[:, 0, :height, :width], values[:, 0, :height, :width]
+
+
+def _resized(features: Tensor, height: int, width: int) -> Tensor:
+    if features.shape[-2] > height:
+        return F.avg_pool2d(features, features.shape[-2] // height)
+    if features.shape[-2] < height:
+        return F.interpolate(features, (height, width), mode="bilinear", align_corners=False)
+    return features
+
+
+def parameter_count(module: nn.Module) -> int:
+    """The number of trainable parameters."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

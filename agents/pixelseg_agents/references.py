@@ -1,0 +1,115 @@
+"""Predictors that learn nothing: what any trained agent has to beat.
+
+Each has Stable-Baselines3's `predict(observation, state, episode_start, deterministic)`: observation
+float32 (B, C, H, W), actions int8 (B, H, W) with 0 = zero (background) and 1 = keep.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Actions = NDArray[np.int8]
+
+
+class KeepAll:
+    """Keeps every pixel: under `"absorbing"` the whole image stays segmented."""
+
+    def predict(
+        self,
+        observation: NDArray[np.float32],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Actions, Any]:
+        """Returns ones, int8 (B, H, W), and the state as it came."""
+        batch, _, height, width = observation.shape
+        return np.ones((batch, height, width), np.int8), state
+
+
+class Random:
+    """Keeps each pixel with a given probability, independently, at every step."""
+
+    def __init__(self, seed: int | None = None, keep: float = 0.5) -> None:
+        """Seeds the generator.
+
+        Args:
+            seed: None draws a fresh seed.
+            keep: the probability of keeping a pixel.
+        """
+        self._generator = np.random.default_rng(seed)
+        self._keep = keep
+
+    def predict(
+        self,
+        observation: NDArray[np.float32],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Actions, Any]:
+        """Returns drawn actions, int8 (B, H, W), and the state as it came; never deterministic."""
+        batch, _, height, width = observation.shape
+        return (self._generator.random((batch, height, width)) < self._keep).astype(np.int8), state
+
+
+class Otsu:
+    """Otsu's threshold per image; the brighter side is the object.
+
+    The threshold is taken at the first step of an episode, when the masked observation still is the
+    whole image, and the decision is repeated at every later step: Otsu on a carved image would split
+    the object itself. The decision travels in `state`, so the predictor has no memory of its own.
+
+    An image of one intensity has no brighter side, and nothing of it is kept.
+    """
+
+    def __init__(self, channel: int | None = None) -> None:
+        """Chooses what is thresholded.
+
+        Args:
+            channel: the channel's number, or None for the mean of all. (The map that `"stacked"` adds
+                as the last channel is 1 everywhere at the first step and shifts no threshold.)
+        """
+        self._channel = channel
+
+    def predict(
+        self,
+        observation: NDArray[np.float32],
+        state: tuple[Actions, ...] | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Actions, tuple[Actions, ...]]:
+        """Thresholds the images whose episode starts and repeats itself on the others.
+
+        Args:
+            observation: float32 (B, C, H, W).
+            state: what the last call returned; None makes every image a new episode.
+            episode_start: bool (B,), True where a new episode starts; None means only where `state` is None.
+            deterministic: without effect.
+
+        Returns:
+            Actions int8 (B, H, W) and the state, a tuple that holds them.
+        """
+        batch, _, height, width = observation.shape
+        if state is None:
+            actions = np.empty((batch, height, width), np.int8)
+            fresh = np.ones(batch, np.bool_)
+        else:
+            actions = state[0].copy()
+            fresh = np.zeros(batch, np.bool_) if episode_start is None else np.asarray(episode_start, np.bool_)
+        for i in np.flatnonzero(fresh):
+            shown = observation[i].mean(axis=0) if self._channel is None else observation[i, self._channel]
+            actions[i] = _brighter_side(shown)
+        return actions, (actions,)
+
+
+def _brighter_side(image: NDArray[np.float32]) -> Actions:
+    """Thresholds (H, W) by Otsu on 256 levels between its own least and greatest value."""
+    low, high = float(image.min()), float(image.max())
+    if high - low < 1e-6:
+        return np.zeros(image.shape, np.int8)
+    levels = np.rint((image - low) * (255 / (high - low))).astype(np.uint8)
+    _, above = cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    return above.astype(np.int8)

@@ -1,0 +1,65 @@
+"""n-step returns of reward maps, and the learnable convolution that lets neighbours share them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class RewardMapConvolution(nn.Module):
+    """Eq. 8: the return of a pixel also counts what its neighbours will earn.
+
+    R(t) = r(t) + gamma (w * R(t+1)), with a learnable kernel w (the reward map convolution of PixelRL,
+    Furuta et al. 2019). The kernel starts as a delta, so that training starts from the plain return of
+    every pixel.
+
+    Args:
+        kernel_size: side of the kernel in pixels, odd.
+    """
+
+    def __init__(self, kernel_size: int) -> None:
+        super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size={kernel_size}: expected an odd number of pixels")
+        self.weight = nn.Parameter(torch.zeros(1, 1, kernel_size, kernel_size))
+        with torch.no_grad():
+            self.weight[..., kernel_size // 2, kernel_size // 2] = 1.0
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Convolves maps (B, H, W), zero outside the image."""
+        return F.conv2d(maps[:, None], self.weight, padding=self.weight.shape[-1] // 2)[:, 0]
+
+
+def discounted_returns(
+    rewards: Sequence[Tensor],
+    terminated: Sequence[Tensor],
+    bootstrap: Tensor,
+    gamma: float,
+    convolution: nn.Module | None = None,
+) -> list[Tensor]:
+    """n-step returns of Algorithm 1: R(t) = r(t) + gamma R(t+1), with R = 0 after the terminal step.
+
+    Args:
+        rewards: T reward maps, float32 (B, H, W).
+        terminated: T boolean tensors (B,), whether the episode ended with that step.
+        bootstrap: V of the observation after the last step, (B, H, W); used where it is not terminal.
+        gamma: the discount.
+        convolution: applied to R(t+1) (Eq. 8), except where step t is terminal.
+
+    Returns:
+        T tensors (B, H, W). They carry a gradient for the convolution's kernel only.
+    """
+    following = bootstrap.detach()
+    returns: list[Tensor] = []
+    for reward, ended in zip(reversed(rewards), reversed(terminated), strict=True):
+        if bool(ended.all()):
+            following = reward
+        else:
+            if convolution is not None:
+                following = convolution(following)
+            following = reward + gamma * following * (~ended)[:, None, None]
+        returns.append(following)
+    return returns[::-1]

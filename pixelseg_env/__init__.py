@@ -1,0 +1,39 @@
+"""PixelSeg: image segmentation as a pixel-level reinforcement-learning environment.
+
+Importing this package registers `PixelSegEnv-v0` with Gymnasium.
+"""
+
+import gymnasium as gym
+
+from pixelseg_env.datasets import SegmentationDataset, load_dataset, register_dataset, registered_datasets
+from pixelseg_env.env import PixelSegEnv
+from pixelseg_env.errors import ActionError, DataError, OptionError, PixelSegError
+from pixelseg_env.metrics import METRICS, compute_metrics
+from pixelseg_env.rewards import balanced, register_reward, registered_rewards
+from pixelseg_env.vector_env import PixelSegVectorEnv
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "METRICS",
+    "ActionError",
+    "DataError",
+    "OptionError",
+    "PixelSegEnv",
+    "PixelSegError",
+    "PixelSegVectorEnv",
+    "SegmentationDataset",
+    "balanced",
+    "compute_metrics",
+    "load_dataset",
+    "register_dataset",
+    "register_reward",
+    "registered_datasets",
+    "registered_rewards",
+]
+
+gym.register(
+    id="PixelSegEnv-v0",
+    entry_point="pixelseg_env.env:PixelSegEnv",
+    vector_entry_point="pixelseg_env.vector_env:PixelSegVectorEnv",
+)

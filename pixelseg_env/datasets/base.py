@@ -1,0 +1,116 @@
+"""The in-memory data set that every loader returns and every environment draws from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelseg_env.errors import DataError, OptionError
+
+
+@dataclass(frozen=True)
+class SegmentationDataset:
+    """Images, binary masks, and where each of them comes from.
+
+    Attributes:
+        name: the data set's name, for messages and run folders.
+        images: (N, C, H, W), uint8 in 0..255 or float32 in [0, 1]. uint8 is kept as it is and scaled
+            by 1/255 when drawn, so that a data set costs no more memory than its files' pixels.
+        masks: uint8 (N, H, W), 0 = background, 1 = object.
+        cases: N case (patient) names; slices of one patient share theirs.
+        slices: int64 (N,), the slice's number within its case, as the source counts it.
+
+    Raises:
+        DataError: the arrays do not fit together, or hold values that they must not hold.
+    """
+
+    name: str
+    images: NDArray
+    masks: NDArray[np.uint8]
+    cases: tuple[str, ...]
+    slices: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        count = len(self.images)
+        if self.images.ndim != 4 or self.images.dtype not in (np.uint8, np.float32):
+            raise DataError(
+                f"data set {self.name!r}: expected images of shape (N, C, H, W) and type uint8 or float32, "
+                f"got {self.images.shape} {self.images.dtype}"
+            )
+        expected = (count, *self.images.shape[2:])
+        if self.masks.shape != expected or self.masks.dtype != np.uint8:
+            raise DataError(
+                f"data set {self.name!r}: expected uint8 masks of shape {expected}, "
+                f"got {self.masks.shape} {self.masks.dtype}"
+            )
+        if len(self.cases) != count or len(self.slices) != count:
+            raise DataError(
+                f"data set {self.name!r}: {count} images but {len(self.cases)} case names "
+                f"and {len(self.slices)} slice numbers"
+            )
+        if count == 0:
+            raise DataError(f"data set {self.name!r} holds no image")
+        if self.masks.max(initial=0) > 1:
+            raise DataError(f"data set {self.name!r}: masks must hold 0 and 1 only, found {self.masks.max()}")
+        if self.images.dtype == np.float32:
+            low, high = float(self.images.min()), float(self.images.max())
+            if not (low >= 0.0 and high <= 1.0):  # also false for NaN
+                raise DataError(
+                    f"data set {self.name!r}: float images must lie in [0, 1], found {low:g} to {high:g}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def class_ratio(self) -> float:
+        """Background pixels per foreground pixel over the whole set (infinite without foreground)."""
+        foreground = int(np.count_nonzero(self.masks))
+        return (self.masks.size - foreground) / foreground if foreground else float("inf")
+
+    def batch(self, indices: Sequence[int] | NDArray) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Draws images and masks.
+
+        Args:
+            indices: B positions in the data set.
+
+        Returns:
+            New arrays: images float32 (B, C, H, W) in [0, 1], masks uint8 (B, H, W).
+        """
+        index = np.asarray(indices, dtype=np.int64)
+        images = self.images[index]
+        if images.dtype == np.uint8:
+            images = images.astype(np.float32) / np.float32(255)
+        return images, self.masks[index]
+
+    def subset(self, indices: Sequence[int] | NDArray) -> SegmentationDataset:
+        """Returns the items at `indices` as a data set of its own (the pixels are copied)."""
+        index = np.asarray(indices, dtype=np.int64)
+        return SegmentationDataset(
+            self.name,
+            self.images[index],
+            self.masks[index],
+            tuple(self.cases[i] for i in index),
+            self.slices[index],
+        )
+
+    def check_index(self, index: int) -> int:
+        """Returns `index` if it names an item.
+
+        Raises:
+            OptionError: it does not.
+        """
+        if not 0 <= int(index) < len(self):
+            raise OptionError(
+                f"index={index} is out of range: data set {self.name!r} has {len(self)} images (0 to {len(self) - 1})"
+            )
+        return int(index)

@@ -1,0 +1,82 @@
+"""Brain MRI with tumour masks, in the layout of Kaggle's `mateuszbuda/lgg-mri-segmentation`."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelseg_env.datasets.base import SegmentationDataset
+from pixelseg_env.datasets.image_files import read_mask, read_pixels
+from pixelseg_env.datasets.pairs import Pair, load_pairs
+from pixelseg_env.errors import DataError, check_choice
+
+_MASK = "_mask"
+_NAME = re.compile(r"(?P<case>.+)_(?P<number>\d+)")
+
+
+def load_brain(
+    data: list[Path], size: tuple[int, int] | None, fit: str, keep_empty: bool, channels: str = "all"
+) -> SegmentationDataset:
+    """Reads `<root>/[kaggle_3m/]<case>/<case>_<slice>.tif` and `..._mask.tif`.
+
+    A case is a patient folder. Slices without tumour are left out unless `keep_empty`; their images are
+    not even decoded.
+
+    Args:
+        data: roots, each the folder that holds `kaggle_3m` or that folder itself.
+        size: (H, W), or None for the native 256x256.
+        fit: "resize" or "crop".
+        keep_empty: keep slices without tumour.
+        channels: "all" for C = 3 (pre-contrast, FLAIR, post-contrast, the order stored in the files) or "flair"
+            for C = 1.
+
+    Returns:
+        The whole set, uint8 images.
+
+    Raises:
+        OptionError: `channels` is not known.
+        DataError: see `load_pairs`; or an image has no mask, or a folder holds no such files.
+    """
+    check_choice("channels", channels, ("all", "flair"))
+    pairs = [pair for root in data for pair in _find_pairs(root)]
+    return load_pairs("brain", pairs, size, fit, keep_empty, partial(_read_image, channels=channels), read_mask)
+
+
+def _find_pairs(root: Path) -> list[Pair]:
+    folder = root / "kaggle_3m" if (root / "kaggle_3m").is_dir() else root
+    pairs = []
+    for case in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        names = {path.name for path in case.iterdir() if path.suffix == ".tif" and not path.name.startswith(".")}
+        for name in sorted(names):
+            stem = name.removesuffix(".tif")
+            if stem.endswith(_MASK):
+                if stem.removesuffix(_MASK) + ".tif" not in names:
+                    raise DataError(f"{case / name}: this mask has no image {stem.removesuffix(_MASK)}.tif; add it or remove the mask")
+                continue
+            mask = f"{stem}{_MASK}.tif"
+            if mask not in names:
+                raise DataError(f"{case / name}: its mask {mask} is missing; expected it beside the image: add it or remove the image")
+            match = _NAME.fullmatch(stem)
+            if not match:
+                raise DataError(f"{case / name}: expected a name of the form <case>_<slice>.tif; rename it, or use the data set 'folder'")
+            pairs.append(Pair(case / name, case / mask, case.name, int(match["number"])))
+    if not pairs:
+        raise DataError(
+            f"{folder}: no image found; expected <case>/<case>_<slice>.tif and <case>/<case>_<slice>_mask.tif in it; "
+            "point data= at the folder that holds 'kaggle_3m', or use the data set 'folder' for other layouts"
+        )
+    return pairs
+
+
+def _read_image(path: Path, channels: str) -> NDArray[np.uint8]:
+    pixels = read_pixels(path)
+    if pixels.ndim != 3 or pixels.dtype != np.uint8:
+        raise DataError(
+            f"{path}: expected 3 channels of 8 bits (pre-contrast, FLAIR, post-contrast), got shape {pixels.shape} "
+            f"{pixels.dtype}; use the data set 'folder' for other images"
+        )
+    return pixels if channels == "all" else np.ascontiguousarray(pixels[..., 1])

@@ -1,0 +1,175 @@
+"""Volumes in the layout of a Medical Segmentation Decathlon task, such as Task02_Heart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelseg_env.datasets.base import SegmentationDataset
+from pixelseg_env.datasets.fitting import common_size, fit_image, fit_mask
+from pixelseg_env.datasets.memory import allocate
+from pixelseg_env.datasets.nifti import SUFFIXES, read_volume, volume_name
+from pixelseg_env.datasets.pairs import Pair, all_empty, in_threads, sort_unique
+from pixelseg_env.errors import DataError, OptionError
+
+PERCENTILES = (0.5, 99.5)
+
+
+def load_cardiac(
+    data: list[Path], size: tuple[int, int] | None, fit: str, keep_empty: bool, label: int | None = None
+) -> SegmentationDataset:
+    """Reads the 2D slices, along the last axis, of `imagesTr/<case>.nii[.gz]` and `labelsTr/<case>.nii[.gz]`.
+
+    Each volume is normalised by itself: its 0.5th percentile becomes 0 and its 99.5th becomes 1, what lies
+    outside is cut off (single bright voxels would otherwise squeeze the rest). Slices are then kept as uint8:
+    rounding changes a value by 1/510 at most and takes a quarter of the memory of float32.
+
+    A volume without object is not read, unless `keep_empty`; at most a few volumes are in memory at a time.
+
+    Args:
+        data: task folders, each with `imagesTr` and `labelsTr`; where a `dataset.json` lists its "training"
+            pairs, these are read.
+        size: (H, W) of the slices, or None for the native size.
+        fit: "resize" or "crop".
+        keep_empty: keep slices without object.
+        label: the value that is the object. Default: the labels must hold 0 and one other value, which is it.
+
+    Returns:
+        The whole set, C = 1, uint8.
+
+    Raises:
+        OptionError: `label` is not a positive whole number.
+        DataError: a file is missing, damaged, not 3-dimensional or not finite; label and image differ in shape;
+            labels hold several values; all labels are empty.
+    """
+    if label is not None and (isinstance(label, bool) or not isinstance(label, int | np.integer) or label < 1):
+        raise OptionError(f"label={label!r} is not valid; expected a positive whole number or None")
+    pairs = sort_unique("cardiac", [pair for root in data for pair in _find_pairs(root)])
+
+    def masks_of(pair: Pair) -> tuple[tuple[int, ...], dict[int, NDArray[np.uint8]], int | None]:
+        volume = read_volume(pair.mask)
+        mask, value = _binary(pair.mask, volume, label)
+        occupied = mask.any(axis=(0, 1))
+        slices = {}
+        for z in range(mask.shape[2]):
+            if keep_empty or occupied[z]:
+                native = np.ascontiguousarray(mask[..., z])
+                fitted = fit_mask(native, size, fit) if size else native
+                if keep_empty or fitted.any():  # an object can vanish when it shrinks, or lie outside the crop
+                    slices[z] = fitted
+        return volume.shape, slices, value
+
+    read = in_threads(masks_of, pairs)
+    _check_values(pairs, [value for _, _, value in read])
+    kept = [(pair, shape, masks) for pair, (shape, masks, _) in zip(pairs, read, strict=True) if masks]
+    del read
+    if not any(mask.any() for _, _, masks in kept for mask in masks.values()):
+        raise DataError(all_empty("cardiac", len(pairs), pairs[0].mask))
+    height, width = size or common_size(
+        "cardiac", [(shape[0], shape[1]) for _, shape, _ in kept], [str(pair.image) for pair, _, _ in kept]
+    )
+    starts = np.cumsum([0, *(len(masks) for _, _, masks in kept)])
+    images, all_masks = allocate("cardiac", int(starts[-1]), 1, height, width, np.uint8)
+
+    def fill(position: int) -> None:
+        pair, shape, masks = kept[position]
+        volume = read_volume(pair.image)
+        if volume.shape != shape:
+            raise DataError(
+                f"{pair.image}: the image has shape {volume.shape} but its label {pair.mask} has {shape}; "
+                "expected the same shape: replace one of them"
+            )
+        low, high = (float(value) for value in np.percentile(volume, PERCENTILES))
+        scale = 1.0 / (high - low) if high > low else 0.0  # a constant volume becomes 0
+        for row, (z, mask) in enumerate(masks.items(), start=int(starts[position])):
+            plane = np.clip((volume[..., z].astype(np.float32) - low) * scale, 0.0, 1.0).astype(np.float32)
+            images[row] = np.rint(fit_image(plane, (height, width), fit) * 255)
+            all_masks[row] = mask
+
+    in_threads(fill, range(len(kept)))
+    return SegmentationDataset(
+        "cardiac",
+        images,
+        all_masks,
+        tuple(pair.case for pair, _, masks in kept for _ in masks),
+        np.array([z for _, _, masks in kept for z in masks], np.int64),
+    )
+
+
+def _find_pairs(root: Path) -> list[Pair]:
+    listing = root / "dataset.json"
+    listed = _listed_pairs(root, listing) if listing.is_file() else []
+    return listed or _paired_files(root)
+
+
+def _listed_pairs(root: Path, listing: Path) -> list[Pair]:
+    try:
+        entries = json.loads(listing.read_text(encoding="utf-8")).get("training") or []
+        files = [(root / entry["image"], root / entry["label"]) for entry in entries]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f'{listing}: expected "training": [{{"image": ..., "label": ...}}, ...] ({error!r}); correct it or remove it'
+        ) from error
+    for pair in files:
+        for path in pair:
+            if not path.is_file():
+                raise DataError(f"{path}: is missing, but {listing} lists it; add the file or remove it from the list")
+    return [Pair(image, label, volume_name(image), 0) for image, label in files]
+
+
+def _paired_files(root: Path) -> list[Pair]:
+    folders = root / "imagesTr", root / "labelsTr"
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(
+                f"{folder}: is missing; expected a Decathlon task folder with imagesTr and labelsTr: point data= at it"
+            )
+    images, labels = (_volumes(folder) for folder in folders)
+    if not images:
+        raise DataError(f"{folders[0]}: no .nii or .nii.gz file found; point data= at a Decathlon task folder")
+    for case, path in images.items():
+        if case not in labels:
+            raise DataError(f"{path}: its label {folders[1] / case}.nii.gz is missing; add it or remove the image")
+    return [Pair(path, labels[case], case, 0) for case, path in images.items()]
+
+
+def _volumes(folder: Path) -> dict[str, Path]:
+    volumes: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.endswith(SUFFIXES) and not path.name.startswith("."):  # macOS leaves ._ files in the archives
+            case = volume_name(path)
+            if case in volumes:
+                raise DataError(f"{path}: case {case!r} is there twice, also as {volumes[case].name}; remove one of them")
+            volumes[case] = path
+    return volumes
+
+
+def _binary(path: Path, volume: NDArray, label: int | None) -> tuple[NDArray[np.bool_], int | None]:
+    if label is not None:
+        return (volume == label).view(np.uint8), None
+    mask = volume != 0
+    value = volume.max(initial=0)
+    if mask.any() and not np.array_equal(volume == value, mask):
+        values = np.unique(volume)
+        listed = ", ".join(f"{v:g}" for v in values[:6]) + (", ..." if len(values) > 6 else "")
+        raise DataError(
+            f"{path}: expected a label of two values, 0 and one other, got {len(values)} values ({listed}); "
+            "say which one is the object, e.g. label=1"
+        )
+    return mask.view(np.uint8), float(value) if mask.any() else None
+
+
+def _check_values(pairs: list[Pair], values: list[float | None]) -> None:
+    seen: dict[float, Path] = {}
+    for pair, value in zip(pairs, values, strict=True):
+        if value is not None:
+            seen.setdefault(value, pair.mask)
+        if len(seen) > 1:
+            (one, first), (two, second) = seen.items()
+            raise DataError(
+                f"{second}: its object has the value {two:g}, but {one:g} in {first}; expected one value in all labels: "
+                "say which one is the object, e.g. label=1"
+            )

@@ -1,0 +1,175 @@
+"""Any folder of image and mask files."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelseg_env.datasets.base import SegmentationDataset
+from pixelseg_env.datasets.image_files import IMAGE_SUFFIXES, is_image_file, read_mask, read_pixels
+from pixelseg_env.datasets.pairs import Pair, load_pairs
+from pixelseg_env.errors import DataError, OptionError, check_choice
+
+IMAGE_FOLDERS = ("images", "image", "imgs", "img")
+MASK_FOLDERS = ("masks", "mask", "labels", "label")
+DEFAULT_CASE = r"(?P<case>.+)_(?P<slice>\d+)"
+
+
+def load_folder(
+    data: list[Path],
+    size: tuple[int, int] | None,
+    fit: str,
+    keep_empty: bool,
+    channels: str = "auto",
+    mask_suffix: str = "_mask",
+    case_pattern: str | None = None,
+    threshold: int | None = None,
+    invert: bool = False,
+) -> SegmentationDataset:
+    """Reads png, jpeg, tiff and bmp files (8 or 16 bits) that lie side by side or in two folders.
+
+    Side by side: `x.png` and `x_mask.png`. In two folders: `images/x.png` and `masks/x.png` or
+    `masks/x_mask.png` (also `image`, `imgs`, `img`; `mask`, `labels`, `label`). The two formats may differ.
+    16-bit images are scaled by 1/65535 and kept as float32, 8-bit ones stay uint8.
+
+    Args:
+        data: the folders.
+        size: (H, W), or None for the native size.
+        fit: "resize" or "crop".
+        keep_empty: keep images with empty masks.
+        channels: "grey" (C = 1), "rgb" (C = 3), or "auto": as the first image is, where three equal channels
+            count as grey.
+        mask_suffix: what a mask's name has after the image's.
+        case_pattern: regular expression searched in the image's name without extension. Its group `case`, or
+            first group, or else the whole match, is the case; group `slice` the slice's number. Default: what
+            stands before the last `_<number>` is the case ("la_003_17" is slice 17 of "la_003"), and a name without is
+            a case of its own. Slices of one patient must share a case, or they leak between the splits.
+        threshold: object is what is brighter than this in the mask. Default: jpeg masks at 127; others
+            must hold 0 and one other value.
+        invert: swap object and background, e.g. where the object is dark.
+
+    Returns:
+        The whole set, images uint8 or float32.
+
+    Raises:
+        OptionError: an option's value is not valid.
+        DataError: see `load_pairs`; or an image has no mask, or a folder holds no images.
+    """
+    check_choice("channels", channels, ("auto", "grey", "rgb"))
+    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int | np.integer)):
+        raise OptionError(f"threshold={threshold!r} is not valid; expected a whole number (a grey level) or None")
+    try:
+        pattern = re.compile(DEFAULT_CASE + "$" if case_pattern is None else case_pattern)
+    except (re.error, TypeError) as error:
+        raise OptionError(f"case_pattern={case_pattern!r} is not a regular expression: {error}") from error
+    if not isinstance(mask_suffix, str):
+        raise OptionError(f"mask_suffix={mask_suffix!r} is not valid; expected text such as '_mask'")
+
+    pairs = []
+    for root in data:
+        for image, mask in _find_files(root, mask_suffix):
+            case, number = _name_case(image, pattern, case_pattern is None)
+            pairs.append(Pair(image, mask, case, number))
+    if channels == "auto":
+        channels = _channels_of(pairs[0].image)
+    return load_pairs(
+        "folder",
+        pairs,
+        size,
+        fit,
+        keep_empty,
+        partial(_read_image, channels=channels),
+        partial(read_mask, threshold=threshold, invert=invert),
+    )
+
+
+def _find_files(root: Path, suffix: str) -> list[tuple[Path, Path]]:
+    images_at, masks_at = _subfolder(root, IMAGE_FOLDERS), _subfolder(root, MASK_FOLDERS)
+    if images_at and masks_at:
+        images = _by_stem(images_at)
+        masks = _by_stem(masks_at)
+        found = {stem: stem if stem in masks else stem + suffix for stem in images}
+        where = str(masks_at)
+    else:
+        files = _by_stem(root)
+        if not suffix:
+            raise OptionError("mask_suffix='' is not valid where images and masks share a folder: nothing tells them apart")
+        masks = {stem: path for stem, path in files.items() if stem.endswith(suffix)}
+        images = {stem: path for stem, path in files.items() if stem not in masks}
+        found = {stem: stem + suffix for stem in images}
+        where = "beside the image"
+    if not images and not masks:
+        raise DataError(
+            f"{root}: no image found; expected {', '.join(IMAGE_SUFFIXES)} files in it with <name>{suffix} beside each, "
+            "or two folders 'images' and 'masks'"
+        )
+    for stem, path in images.items():
+        if found[stem] not in masks:
+            raise DataError(
+                f"{path}: its mask is missing; expected {found[stem]}<extension> {where}: "
+                "add it, remove the image, or set mask_suffix"
+            )
+    orphans = sorted(set(masks) - set(found.values()))
+    if orphans:
+        raise DataError(f"{masks[orphans[0]]}: this mask has no image; add the image, remove the mask, or set mask_suffix")
+    return [(path, masks[found[stem]]) for stem, path in images.items()]
+
+
+def _subfolder(root: Path, names: tuple[str, ...]) -> Path | None:
+    found = {path.name.lower(): path for path in root.iterdir() if path.is_dir()}
+    return next((found[name] for name in names if name in found), None)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if is_image_file(path):
+            if path.stem in files:
+                raise DataError(f"{path}: the same name as {files[path.stem].name} in another format; remove one of them")
+            files[path.stem] = path
+    return files
+
+
+def _name_case(image: Path, pattern: re.Pattern[str], default: bool) -> tuple[str, int]:
+    match = pattern.search(image.stem)
+    digits = re.search(r"(\d+)$", image.stem)
+    number = int(digits[1]) if digits else 0
+    if match is None:
+        if default:
+            return image.stem, number
+        raise DataError(f"{image}: case_pattern={pattern.pattern!r} does not match the name {image.stem!r}; correct it")
+    groups = match.groupdict()
+    case = groups.get("case") or (match[1] if pattern.groups else None) or match[0]
+    if groups.get("slice"):
+        try:
+            number = int(groups["slice"])
+        except ValueError:
+            raise DataError(
+                f"{image}: case_pattern={pattern.pattern!r} finds the slice {groups['slice']!r}; expected a number"
+            ) from None
+    return case, number
+
+
+def _channels_of(path: Path) -> str:
+    pixels = read_pixels(path)
+    return "grey" if pixels.ndim == 2 or _is_grey(pixels) else "rgb"
+
+
+def _is_grey(pixels: NDArray) -> bool:
+    return np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(pixels[..., 0], pixels[..., 2])
+
+
+def _read_image(path: Path, channels: str) -> NDArray:
+    pixels = read_pixels(path)
+    if channels == "rgb" and pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    elif channels == "grey" and pixels.ndim == 3:
+        pixels = pixels[..., 0] if _is_grey(pixels) else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    if pixels.dtype == np.uint16:
+        return (pixels.astype(np.float32) / np.float32(65535)).astype(np.float32)
+    return np.ascontiguousarray(pixels)

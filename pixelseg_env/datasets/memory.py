@@ -1,0 +1,44 @@
+"""Room for the pixels, and a word of warning before a lot of it is taken."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+LARGE_BYTES = 1 << 30
+
+
+class LargeDatasetWarning(UserWarning):
+    """The data set about to be read takes more than 1 GiB of memory."""
+
+
+def allocate(
+    name: str, count: int, channels: int, height: int, width: int, dtype: DTypeLike
+) -> tuple[NDArray, NDArray[np.uint8]]:
+    """Makes the arrays of a data set, not yet filled, and announces them if they are large.
+
+    Call it before the image pixels are read: the warning then comes while there is still time to stop.
+
+    Args:
+        name: the data set's name, for the message.
+        count: N, the number of images.
+        channels: C.
+        height: H.
+        width: W.
+        dtype: of the images, uint8 or float32.
+
+    Returns:
+        Images (N, C, H, W) of `dtype` and masks uint8 (N, H, W).
+    """
+    pixels = count * height * width
+    total = pixels * (channels * np.dtype(dtype).itemsize + 1)
+    if total > LARGE_BYTES:
+        warnings.warn(
+            f"data set {name!r}: {count} images of {channels}x{height}x{width} need {total / 2**30:.1f} GiB of memory; "
+            "a smaller size= or fewer data paths need less",
+            LargeDatasetWarning,
+            stacklevel=2,
+        )
+    return np.empty((count, channels, height, width), dtype), np.empty((count, height, width), np.uint8)

@@ -1,0 +1,163 @@
+"""From pairs of image and mask files to a data set; shared by the layouts that consist of such pairs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelseg_env.datasets.base import SegmentationDataset
+from pixelseg_env.datasets.fitting import common_size, fit_image, fit_mask
+from pixelseg_env.datasets.memory import allocate
+from pixelseg_env.errors import DataError
+
+ReadMask = Callable[[Path], tuple[NDArray[np.uint8], int | None]]
+ReadImage = Callable[[Path], NDArray]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One image file and its mask.
+
+    Attributes:
+        image: the image file.
+        mask: the mask file.
+        case: the case (patient) name.
+        number: the slice's number within its case.
+    """
+
+    image: Path
+    mask: Path
+    case: str
+    number: int
+
+
+def load_pairs(
+    name: str,
+    pairs: Sequence[Pair],
+    size: tuple[int, int] | None,
+    fit: str,
+    keep_empty: bool,
+    read_image: ReadImage,
+    read_mask: ReadMask,
+) -> SegmentationDataset:
+    """Reads pairs of files: the masks first, then only those images that stay.
+
+    Args:
+        name: the data set's name.
+        pairs: the files; the result is sorted by case and number.
+        size: (H, W) of the result, or None for the native size.
+        fit: see `fitting`.
+        keep_empty: keep images whose mask is empty.
+        read_image: path -> (H, W) or (H, W, C), uint8 or float32 in [0, 1].
+        read_mask: path -> the mask and the file value that stood for the object; see `read_mask`.
+
+    Returns:
+        The whole set.
+
+    Raises:
+        DataError: a file cannot be read; a mask differs in size from its image; masks use different values;
+            all masks are empty; the same slice comes twice.
+    """
+    pairs = sort_unique(name, pairs)
+
+    def mask_of(pair: Pair) -> tuple[tuple[int, int], NDArray[np.uint8] | None, int | None]:
+        mask, value = read_mask(pair.mask)
+        shape = (mask.shape[0], mask.shape[1])
+        if not mask.any():
+            return shape, np.zeros(size or shape, np.uint8) if keep_empty else None, value
+        return shape, fit_mask(mask, size, fit) if size else mask, value
+
+    read = in_threads(mask_of, pairs)
+    _check_values(pairs, [value for _, _, value in read])
+    kept = [(pair, shape, mask) for pair, (shape, mask, _) in zip(pairs, read, strict=True) if mask is not None]
+    del read
+    # A small object can vanish when the mask shrinks, or lie outside the crop.
+    kept = [item for item in kept if keep_empty or item[2].any()]
+    if not any(mask.any() for _, _, mask in kept):
+        raise DataError(all_empty(name, len(pairs), pairs[0].mask))
+    height, width = size or common_size(name, [shape for _, shape, _ in kept], [str(p.image) for p, _, _ in kept])
+
+    first = read_image(kept[0][0].image)
+    channels = 1 if first.ndim == 2 else first.shape[2]
+    images, masks = allocate(name, len(kept), channels, height, width, first.dtype)
+
+    def fill(position: int) -> None:
+        pair, shape, mask = kept[position]
+        image = read_image(pair.image) if position else first
+        if image.shape[:2] != shape:
+            raise DataError(
+                f"{pair.image}: the image is {image.shape[0]}x{image.shape[1]} but its mask {pair.mask} is "
+                f"{shape[0]}x{shape[1]}; expected the same height and width: replace one of them"
+            )
+        got = 1 if image.ndim == 2 else image.shape[2]
+        if got != channels or image.dtype != first.dtype:
+            raise DataError(
+                f"{pair.image}: {got} channel(s) of {image.dtype}, but {kept[0][0].image} has {channels} of "
+                f"{first.dtype}; expected all images of one kind: convert the files"
+            )
+        images[position] = fit_image(image, (height, width), fit)
+        masks[position] = mask
+
+    in_threads(fill, range(len(kept)))
+    return SegmentationDataset(
+        name,
+        images,
+        masks,
+        tuple(pair.case for pair, _, _ in kept),
+        np.array([pair.number for pair, _, _ in kept], np.int64),
+    )
+
+
+def sort_unique(name: str, pairs: Iterable[Pair]) -> list[Pair]:
+    """Sorts by case and number.
+
+    Raises:
+        DataError: there is no pair, or two claim to be the same slice of the same case.
+    """
+    ordered = sorted(pairs, key=lambda pair: (pair.case, pair.number, str(pair.image)))
+    for one, other in zip(ordered, ordered[1:], strict=False):
+        if (one.case, one.number) == (other.case, other.number):
+            raise DataError(
+                f"data set {name!r}: {one.image} and {other.image} are both slice {one.number} of case {one.case!r}; "
+                "expected each slice once: remove or rename one, or give one data path only"
+            )
+    return ordered
+
+
+def all_empty(name: str, count: int, example: Path) -> str:
+    """The message for a set without any object."""
+    return (
+        f"data set {name!r}: all {count} masks are empty (e.g. {example}); expected at least one with an object: "
+        "check that these are the right mask files, and the size, fit and mask options"
+    )
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Maps in a few threads (decoding releases the interpreter lock); the first error ends it."""
+    pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+    try:
+        return list(pool.map(function, items))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _check_values(pairs: Sequence[Pair], values: Sequence[int | None]) -> None:
+    seen: dict[int, Path] = {}
+    for pair, value in zip(pairs, values, strict=True):
+        if value is not None:
+            seen.setdefault(value, pair.mask)
+        if len(seen) > 1:
+            (one, first), (two, second) = seen.items()
+            raise DataError(
+                f"{second}: its object has the value {two}, but {one} in {first}; expected one value for the object "
+                "in all masks: keep one class, or use the data set 'folder' with threshold=0 to take all"
+            )

@@ -1,0 +1,186 @@
+"""Finding a data set by name, checking what was asked for, and cutting out a split."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pixelseg_env.datasets.base import SegmentationDataset
+from pixelseg_env.datasets.fitting import FITS, Size, check_size
+from pixelseg_env.datasets.splits import split_indices
+from pixelseg_env.errors import DataError, OptionError, check_choice, did_you_mean
+
+Loader = Callable[..., SegmentationDataset]
+PathLike = str | os.PathLike[str]
+DATA_VARIABLE = "PIXELSEG_DATA"
+
+_COMMON = ("data", "size", "fit", "keep_empty")
+_loaders: dict[str, tuple[Loader, bool]] = {}
+
+
+def register_dataset(
+    name: str, loader: Loader | None = None, *, overwrite: bool = False, files: bool = True
+) -> Callable[[Loader], Loader] | Loader:
+    """Makes a data set known under a name.
+
+    Also a decorator: `@register_dataset("mine")`.
+
+    Args:
+        name: what users will write in `load_dataset(name)`.
+        loader: `loader(data, size, fit, keep_empty, **options) -> SegmentationDataset`. It returns the whole
+            set; splitting is common to all. `data` is a list[Path], each checked to exist; `size` is (H, W)
+            or None for the native size; `fit` is "resize" or "crop"; `keep_empty` says whether images
+            without object stay. Its further parameters, best spelt out with defaults, are the
+            set's own options: `load_dataset` refuses any other name.
+        overwrite: replace a data set of that name.
+        files: the set is read from files, so `load_dataset` demands `data`. With False it refuses
+            `data`, and the loader gets an empty list.
+
+    Returns:
+        The loader, or the decorator if no loader was given.
+
+    Raises:
+        OptionError: the name is taken (and `overwrite` is not set) or is not a name; the loader cannot be called.
+    """
+
+    def add(function: Loader) -> Loader:
+        if not isinstance(name, str) or not name:
+            raise OptionError(f"a data set's name must be a non-empty string, got {name!r}")
+        if not callable(function):
+            raise OptionError(f"the loader of data set {name!r} must be callable, got {type(function).__name__}")
+        if name in _loaders and not overwrite:
+            raise OptionError(f"a data set named {name!r} is registered already; choose another name or overwrite=True")
+        _loaders[name] = (function, files)
+        return function
+
+    return add if loader is None else add(loader)
+
+
+def registered_datasets() -> tuple[str, ...]:
+    """Returns the names that `load_dataset` knows, sorted."""
+    return tuple(sorted(_loaders))
+
+
+def load_dataset(
+    name: str | SegmentationDataset,
+    data: PathLike | Sequence[PathLike] | None = None,
+    split: str = "train",
+    size: Size = 64,
+    fit: str = "resize",
+    split_by: str = "patient",
+    split_seed: int = 0,
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    keep_empty: bool = False,
+    **options: Any,
+) -> SegmentationDataset:
+    """Loads one split of a data set into memory.
+
+    Args:
+        name: a registered name ("phantom", "brain", "cardiac", "folder", ...), or a data set that was made
+            already: then only the split is cut out of it; `size`, `fit` and `keep_empty` do not apply.
+        data: folder of the files, or several folders that are joined. Without it the variable PIXELSEG_DATA
+            counts (several folders separated as in PATH). One case may be spread over folders; the same slice
+            of the same case twice is an error.
+        split: "train", "val", "test" or "all".
+        size: every image becomes (size, size) or (H, W). None keeps the native size, which must be one.
+        fit: "resize" (images by area average, or linearly when enlarged; masks by nearest neighbour) or
+            "crop" (centre crop, zero pad).
+        split_by: "patient" or "slice". By slice, neighbouring slices of a patient, near-copies, leak from
+            training into test; it is there to reproduce what the publication appears to do.
+        split_seed: seed of the split's shuffle.
+        fractions: shares of train, val and test.
+        keep_empty: also keep images whose mask is empty.
+        **options: the data set's own, e.g. `channels="flair"` of "brain"; see its loader.
+
+    Returns:
+        The items of the split: images (N, C, H, W), masks uint8 (N, H, W).
+
+    Raises:
+        OptionError: a name or value is not known; the message gives the nearest valid one.
+        DataError: the data cannot be used; the message names the file.
+
+    Warns:
+        LargeDatasetWarning: the set takes more than 1 GiB; announced before the pixels are read.
+    """
+    # All options are checked before any file is read: a typing error costs no waiting.
+    split_indices(["a", "b", "c"], None, split, split_by, split_seed, (1 / 3, 1 / 3, 1 / 3))
+    if isinstance(name, SegmentationDataset):
+        if data is not None or options:
+            given = ", ".join(["data"] * (data is not None) + sorted(options))
+            raise OptionError(f"{given} cannot be used with a data set that is loaded already ({name.name!r})")
+        dataset = name
+    else:
+        dataset = _load_whole(name, data, size, fit, keep_empty, options)
+    if split == "all":
+        return dataset
+    return dataset.subset(split_indices(dataset.cases, dataset.slices, split, split_by, split_seed, fractions))
+
+
+def _load_whole(
+    name: str,
+    data: PathLike | Sequence[PathLike] | None,
+    size: Size,
+    fit: str,
+    keep_empty: bool,
+    options: dict[str, Any],
+) -> SegmentationDataset:
+    loader, files = _loaders[check_choice("dataset", name, _loaders)]
+    check_choice("fit", fit, FITS)
+    _check_options(name, loader, options)
+    shape = check_size(size)
+    if files:
+        paths = _find_paths(name, data)
+    elif data is None:
+        paths = []
+    else:
+        raise OptionError(
+            f"data={data!r} cannot be used with data set {name!r}, which is not read from files; "
+            "name the data set that your files are, e.g. 'folder'"
+        )
+    return loader(paths, shape, fit, keep_empty, **options)
+
+
+def _check_options(name: str, loader: Loader, options: dict[str, Any]) -> None:
+    parameters = inspect.signature(loader).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return
+    # The loader's first four are handed over by position, whatever a third party calls them.
+    own = [p for p in list(parameters)[len(_COMMON) :]]
+    common = [p for p in inspect.signature(load_dataset).parameters if p not in ("name", "options")]
+    for option in options:
+        if option not in own:
+            listed = ", ".join(own) if own else "none"
+            raise OptionError(
+                f"data set {name!r} has no option {option!r}; its options: {listed}; options of every data set: "
+                f"{', '.join(common)}.{did_you_mean(option, [*own, *common])}"
+            )
+
+
+def _find_paths(name: str, data: PathLike | Sequence[PathLike] | None) -> list[Path]:
+    """The folders to read, each of which exists.
+
+    Raises:
+        DataError: none was given, or one does not exist.
+    """
+    source = "data"
+    if data is None:
+        source = DATA_VARIABLE
+        data = [part for part in os.environ.get(DATA_VARIABLE, "").split(os.pathsep) if part]
+        if not data:
+            raise DataError(
+                f"data set {name!r} is read from files, but no folder was given: pass data=<folder> "
+                f"or set the environment variable {DATA_VARIABLE}; 'phantom' needs no files"
+            )
+    entries = [data] if isinstance(data, str | os.PathLike) else list(data)
+    if not entries:
+        raise DataError(f"data set {name!r}: data holds no path; expected a folder or a list of folders")
+    paths = [Path(entry).expanduser() for entry in entries]
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: does not exist; expected the folder of data set {name!r} (from {source})")
+        if not path.is_dir():
+            raise DataError(f"{path}: is a file; expected the folder of data set {name!r} (from {source})")
+    return paths

@@ -1,0 +1,228 @@
+"""Segmentation metrics on one pair of masks or on a batch of pairs.
+
+Every metric takes a prediction and a target of 0 and 1 with equal shapes (..., H, W), compares them
+image by image, and returns float64 (...): a scalar for a pair (H, W), one value per image for a batch.
+
+| name | what | formula |
+| --- | --- | --- |
+| DICE | Dice coefficient | (2 TP + e) / (2 TP + FP + FN + e) |
+| PPV | positive predictive value, precision | (TP + e) / (TP + FP + e) |
+| SEN | sensitivity, recall | (TP + e) / (TP + FN + e) |
+| IoU | intersection over union | (TP + e) / (TP + FP + FN + e) |
+| BIoU | IoU of the two inner boundaries | (P_d & G_d + e) / (P_d or G_d + e) |
+| HD95 | 95 % Hausdorff distance, in pixels | see `hd95` |
+
+TP, FP and FN count pixels and e = 1e-4, as the publication has it (doi 10.1038/s41598-025-92117-2). So
+two empty masks score 1, and an empty prediction has a PPV of 1: it claims nothing that is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pixelseg_env.errors import DataError, check_choice
+
+EPSILON = 1e-4
+BOUNDARY_RATIO = 0.02  # of the image diagonal: Boundary IoU's published default
+
+Mask = NDArray[np.uint8]
+Scores = NDArray[np.float64]
+
+
+def dice(prediction: ArrayLike, target: ArrayLike) -> Scores:
+    """Dice coefficient, (2 TP + e) / (2 TP + FP + FN + e).
+
+    Args:
+        prediction: 0 and 1, (..., H, W), bool or any number type; uint8 and bool are fastest.
+        target: the ground truth, of the same shape.
+
+    Returns:
+        float64 (...), in (0, 1], 1 is perfect.
+
+    Raises:
+        DataError: the shapes differ, or a value is neither 0 nor 1.
+    """
+    overlap, predicted, actual = _counts(prediction, target)
+    return (2 * overlap + EPSILON) / (predicted + actual + EPSILON)
+
+
+def ppv(prediction: ArrayLike, target: ArrayLike) -> Scores:
+    """Positive predictive value (precision), (TP + e) / (TP + FP + e); arguments as for `dice`."""
+    overlap, predicted, _ = _counts(prediction, target)
+    return (overlap + EPSILON) / (predicted + EPSILON)
+
+
+def sen(prediction: ArrayLike, target: ArrayLike) -> Scores:
+    """Sensitivity (recall), (TP + e) / (TP + FN + e); arguments as for `dice`."""
+    overlap, _, actual = _counts(prediction, target)
+    return (overlap + EPSILON) / (actual + EPSILON)
+
+
+def iou(prediction: ArrayLike, target: ArrayLike) -> Scores:
+    """Intersection over union, (TP + e) / (TP + FP + FN + e); arguments as for `dice`."""
+    overlap, predicted, actual = _counts(prediction, target)
+    return (overlap + EPSILON) / (predicted + actual - overlap + EPSILON)
+
+
+def biou(prediction: ArrayLike, target: ArrayLike) -> Scores:
+    """Boundary IoU: the IoU of the two masks' inner boundary bands.
+
+    The band is the mask without its erosion by d pixels (3x3 square, d times), where d is 2 % of the
+    image diagonal and at least 1. What lies outside the image counts as background, so an object cut
+    by the image border has a boundary there too. (Cheng et al., Boundary IoU, CVPR 2021, and their
+    reference code.) Arguments and errors as for `dice`.
+
+    Returns:
+        float64 (...), in (0, 1], 1 is perfect.
+    """
+    predicted, actual = _pair(prediction, target)
+    height, width = predicted.shape[-2:]
+    depth = max(1, round(BOUNDARY_RATIO * float(np.hypot(height, width))))
+    scores = np.empty(predicted.shape[:-2])
+    for at in np.ndindex(scores.shape):
+        first, second = _band(predicted[at], depth), _band(actual[at], depth)
+        overlap, union = np.count_nonzero(first & second), np.count_nonzero(first | second)
+        scores[at] = (overlap + EPSILON) / (union + EPSILON)
+    return scores[()]  # a scalar, not an array of no dimension, for a pair
+
+
+def hd95(prediction: ArrayLike, target: ArrayLike) -> Scores:
+    """95 % Hausdorff distance in pixels: the larger of the two directed 95th percentiles.
+
+    The surface of a mask is its pixels with a 4-neighbour outside it (beyond the image border counts
+    as outside). Each surface pixel of one mask has a Euclidean distance to the nearest one of the
+    other; the 95th percentile is taken in each direction, with linear interpolation, and the larger
+    one is the score. This is MONAI's convention; others pool both directions first and come out lower
+    when only one mask has an outlier.
+
+    Where MONAI gives NaN or infinity, which then drops out of a mean so that a miss improves it, we
+    keep the worst case finite: one mask empty scores the image diagonal, sqrt(H^2 + W^2), and two
+    empty masks score 0. Arguments and errors as for `dice`.
+
+    Returns:
+        float64 (...), at least 0, 0 is perfect.
+    """
+    predicted, actual = _pair(prediction, target)
+    scores = np.empty(predicted.shape[:-2])
+    for at in np.ndindex(scores.shape):
+        scores[at] = _hd95_pair(predicted[at], actual[at])
+    return scores[()]
+
+
+METRICS: dict[str, Callable[[ArrayLike, ArrayLike], Scores]] = {
+    "DICE": dice,
+    "PPV": ppv,
+    "SEN": sen,
+    "IoU": iou,
+    "BIoU": biou,
+    "HD95": hd95,
+}
+HIGHER_IS_BETTER: dict[str, bool] = {name: name != "HD95" for name in METRICS}
+
+
+def compute_metrics(prediction: ArrayLike, target: ArrayLike, names: Iterable[str] | None = None) -> dict[str, Scores]:
+    """Computes several metrics.
+
+    Args:
+        prediction: 0 and 1, (..., H, W).
+        target: 0 and 1, the same shape.
+        names: which of `METRICS`; all of them by default.
+
+    Returns:
+        Name to float64 (...), in the order of `names`.
+
+    Raises:
+        DataError: the masks are not a pair, as for `dice`.
+        OptionError: a name is not known.
+    """
+    chosen = [check_choice("metric", name, METRICS) for name in (METRICS if names is None else names)]
+    predicted, actual = _pair(prediction, target)
+    return {name: METRICS[name](predicted, actual) for name in chosen}
+
+
+def _pair(prediction: ArrayLike, target: ArrayLike) -> tuple[Mask, Mask]:
+    """Returns both masks as uint8 of 0 and 1, or says what is wrong with them."""
+    first, second = np.asarray(prediction), np.asarray(target)
+    if first.shape != second.shape:
+        raise DataError(
+            f"prediction and target must have one shape, got prediction {first.shape} and target {second.shape}"
+        )
+    if first.ndim < 2 or 0 in first.shape[-2:]:
+        raise DataError(f"expected masks of shape (H, W) or (..., H, W) with at least one pixel, got {first.shape}")
+    return _binary("prediction", first), _binary("target", second)
+
+
+def _binary(name: str, mask: NDArray[Any]) -> Mask:
+    if mask.dtype == np.bool_:
+        return mask.view(np.uint8)
+    if mask.dtype == np.uint8:  # the usual case, and the only one that every environment step pays for
+        if mask.max(initial=0) > 1:
+            raise DataError(f"{name} must hold 0 and 1 only, found {mask.max()}")
+        return mask
+    if mask.dtype.kind not in "iuf":
+        raise DataError(f"{name} must be a mask of numbers or bool, got type {mask.dtype}")
+    wrong = mask[(mask != 0) & (mask != 1)]
+    if wrong.size:
+        raise DataError(
+            f"{name} must hold 0 and 1 only, found {wrong.flat[0]}; turn probabilities into a mask first (p > 0.5)"
+        )
+    return mask.astype(np.uint8)
+
+
+def _counts(prediction: ArrayLike, target: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Pixels in both, in the prediction and in the target, each int64 (...)."""
+    first, second = _pair(prediction, target)
+    return _area(first & second), _area(first), _area(second)
+
+
+def _area(mask: Mask) -> NDArray[np.int64]:
+    """Counts the ones of each image of (..., H, W)."""
+    flags = mask.view(np.bool_)
+    if mask.shape[-2] * mask.shape[-1] < 16_384:
+        return flags.reshape(*mask.shape[:-2], -1).sum(axis=-1, dtype=np.uint32).astype(np.int64)
+    # count_nonzero of a whole bool array is vectorised, along axes it is not: a loop over large images wins.
+    area = np.empty(mask.shape[:-2], np.int64)
+    for at in np.ndindex(area.shape):
+        area[at] = np.count_nonzero(flags[at])
+    return area
+
+
+def _erode(mask: Mask, shape: int, depth: int) -> Mask:
+    kernel = cv2.getStructuringElement(shape, (3, 3))
+    # OpenCV's default border is +infinity, which would hide the boundary at the image border.
+    return cv2.erode(  # type: ignore[return-value]
+        mask, kernel, iterations=depth, borderType=cv2.BORDER_CONSTANT, borderValue=(0.0,)
+    )
+
+
+def _band(mask: Mask, depth: int) -> Mask:
+    """The pixels of a mask (H, W) within `depth` of its outside."""
+    return mask ^ _erode(mask, cv2.MORPH_RECT, depth)
+
+
+def _hd95_pair(predicted: Mask, actual: Mask) -> float:
+    height, width = predicted.shape
+    left, top, across, down = cv2.boundingRect(predicted | actual)
+    if across == 0:
+        return 0.0
+    if not predicted.any() or not actual.any():
+        return float(np.hypot(height, width))
+    box = (slice(top, top + down), slice(left, left + across))  # distances within it are all that count
+    first, second = _surface(predicted[box]), _surface(actual[box])
+    return max(_directed(first, second), _directed(second, first))
+
+
+def _surface(mask: Mask) -> Mask:
+    mask = np.ascontiguousarray(mask)
+    return mask ^ _erode(mask, cv2.MORPH_CROSS, 1)
+
+
+def _directed(source: Mask, goal: Mask) -> float:
+    """95th percentile of the distances from the pixels of `source` to the nearest pixel of `goal`."""
+    distance = cv2.distanceTransform(goal ^ 1, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return float(np.percentile(distance[source.view(np.bool_)].astype(np.float64), 95))

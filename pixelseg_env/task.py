@@ -1,0 +1,139 @@
+"""The task that the single and the vector environment share: data, options, and one step of the process."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelseg_env import dynamics
+from pixelseg_env.datasets import SegmentationDataset, load_dataset
+from pixelseg_env.errors import ActionError, OptionError, check_choice, did_you_mean
+from pixelseg_env.rewards import RewardFunction, resolve_reward
+
+DataPath = str | Path | list[str | Path] | list[str] | list[Path] | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set and the rules of the decision process; made by `make_task`."""
+
+    dataset: SegmentationDataset
+    horizon: int
+    transition: str
+    observation: str
+    reward: RewardFunction
+
+    @property
+    def observation_shape(self) -> tuple[int, int, int]:
+        """(C, H, W), or (C + 1, H, W) when the map is stacked."""
+        channels, height, width = self.dataset.image_shape
+        return dynamics.observation_channels(channels, self.observation), height, width
+
+    @property
+    def map_shape(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.dataset.image_shape[1:]
+
+    def observe(self, images: NDArray[np.float32], segmentation: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The observation, float32 (..., C', H, W), of images (..., C, H, W) under maps (..., H, W)."""
+        return dynamics.OBSERVATIONS[self.observation](images, segmentation)
+
+    def advance(
+        self, previous: NDArray[np.uint8], action: NDArray[np.uint8], target: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """One step on maps (..., H, W): returns f(t) and the reward map r(t)."""
+        current = dynamics.TRANSITIONS[self.transition](previous, action)
+        reward_map = np.asarray(self.reward(previous, current, target))
+        if reward_map.shape != target.shape:
+            raise OptionError(
+                f"reward: expected a map of shape {target.shape}, the function returned {reward_map.shape}"
+            )
+        return current, reward_map.astype(np.float32, copy=False)
+
+
+def make_task(
+    dataset: str | SegmentationDataset = "phantom",
+    data: DataPath = None,
+    split: str = "train",
+    size: int | tuple[int, int] | None = 64,
+    horizon: int = 10,
+    transition: str = "absorbing",
+    observation: str = "masked",
+    reward: str | RewardFunction = "squared_error",
+    **dataset_options: Any,
+) -> Task:
+    """Checks every option, loads the data and returns the task.
+
+    Arguments are those of `PixelSegEnv`.
+
+    Raises:
+        OptionError: an option's name or value is not known.
+        DataError: the data cannot be used; the message names the file.
+    """
+    check_choice("transition", transition, dynamics.TRANSITIONS)
+    check_choice("observation", observation, dynamics.OBSERVATIONS)
+    function = resolve_reward(reward)
+    check_horizon(horizon)
+    loaded = load_dataset(dataset, data=data, split=split, size=size, **dataset_options)
+    return Task(loaded, int(horizon), transition, observation, function)
+
+
+def check_horizon(horizon: Any) -> int:
+    """Returns a horizon as an int.
+
+    Raises:
+        OptionError: it is not a whole number of at least 1.
+    """
+    try:
+        value = operator.index(horizon)
+    except TypeError:
+        value = 0
+    if value < 1 or isinstance(horizon, bool):
+        raise OptionError(f"horizon={horizon!r}: expected a whole number of steps, at least 1")
+    return value
+
+
+RESET_OPTIONS = ("index", "horizon")
+
+
+def check_reset_options(options: dict[str, Any] | None, known: tuple[str, ...] = RESET_OPTIONS) -> dict[str, Any]:
+    """Returns the options of `reset` as a new dictionary.
+
+    Raises:
+        OptionError: a name is not known.
+    """
+    for name in options or {}:
+        if name not in known:
+            raise OptionError(
+                f"reset(options=...): {name!r} is not known; expected {', '.join(map(repr, known))}."
+                f"{did_you_mean(name, known)}"
+            )
+    return dict(options or {})
+
+
+def check_action(action: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Returns an action as a uint8 view or copy.
+
+    Args:
+        action: integers or booleans of 0 (zero) and 1 (keep).
+        shape: the shape that it must have.
+
+    Raises:
+        ActionError: wrong shape, type or value.
+    """
+    array = np.asarray(action)
+    if array.shape != shape:
+        raise ActionError(f"action: expected shape {shape}, one decision a pixel, got {array.shape}")
+    if array.dtype.kind not in "biu":
+        raise ActionError(f"action: expected integers 0 (zero) or 1 (keep), got type {array.dtype}")
+    # Seen as unsigned, a negative int8 is large: one pass finds every value that is not 0 or 1.
+    as_bytes = array.view(np.uint8) if array.dtype.itemsize == 1 else array
+    if array.size and (as_bytes.max() > 1 or as_bytes.min() < 0):
+        wrong = array[(array != 0) & (array != 1)]
+        raise ActionError(f"action: expected only 0 (zero) or 1 (keep), found {wrong.flat[0]}")
+    return as_bytes if as_bytes.dtype == np.uint8 else array.astype(np.uint8)

@@ -1,0 +1,303 @@
+"""`PixelSegVectorEnv`: a batch of images stepped as one batch of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.utils.seeding import np_random
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from pixelseg_env.datasets import SegmentationDataset
+from pixelseg_env.errors import OptionError, check_choice
+from pixelseg_env.metrics import dice
+from pixelseg_env.rendering import render_frame
+from pixelseg_env.rewards import RewardFunction
+from pixelseg_env.task import RESET_OPTIONS, DataPath, check_action, check_horizon, check_reset_options, make_task
+
+Floats = NDArray[np.float32]
+Infos = dict[str, Any]
+
+
+class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
+    """`num_envs` copies of `PixelSegEnv` stepped together, without a loop over the images.
+
+    `gym.make_vec("PixelSegEnv-v0", num_envs=8, ...)` makes one. Process, spaces, rewards and arguments
+    are those of `PixelSegEnv`; every array has a leading dimension B = `num_envs`. Given the same seeds
+    and actions, image i goes through the same trajectory as a single environment reset with `seed + i`.
+
+    `infos` holds the keys of the single environment as arrays (`reward_map` float32 (B, H, W),
+    `segmentation` and `target` uint8 (B, H, W), `dice` float64 (B,), `case` object (B,), `slice` and
+    `step` int64 (B,)) and, as in Gymnasium, for each key a boolean mask `_key` (B,) that tells which
+    images it speaks of: after a partial reset those that were reset, otherwise all.
+
+    Reset options: `index` and `horizon`, a number or one per image, and `reset_mask`, a boolean array
+    (B,) that resets only the images it marks (at least one); the others go on as they were.
+
+    Args:
+        num_envs: images in the batch, B.
+        autoreset_mode: what happens after an image's episode has ended, as Gymnasium defines it:
+            `"NextStep"` (the next `step` ignores that image's action and resets it), `"SameStep"`
+            (reset within the step; the last observation and info are in `final_obs`, `final_info`) or
+            `"Disabled"` (the caller resets with `reset_mask`).
+        **others: as `PixelSegEnv`.
+
+    Raises:
+        OptionError: an option's name or value is not known.
+        DataError: the data cannot be used; the message names the file.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": ["rgb_array"],
+        "render_fps": 4,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        dataset: str | SegmentationDataset = "phantom",
+        data: DataPath = None,
+        split: str = "train",
+        size: int | tuple[int, int] | None = 64,
+        horizon: int = 10,
+        transition: str = "absorbing",
+        observation: str = "masked",
+        reward: str | RewardFunction = "squared_error",
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        **dataset_options: Any,
+    ) -> None:
+        if not isinstance(num_envs, int) or num_envs < 1:
+            raise OptionError(f"num_envs={num_envs!r}: expected a whole number of at least 1")
+        if render_mode is not None:
+            check_choice("render_mode", render_mode, self.metadata["render_modes"])
+        if not isinstance(autoreset_mode, AutoresetMode):
+            modes = {mode.value: mode for mode in AutoresetMode}
+            autoreset_mode = modes[check_choice("autoreset_mode", autoreset_mode, modes)]
+        self.task = make_task(
+            dataset, data, split, size, horizon, transition, observation, reward, **dataset_options
+        )
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.autoreset_mode = autoreset_mode
+        self.metadata = {**type(self).metadata, "autoreset_mode": autoreset_mode}  # type: ignore[misc]
+        self.single_observation_space = spaces.Box(0.0, 1.0, self.task.observation_shape, np.float32)
+        self.single_action_space = spaces.MultiBinary(self.task.map_shape)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._action_shape = (num_envs, *self.task.map_shape)
+        self._case_names = np.asarray(self.task.dataset.cases, dtype=object)
+        self._generators: list[np.random.Generator] = []
+
+    @property
+    def dataset(self) -> SegmentationDataset:
+        """The images and masks that episodes are drawn from."""
+        return self.task.dataset
+
+    @property
+    def horizon(self) -> int:
+        """Steps of an episode, unless `reset(options={"horizon": h})` says otherwise."""
+        return self.task.horizon
+
+    @property
+    def transition(self) -> str:
+        """`"absorbing"` or `"restorable"`."""
+        return self.task.transition
+
+    @property
+    def observation(self) -> str:
+        """`"masked"` or `"stacked"`."""
+        return self.task.observation
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Floats, Infos]:
+        """Starts an episode in every image, or in those that `options["reset_mask"]` marks.
+
+        Args:
+            seed: an int (image i is seeded with `seed + i`), or one per image.
+            options: see the class.
+
+        Returns:
+            Observations float32 (B, C', H, W), and infos.
+
+        Raises:
+            OptionError: an option is not known, out of range or of the wrong shape.
+            gymnasium.error.ResetNeeded: a partial reset before the first whole one.
+        """
+        chosen = check_reset_options(options, (*RESET_OPTIONS, "reset_mask"))
+        mask = self._check_mask(chosen.get("reset_mask"))
+        if not mask.all() and not self._generators:
+            raise gym.error.ResetNeeded("reset_mask before the first reset(): reset all images once")
+        index, horizon = chosen.get("index"), chosen.get("horizon")
+        if index is not None:
+            index = self._per_image("index", index)
+            for value in (int(index[mask].min()), int(index[mask].max())):
+                self.dataset.check_index(value)
+        if horizon is not None:
+            horizon = self._per_image("horizon", horizon)
+            check_horizon(horizon[mask].min())
+        self._seed(seed, mask)
+        self._begin(mask, index, horizon)
+        reward_map = np.zeros(self._action_shape, np.float32)
+        return self._observe(), self._infos(reward_map, mask)
+
+    def step(
+        self, actions: NDArray[np.int8]
+    ) -> tuple[Floats, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Infos]:
+        """Applies one joint action to every image.
+
+        Args:
+            actions: (B, H, W) of 0 (zero) and 1 (keep), integers or booleans.
+
+        Returns:
+            Observations float32 (B, C', H, W), mean rewards float64 (B,), terminated and truncated
+            (always False) bool (B,), infos.
+
+        Raises:
+            ActionError: wrong shape, type or value.
+            gymnasium.error.ResetNeeded: `reset` was never called, or, without autoreset, an image's
+                episode has ended.
+        """
+        if not self._generators:
+            raise gym.error.ResetNeeded("step() before reset(): call reset() first")
+        decided = check_action(actions, self._action_shape)
+        ended = self._ended
+        if self.autoreset_mode == AutoresetMode.DISABLED and ended.any():
+            raise gym.error.ResetNeeded(
+                f"step() after the end: the episodes of images {np.flatnonzero(ended).tolist()} have ended; "
+                'call reset(options={"reset_mask": mask})'
+            )
+        self._previous = self._segmentation
+        self._segmentation, reward_map = self.task.advance(self._previous, decided, self._target)
+        self._steps = self._steps + 1
+        if ended.any():  # only with NextStep: these images begin anew and ignore their action
+            self._begin(ended)
+            reward_map[ended] = 0
+        rewards = reward_map.reshape(self.num_envs, -1).mean(axis=1, dtype=np.float64)
+        terminated = self._ended
+        truncated = np.zeros(self.num_envs, np.bool_)
+        everyone = np.ones(self.num_envs, np.bool_)
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and terminated.any():
+            final_obs = np.full(self.num_envs, None, dtype=object)
+            observations = self._observe()
+            for i in np.flatnonzero(terminated):
+                final_obs[i] = observations[i]
+            final_info = self._infos(reward_map, terminated)
+            self._begin(terminated)
+            infos = self._infos(np.where(terminated[:, None, None], np.float32(0), reward_map), everyone)
+            infos |= {"final_obs": final_obs, "_final_obs": terminated.copy()}
+            infos |= {"final_info": final_info, "_final_info": terminated.copy()}
+            return self._observe(), rewards, terminated, truncated, infos
+        return self._observe(), rewards, terminated, truncated, self._infos(reward_map, everyone)
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
+        """One uint8 (H', W', 3) frame per image for `render_mode="rgb_array"`, otherwise None."""
+        if self.render_mode is None:
+            return None
+        if not self._generators:
+            raise gym.error.ResetNeeded("render() before reset(): call reset() first")
+        return tuple(
+            render_frame(self._image[i], self._segmentation[i], self._target[i], self._previous[i])
+            for i in range(self.num_envs)
+        )
+
+    @property
+    def _ended(self) -> NDArray[np.bool_]:
+        return self._steps >= self._horizons
+
+    def _check_mask(self, mask: Any) -> NDArray[np.bool_]:
+        if mask is None:
+            return np.ones(self.num_envs, np.bool_)
+        array = np.asarray(mask)
+        if array.shape != (self.num_envs,) or array.dtype != np.bool_ or not array.any():
+            raise OptionError(
+                f"reset_mask: expected a boolean array of shape ({self.num_envs},) with at least one True, "
+                f"got shape {array.shape}, type {array.dtype}, {np.count_nonzero(array)} True"
+            )
+        return array
+
+    def _per_image(self, name: str, value: Any) -> NDArray[np.int64]:
+        array = np.asarray(value)
+        if array.dtype.kind not in "iu" or array.shape not in ((), (self.num_envs,)):
+            raise OptionError(
+                f"{name}: expected a whole number or one per image, shape ({self.num_envs},), "
+                f"got shape {array.shape}, type {array.dtype}"
+            )
+        return np.broadcast_to(array.astype(np.int64), (self.num_envs,))
+
+    def _seed(self, seed: int | Sequence[int | None] | None, mask: NDArray[np.bool_]) -> None:
+        if seed is None:
+            seeds: list[int | None] = [None] * self.num_envs
+        elif isinstance(seed, (int, np.integer)):
+            seeds = [int(seed) + i for i in range(self.num_envs)]
+        else:
+            seeds = list(seed)
+        if len(seeds) != self.num_envs:
+            raise OptionError(f"seed: expected one per image, {self.num_envs}, got {len(seeds)}")
+        if not self._generators:
+            self._generators = [np_random(one)[0] for one in seeds]
+            return
+        for i in np.flatnonzero(mask):
+            if seeds[i] is not None:
+                self._generators[i] = np_random(seeds[i])[0]
+
+    def _begin(
+        self,
+        mask: NDArray[np.bool_],
+        index: NDArray[np.int64] | None = None,
+        horizon: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Starts new episodes where the mask is True.
+
+        Arrays are replaced, never written to: infos of earlier steps may still hold them.
+        """
+        count = len(self.dataset)
+        drawn = np.array(
+            [int(self._generators[i].integers(count)) if mask[i] else 0 for i in range(self.num_envs)], np.int64
+        )
+        new_index = drawn if index is None else index
+        new_horizon = np.full(self.num_envs, self.task.horizon, np.int64) if horizon is None else horizon
+        if mask.all():
+            self._index, self._horizons = new_index.copy(), new_horizon.copy()
+            self._image, self._target = self.dataset.batch(self._index)
+            self._segmentation = np.ones(self._action_shape, np.uint8)
+            self._previous = self._segmentation
+            self._steps = np.zeros(self.num_envs, np.int64)
+        else:
+            self._index = np.where(mask, new_index, self._index)
+            self._horizons = np.where(mask, new_horizon, self._horizons)
+            images, targets = self.dataset.batch(self._index[mask])
+            self._image, self._target = _replaced(self._image, mask, images), _replaced(self._target, mask, targets)
+            self._segmentation = _replaced(self._segmentation, mask, 1)
+            self._previous = _replaced(self._previous, mask, 1)
+            self._steps = np.where(mask, 0, self._steps)
+        self._target.flags.writeable = False
+
+    def _observe(self) -> Floats:
+        return self.task.observe(self._image, self._segmentation)
+
+    def _infos(self, reward_map: Floats, mask: NDArray[np.bool_]) -> Infos:
+        infos = {
+            "reward_map": reward_map,
+            "segmentation": self._segmentation.copy(),
+            "target": self._target,
+            "dice": np.asarray(dice(self._segmentation, self._target), np.float64),
+            "case": self._case_names[self._index],
+            "slice": self.dataset.slices[self._index],
+            "step": self._steps.copy(),
+        }
+        return infos | {f"_{key}": mask.copy() for key in infos}
+
+
+def _replaced(array: NDArray[Any], mask: NDArray[np.bool_], values: Any) -> NDArray[Any]:
+    """A copy of `array` with `values` where the mask is True."""
+    result = array.copy()
+    result[mask] = values
+    return result
