@@ -183,8 +183,9 @@ def _counts(prediction: ArrayLike, target: ArrayLike) -> tuple[NDArray[np.int64]
 def _area(mask: Mask) -> NDArray[np.int64]:
     """Counts the ones of each image of (..., H, W)."""
     flags = mask.view(np.bool_)
-    if mask.shape[-2] * mask.shape[-1] < 16_384:
-        return flags.reshape(*mask.shape[:-2], -1).sum(axis=-1, dtype=np.uint32).astype(np.int64)
+    pixels = mask.shape[-2] * mask.shape[-1]
+    if pixels < 16_384:
+        return np.asarray(flags.reshape(*mask.shape[:-2], pixels).sum(axis=-1, dtype=np.uint32), np.int64)
     # count_nonzero of a whole bool array is vectorised, along axes it is not: a loop over large images wins.
     area = np.empty(mask.shape[:-2], np.int64)
     for at in np.ndindex(area.shape):

@@ -70,7 +70,7 @@ class EvaluationResult:
     @property
     def horizon(self) -> int:
         """T, the number of steps."""
-        return self.dice_by_step.shape[1]
+        return int(self.dice_by_step.shape[1])
 
     def maps(self, index: int) -> NDArray[np.uint8]:
         """Returns the segmentation maps f(1) to f(T) of one image, uint8 (T, H, W) of 0 and 1.

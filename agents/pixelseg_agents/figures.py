@@ -11,6 +11,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -44,7 +45,7 @@ LINES = (BLUE, VERMILLION, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
 INK, MUTED = "#222222", "#6b6b6b"
 WIDTH = 9.0  # inches: text of 8 points stays legible in a README of 900 pixels
 DPI = 200
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: one look on every machine
     "font.size": 9.0,
@@ -136,9 +137,9 @@ def learning_curve(progress_csv_path: str | Path, out_path: str | Path) -> None:
             else:
                 axis.tick_params(labelbottom=False)
             axis.margins(x=0.02)
-            axis.xaxis.set_major_locator(MaxNLocator(5 if panel < len(large) else 3, integer=True))
+            axis.xaxis.set_major_locator(MaxNLocator(6 if panel < len(large) else 3, steps=[1, 2, 5, 10], integer=True))
             if panel >= len(large):
-                axis.yaxis.set_major_locator(MaxNLocator(3))
+                axis.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
         _save(figure, out_path)
 
 
@@ -177,7 +178,9 @@ def step_figure(
         raise DataError(f"step_figure: steps must lie in 1 to {horizon}, got {shown}")
 
     height, width = targets.shape[1:]
-    factor = enlargement(height, width, least=160)
+    margin = 0.1 + 0.16 * max((title.count("\n") + 1 for title in titles or ()), default=0)
+    cell = min(1.5, (WIDTH - margin) / (len(shown) + 1))  # inches; few steps make a narrow figure, not a huge one
+    factor = enlargement(height, width, least=int(cell * DPI))
     rows: list[list[RGB]] = []
     for i in range(count):
         maps = np.concatenate([np.ones((1, height, width), np.uint8), segmentations_by_step[i]])
@@ -204,8 +207,7 @@ def step_figure(
             canvas[top : top + cell_h, left : left + cell_w] = rows[row][column]
 
     with matplotlib.rc_context(STYLE):
-        lines = max((title.count("\n") + 1 for title in titles or ()), default=0)
-        figure, axis = _picture(canvas, WIDTH, left=0.1 + 0.16 * lines, top=0.26, bottom=0.42)
+        figure, axis = _picture(canvas, margin + cell * (len(shown) + 1), left=margin, top=0.26, entries=5)
         above = -0.35 * gap
         for column, left in enumerate(lefts):
             label = "image" if column == 0 else f"t = {shown[column - 1]}"
@@ -271,7 +273,7 @@ def case_figure(result: EvaluationResult, dataset: SegmentationDataset, out_path
             canvas[top : top + cell_h, left : left + cell_w] = panel
 
     with matplotlib.rc_context(STYLE):
-        figure, axis = _picture(canvas, 6.6, left=0.28, top=0.46, bottom=0.4)
+        figure, axis = _picture(canvas, 6.6, left=0.28, top=0.46, entries=3)
         for column, (name, index) in enumerate(chosen.items()):
             middle = column * (cell_w + gap) + cell_w / 2
             where = f"{result.cases[index]}, slice {result.slices[index]}"
@@ -349,7 +351,7 @@ def _right_and_wrong(image: NDArray[np.float32], target: NDArray[np.uint8], pred
         (target & (1 - prediction), TARGET),
     ):
         flags = where.astype(bool)
-        shown[flags] = 0.25 * shown[flags] + 0.75 * np.array(colour)
+        shown[flags] = 0.15 * shown[flags] + 0.85 * np.array(colour)
     return shown.astype(np.uint8)
 
 
@@ -401,7 +403,7 @@ def _standard_error(values: Floats, cases: Sequence[str]) -> Floats:
     if len(patients) < 2:
         return np.zeros(values.shape[1])
     means = np.stack([values[member == patient].mean(axis=0) for patient in range(len(patients))])
-    return means.std(axis=0, ddof=1) / np.sqrt(len(patients))
+    return np.asarray(means.std(axis=0, ddof=1) / np.sqrt(len(patients)))
 
 
 def _spread(positions: Sequence[float], least: float) -> list[float]:
@@ -417,11 +419,23 @@ def _spread(positions: Sequence[float], least: float) -> list[float]:
         moved[1:] += push
     result = np.empty_like(moved)
     result[order] = moved
-    return result.tolist()
+    return [float(position) for position in result]
 
 
-def _picture(canvas: RGB, width: float, left: float, top: float, bottom: float) -> tuple[Figure, Axes]:
-    """A figure `width` inches wide that is one picture with margins (inches) for text; axes in its pixels."""
+def _picture(canvas: RGB, width: float, left: float, top: float, entries: int) -> tuple[Figure, Axes]:
+    """A figure `width` inches wide that is one picture, with axes in its pixels.
+
+    Args:
+        canvas: uint8 (H, W, 3).
+        width: of the figure, in inches.
+        left: margin for text, in inches.
+        top: margin for text, in inches.
+        entries: of the legend; there is room for it below.
+
+    Returns:
+        The figure and its axes.
+    """
+    bottom = 0.2 + 0.22 * -(-entries // _legend_columns(width, entries))
     inner = width - left - 0.06
     tall = inner * canvas.shape[0] / canvas.shape[1]
     height = tall + top + bottom
@@ -434,9 +448,15 @@ def _picture(canvas: RGB, width: float, left: float, top: float, bottom: float) 
 
 def _legend(figure: Figure, handles: Sequence[Patch | Line2D]) -> None:
     figure.legend(
-        handles=list(handles), loc="lower center", ncols=len(handles), handlelength=1.2, handleheight=0.9,
-        columnspacing=1.8, borderaxespad=0.25,
+        handles=list(handles), loc="lower center", ncols=_legend_columns(figure.get_figwidth(), len(handles)),
+        handlelength=1.2, handleheight=0.9, columnspacing=1.8, borderaxespad=0.25,
     )  # fmt: skip
+
+
+def _legend_columns(width: float, entries: int) -> int:
+    """As few rows as `width` inches allow, evenly filled."""
+    rows = -(-entries // max(1, int(width / 1.5)))
+    return -(-entries // rows)
 
 
 def _shortened(text: str, most: int) -> str:

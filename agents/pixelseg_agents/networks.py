@@ -148,10 +148,10 @@ class PA3CNetwork(nn.Module):
         rates = HEAD_DILATION if dilation else (1,) * len(HEAD_DILATION)
         self.policy = _Head(sources, width, rates, norm, head_stride)
         self.value = _Head(sources, width, rates, norm, head_stride)
-        # Both start near a constant: nothing is decided, and no return predicted, before the first update.
-        for head, bias in ((self.policy, start_bias), (self.value, 0.0)):
-            nn.init.normal_(head.output.weight, std=1e-3)
-            nn.init.constant_(head.output.bias, bias)
+        # The weights keep their usual start: from (near) zero, each feature of the last layer first learns to
+        # speak for the background, and where all are silent no logit can rise above the slow bias.
+        nn.init.constant_(self.policy.output.bias, start_bias)
+        nn.init.zeros_(self.value.output.bias)
 
     def features(self, observation: Tensor) -> Tensor:
         """The joined source layers (B, 480 x width, H / head_stride, W / head_stride)."""

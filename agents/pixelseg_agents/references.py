@@ -112,4 +112,4 @@ def _brighter_side(image: NDArray[np.float32]) -> Actions:
         return np.zeros(image.shape, np.int8)
     levels = np.rint((image - low) * (255 / (high - low))).astype(np.uint8)
     _, above = cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    return above.astype(np.int8)
+    return np.asarray(above, np.int8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ class SegmentationDataset:
     """
 
     name: str
-    images: NDArray
+    images: NDArray[Any]
     masks: NDArray[np.uint8]
     cases: tuple[str, ...]
     slices: NDArray[np.int64]
@@ -58,11 +59,10 @@ class SegmentationDataset:
         if self.images.dtype == np.float32:
             low, high = float(self.images.min()), float(self.images.max())
             if not (low >= 0.0 and high <= 1.0):  # also false for NaN
-                raise DataError(
-                    f"data set {self.name!r}: float images must lie in [0, 1], found {low:g} to {high:g}"
-                )
+                raise DataError(f"data set {self.name!r}: float images must lie in [0, 1], found {low:g} to {high:g}")
 
     def __len__(self) -> int:
+        """N, the number of images."""
         return len(self.images)
 
     @property
@@ -77,7 +77,7 @@ class SegmentationDataset:
         foreground = int(np.count_nonzero(self.masks))
         return (self.masks.size - foreground) / foreground if foreground else float("inf")
 
-    def batch(self, indices: Sequence[int] | NDArray) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def batch(self, indices: Sequence[int] | NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Draws images and masks.
 
         Args:
@@ -92,7 +92,7 @@ class SegmentationDataset:
             images = images.astype(np.float32) / np.float32(255)
         return images, self.masks[index]
 
-    def subset(self, indices: Sequence[int] | NDArray) -> SegmentationDataset:
+    def subset(self, indices: Sequence[int] | NDArray[Any]) -> SegmentationDataset:
         """Returns the items at `indices` as a data set of its own (the pixels are copied)."""
         index = np.asarray(indices, dtype=np.int64)
         return SegmentationDataset(

@@ -55,14 +55,23 @@ def _find_pairs(root: Path) -> list[Pair]:
             stem = name.removesuffix(".tif")
             if stem.endswith(_MASK):
                 if stem.removesuffix(_MASK) + ".tif" not in names:
-                    raise DataError(f"{case / name}: this mask has no image {stem.removesuffix(_MASK)}.tif; add it or remove the mask")
+                    raise DataError(
+                        f"{case / name}: this mask has no image {stem.removesuffix(_MASK)}.tif; "
+                        "add it or remove the mask"
+                    )
                 continue
             mask = f"{stem}{_MASK}.tif"
             if mask not in names:
-                raise DataError(f"{case / name}: its mask {mask} is missing; expected it beside the image: add it or remove the image")
+                raise DataError(
+                    f"{case / name}: its mask {mask} is missing; expected it beside the image: "
+                    "add it or remove the image"
+                )
             match = _NAME.fullmatch(stem)
             if not match:
-                raise DataError(f"{case / name}: expected a name of the form <case>_<slice>.tif; rename it, or use the data set 'folder'")
+                raise DataError(
+                    f"{case / name}: expected a name of the form <case>_<slice>.tif; rename it, "
+                    "or use the data set 'folder'"
+                )
             pairs.append(Pair(case / name, case / mask, case.name, int(match["number"])))
     if not pairs:
         raise DataError(

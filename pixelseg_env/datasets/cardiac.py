@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.fitting import common_size, fit_image, fit_mask
 from pixelseg_env.datasets.memory import allocate
 from pixelseg_env.datasets.nifti import SUFFIXES, read_volume, volume_name
-from pixelseg_env.datasets.pairs import Pair, all_empty, in_threads, sort_unique
+from pixelseg_env.datasets.pairs import Pair, all_empty, check_one_value, in_threads, sort_unique
 from pixelseg_env.errors import DataError, OptionError
 
 PERCENTILES = (0.5, 99.5)
@@ -49,10 +50,10 @@ def load_cardiac(
         raise OptionError(f"label={label!r} is not valid; expected a positive whole number or None")
     pairs = sort_unique("cardiac", [pair for root in data for pair in _find_pairs(root)])
 
-    def masks_of(pair: Pair) -> tuple[tuple[int, ...], dict[int, NDArray[np.uint8]], int | None]:
+    def masks_of(pair: Pair) -> tuple[tuple[int, ...], dict[int, NDArray[np.uint8]], float | None]:
         volume = read_volume(pair.mask)
         mask, value = _binary(pair.mask, volume, label)
-        occupied = mask.any(axis=(0, 1))
+        occupied = np.asarray(mask.any(axis=(0, 1)))
         slices = {}
         for z in range(mask.shape[2]):
             if keep_empty or occupied[z]:
@@ -63,7 +64,7 @@ def load_cardiac(
         return volume.shape, slices, value
 
     read = in_threads(masks_of, pairs)
-    _check_values(pairs, [value for _, _, value in read])
+    check_one_value(pairs, [value for _, _, value in read], "say which one is the object, e.g. label=1")
     kept = [(pair, shape, masks) for pair, (shape, masks, _) in zip(pairs, read, strict=True) if masks]
     del read
     if not any(mask.any() for _, _, masks in kept for mask in masks.values()):
@@ -111,7 +112,8 @@ def _listed_pairs(root: Path, listing: Path) -> list[Pair]:
         files = [(root / entry["image"], root / entry["label"]) for entry in entries]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f'{listing}: expected "training": [{{"image": ..., "label": ...}}, ...] ({error!r}); correct it or remove it'
+            f'{listing}: expected "training": [{{"image": ..., "label": ...}}, ...] ({error!r}); '
+            "correct it or remove it"
         ) from error
     for pair in files:
         for path in pair:
@@ -142,15 +144,18 @@ def _volumes(folder: Path) -> dict[str, Path]:
         if path.name.endswith(SUFFIXES) and not path.name.startswith("."):  # macOS leaves ._ files in the archives
             case = volume_name(path)
             if case in volumes:
-                raise DataError(f"{path}: case {case!r} is there twice, also as {volumes[case].name}; remove one of them")
+                raise DataError(
+                    f"{path}: case {case!r} is there twice, also as {volumes[case].name}; remove one of them"
+                )
             volumes[case] = path
     return volumes
 
 
-def _binary(path: Path, volume: NDArray, label: int | None) -> tuple[NDArray[np.bool_], int | None]:
+def _binary(path: Path, volume: NDArray[Any], label: int | None) -> tuple[NDArray[np.uint8], float | None]:
+    """The mask, uint8 0 and 1, and the value that stood for the object (None if there is none, or `label` says)."""
     if label is not None:
-        return (volume == label).view(np.uint8), None
-    mask = volume != 0
+        return np.asarray(volume == label).view(np.uint8), None
+    mask = np.asarray(volume != 0)
     value = volume.max(initial=0)
     if mask.any() and not np.array_equal(volume == value, mask):
         values = np.unique(volume)
@@ -160,16 +165,3 @@ def _binary(path: Path, volume: NDArray, label: int | None) -> tuple[NDArray[np.
             "say which one is the object, e.g. label=1"
         )
     return mask.view(np.uint8), float(value) if mask.any() else None
-
-
-def _check_values(pairs: list[Pair], values: list[float | None]) -> None:
-    seen: dict[float, Path] = {}
-    for pair, value in zip(pairs, values, strict=True):
-        if value is not None:
-            seen.setdefault(value, pair.mask)
-        if len(seen) > 1:
-            (one, first), (two, second) = seen.items()
-            raise DataError(
-                f"{second}: its object has the value {two:g}, but {one:g} in {first}; expected one value in all labels: "
-                "say which one is the object, e.g. label=1"
-            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,7 +54,7 @@ def common_size(name: str, shapes: Sequence[tuple[int, int]], sources: Sequence[
     return usual
 
 
-def fit_image(image: NDArray, size: tuple[int, int], fit: str) -> NDArray:
+def fit_image(image: NDArray[Any], size: tuple[int, int], fit: str) -> NDArray[Any]:
     """Brings an image to a size.
 
     Args:
@@ -92,7 +93,7 @@ def fit_mask(mask: NDArray[np.uint8], size: tuple[int, int], fit: str) -> NDArra
     return fitted
 
 
-def _centre(array: NDArray, size: tuple[int, int]) -> NDArray:
+def _centre(array: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     result = np.zeros((*size, *array.shape[2:]), array.dtype)
     source, target = [], []
     for old, new in zip(array.shape, size, strict=False):

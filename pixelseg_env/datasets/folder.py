@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -98,15 +99,17 @@ def _find_files(root: Path, suffix: str) -> list[tuple[Path, Path]]:
     else:
         files = _by_stem(root)
         if not suffix:
-            raise OptionError("mask_suffix='' is not valid where images and masks share a folder: nothing tells them apart")
+            raise OptionError(
+                "mask_suffix='' is not valid where images and masks share a folder: nothing tells them apart"
+            )
         masks = {stem: path for stem, path in files.items() if stem.endswith(suffix)}
         images = {stem: path for stem, path in files.items() if stem not in masks}
         found = {stem: stem + suffix for stem in images}
         where = "beside the image"
     if not images and not masks:
         raise DataError(
-            f"{root}: no image found; expected {', '.join(IMAGE_SUFFIXES)} files in it with <name>{suffix} beside each, "
-            "or two folders 'images' and 'masks'"
+            f"{root}: no image found; expected {', '.join(IMAGE_SUFFIXES)} files in it with <name>{suffix} beside "
+            "each, or two folders 'images' and 'masks'"
         )
     for stem, path in images.items():
         if found[stem] not in masks:
@@ -116,7 +119,9 @@ def _find_files(root: Path, suffix: str) -> list[tuple[Path, Path]]:
             )
     orphans = sorted(set(masks) - set(found.values()))
     if orphans:
-        raise DataError(f"{masks[orphans[0]]}: this mask has no image; add the image, remove the mask, or set mask_suffix")
+        raise DataError(
+            f"{masks[orphans[0]]}: this mask has no image; add the image, remove the mask, or set mask_suffix"
+        )
     return [(path, masks[found[stem]]) for stem, path in images.items()]
 
 
@@ -130,7 +135,9 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if is_image_file(path):
             if path.stem in files:
-                raise DataError(f"{path}: the same name as {files[path.stem].name} in another format; remove one of them")
+                raise DataError(
+                    f"{path}: the same name as {files[path.stem].name} in another format; remove one of them"
+                )
             files[path.stem] = path
     return files
 
@@ -160,11 +167,11 @@ def _channels_of(path: Path) -> str:
     return "grey" if pixels.ndim == 2 or _is_grey(pixels) else "rgb"
 
 
-def _is_grey(pixels: NDArray) -> bool:
+def _is_grey(pixels: NDArray[Any]) -> bool:
     return np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(pixels[..., 0], pixels[..., 2])
 
 
-def _read_image(path: Path, channels: str) -> NDArray:
+def _read_image(path: Path, channels: str) -> NDArray[Any]:
     pixels = read_pixels(path)
     if channels == "rgb" and pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)

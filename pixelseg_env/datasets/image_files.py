@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ def is_image_file(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def read_pixels(path: Path) -> NDArray:
+def read_pixels(path: Path) -> NDArray[Any]:
     """Decodes an image file.
 
     Args:
@@ -35,7 +36,9 @@ def read_pixels(path: Path) -> NDArray:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check that the file exists and its rights") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); check that the file exists and its rights"
+        ) from error
     damage = find_damage(content)
     if damage:
         raise DataError(f"{path}: expected a whole image file, but {damage}; copy or download the file again")
@@ -59,9 +62,7 @@ def read_pixels(path: Path) -> NDArray:
     return pixels
 
 
-def read_mask(
-    path: Path, threshold: int | None = None, invert: bool = False
-) -> tuple[NDArray[np.uint8], int | None]:
+def read_mask(path: Path, threshold: int | None = None, invert: bool = False) -> tuple[NDArray[np.uint8], int | None]:
     """Reads a mask file as 0 and 1.
 
     Args:
@@ -100,10 +101,10 @@ def read_mask(
     return (1 - mask if invert else mask), value
 
 
-def _merge_channels(pixels: NDArray) -> NDArray:
+def _merge_channels(pixels: NDArray[Any]) -> NDArray[Any]:
     """One number per colour: the grey level if the channels are equal, else a code that keeps colours apart."""
     first = pixels[..., 0]
     if np.array_equal(first, pixels[..., 1]) and np.array_equal(first, pixels[..., 2]):
-        return first
-    wide = pixels.astype(np.int64)
-    return wide[..., 0] + (wide[..., 1] << 16) + (wide[..., 2] << 32)
+        return np.asarray(first)
+    wide: NDArray[np.int64] = pixels.astype(np.int64)
+    return np.asarray(wide[..., 0] + (wide[..., 1] << 16) + (wide[..., 2] << 32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -16,7 +17,7 @@ class LargeDatasetWarning(UserWarning):
 
 def allocate(
     name: str, count: int, channels: int, height: int, width: int, dtype: DTypeLike
-) -> tuple[NDArray, NDArray[np.uint8]]:
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Makes the arrays of a data set, not yet filled, and announces them if they are large.
 
     Call it before the image pixels are read: the warning then comes while there is still time to stop.

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import gzip
-import struct
+import math
 import zlib
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from pixelseg_env.errors import DataError
 
 SUFFIXES = (".nii.gz", ".nii")
+
+_DAMAGED = (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError, WrapStructError)
 
 
 def volume_name(path: Path) -> str:
@@ -24,7 +30,7 @@ def volume_name(path: Path) -> str:
     return path.name
 
 
-def read_volume(path: Path) -> NDArray:
+def read_volume(path: Path) -> NDArray[Any]:
     """Reads a volume.
 
     Uncompressed volumes are mapped, not read: slices come from the disk when touched. Compressed ones are
@@ -40,22 +46,22 @@ def read_volume(path: Path) -> NDArray:
         DataError: the file cannot be read, is cut off, is no NIfTI file, or is not 3-dimensional; it holds NaN or
             infinite voxels.
     """
+    image: Any  # nibabel's types do not know that a NIfTI image's data object has an offset
     try:
         if path.name.endswith(".gz"):
             content = gzip.decompress(path.read_bytes())
-            kind = nib.Nifti2Image if _header_size(content) == 540 else nib.Nifti1Image
-            image = kind.from_bytes(content)
+            image = (nib.Nifti2Image if _is_nifti2(content) else nib.Nifti1Image).from_bytes(content)
             available = len(content)
         else:
             image = nib.load(path)
             available = path.stat().st_size
         shape = tuple(int(n) for n in image.shape)
-        needed = int(image.dataobj.offset) + int(np.prod(shape)) * image.get_data_dtype().itemsize
+        needed = int(image.dataobj.offset) + math.prod(shape) * image.get_data_dtype().itemsize
         if needed > available:
             raise EOFError(f"it needs {needed} bytes and has {available}")
-        voxels = np.asanyarray(image.dataobj)
-    except (OSError, EOFError, zlib.error, ValueError, struct.error, nib.filebasedimages.ImageFileError,
-            nib.spatialimages.HeaderDataError) as error:
+        # A real 4-dimensional volume is refused below; it may be too large to be read for that.
+        voxels = np.asanyarray(image.dataobj) if math.prod(shape[3:]) == 1 else np.empty(shape[:0])
+    except _DAMAGED as error:
         raise DataError(
             f"{path}: expected a whole NIfTI file (.nii or .nii.gz), but it is cut off or damaged ({error}); "
             "copy or download the file again"
@@ -75,8 +81,9 @@ def read_volume(path: Path) -> NDArray:
             f"{path}: {bad} of {voxels.size} voxels are NaN or infinite; expected finite values: "
             "replace them, e.g. with numpy.nan_to_num, and save the file again"
         )
-    return voxels
+    return np.asarray(voxels)
 
 
-def _header_size(content: bytes) -> int:
-    return struct.unpack("<i" if content[:1] != b"\x00" else ">i", content[:4])[0]
+def _is_nifti2(content: bytes) -> bool:
+    """The first number of the header is its size: 348 in NIfTI-1, 540 in NIfTI-2."""
+    return 540 in (int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from pixelseg_env.datasets.memory import allocate
 from pixelseg_env.errors import DataError
 
 ReadMask = Callable[[Path], tuple[NDArray[np.uint8], int | None]]
-ReadImage = Callable[[Path], NDArray]
+ReadImage = Callable[[Path], NDArray[Any]]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -77,7 +78,8 @@ def load_pairs(
         return shape, fit_mask(mask, size, fit) if size else mask, value
 
     read = in_threads(mask_of, pairs)
-    _check_values(pairs, [value for _, _, value in read])
+    hint = "keep one class, or use the data set 'folder' with threshold=0 to take all"
+    check_one_value(pairs, [value for _, _, value in read], hint)
     kept = [(pair, shape, mask) for pair, (shape, mask, _) in zip(pairs, read, strict=True) if mask is not None]
     del read
     # A small object can vanish when the mask shrinks, or lie outside the crop.
@@ -124,7 +126,7 @@ def sort_unique(name: str, pairs: Iterable[Pair]) -> list[Pair]:
         DataError: there is no pair, or two claim to be the same slice of the same case.
     """
     ordered = sorted(pairs, key=lambda pair: (pair.case, pair.number, str(pair.image)))
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in itertools.pairwise(ordered):
         if (one.case, one.number) == (other.case, other.number):
             raise DataError(
                 f"data set {name!r}: {one.image} and {other.image} are both slice {one.number} of case {one.case!r}; "
@@ -150,14 +152,24 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
         pool.shutdown(cancel_futures=True)
 
 
-def _check_values(pairs: Sequence[Pair], values: Sequence[int | None]) -> None:
-    seen: dict[int, Path] = {}
+def check_one_value(pairs: Sequence[Pair], values: Sequence[float | None], hint: str) -> None:
+    """Refuses a set whose masks use different values for the object: they may be different organs.
+
+    Args:
+        pairs: the files.
+        values: the object's value in each mask, None where there is none.
+        hint: what the user can do.
+
+    Raises:
+        DataError: two masks differ; the message names both.
+    """
+    seen: dict[float, Path] = {}
     for pair, value in zip(pairs, values, strict=True):
         if value is not None:
             seen.setdefault(value, pair.mask)
         if len(seen) > 1:
             (one, first), (two, second) = seen.items()
             raise DataError(
-                f"{second}: its object has the value {two}, but {one} in {first}; expected one value for the object "
-                "in all masks: keep one class, or use the data set 'folder' with threshold=0 to take all"
+                f"{second}: its object has the value {two:g}, but {one:g} in {first}; "
+                f"expected one value for the object in all masks: {hint}"
             )

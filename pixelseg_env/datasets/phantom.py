@@ -108,7 +108,7 @@ def draw_phantom(seed: int, k: int, height: int, width: int) -> tuple[NDArray[np
     # A thing's distance from the middle, as a share of the body's half axis: never over the rim.
     distances = np.clip(0.86 - 1.12 * radii / body.min(), 0, None) * (rng.uniform(0.6, 1.0), 1.0, 1.0)
     (target, decoy, patch) = (
-        _at(body, float(turn), float(distance)) + (_blob(float(r), rng),)
+        (*_at(body, float(turn), float(distance)), _blob(float(r), rng))
         for turn, distance, r in zip(turns, distances, radii, strict=True)
     )
     cavities = rng.uniform((0.16, 0.06, 0.08), (0.26, 0.10, 0.14))
@@ -143,8 +143,8 @@ class _Canvas:
 
     def __init__(self, height: int, width: int) -> None:
         self.picture: Field = np.zeros((height, width), np.float32)
-        self._y = ((2 * np.arange(height, dtype=np.float32) + 1) / height - 1)[:, None]
-        self._x = ((2 * np.arange(width, dtype=np.float32) + 1) / width - 1)[None]
+        self._y: Field = ((2 * np.arange(height, dtype=np.float32) + 1) / np.float32(height) - 1)[:, None]
+        self._x: Field = ((2 * np.arange(width, dtype=np.float32) + 1) / np.float32(width) - 1)[None]
         self._pixels = min(height, width) / 2  # per unit: turns a distance into coverage
 
     def paint(self, cy: float, cx: float, reach: float, shape: Shape, value: float | Field) -> NDArray[np.uint8]:

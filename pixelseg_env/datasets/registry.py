@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.fitting import FITS, Size, check_size
@@ -14,11 +14,22 @@ from pixelseg_env.datasets.splits import split_indices
 from pixelseg_env.errors import DataError, OptionError, check_choice, did_you_mean
 
 Loader = Callable[..., SegmentationDataset]
+LoaderT = TypeVar("LoaderT", bound=Loader)
 PathLike = str | os.PathLike[str]
 DATA_VARIABLE = "PIXELSEG_DATA"
 
 _COMMON = ("data", "size", "fit", "keep_empty")
 _loaders: dict[str, tuple[Loader, bool]] = {}
+
+
+@overload
+def register_dataset(name: str, loader: LoaderT, *, overwrite: bool = ..., files: bool = ...) -> LoaderT: ...
+
+
+@overload
+def register_dataset(
+    name: str, loader: None = ..., *, overwrite: bool = ..., files: bool = ...
+) -> Callable[[LoaderT], LoaderT]: ...
 
 
 def register_dataset(
@@ -106,7 +117,7 @@ def load_dataset(
         LargeDatasetWarning: the set takes more than 1 GiB; announced before the pixels are read.
     """
     # All options are checked before any file is read: a typing error costs no waiting.
-    split_indices(["a", "b", "c"], None, split, split_by, split_seed, (1 / 3, 1 / 3, 1 / 3))
+    split_indices(["a", "b", "c"], None, split, split_by, split_seed, fractions)
     if isinstance(name, SegmentationDataset):
         if data is not None or options:
             given = ", ".join(["data"] * (data is not None) + sorted(options))
@@ -148,7 +159,7 @@ def _check_options(name: str, loader: Loader, options: dict[str, Any]) -> None:
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return
     # The loader's first four are handed over by position, whatever a third party calls them.
-    own = [p for p in list(parameters)[len(_COMMON) :]]
+    own = list(parameters)[len(_COMMON) :]
     common = [p for p in inspect.signature(load_dataset).parameters if p not in ("name", "options")]
     for option in options:
         if option not in own:

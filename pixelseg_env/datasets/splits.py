@@ -77,7 +77,9 @@ def split_indices(
 
 
 def _check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
-    message = f"fractions={fractions!r} is not valid; expected three shares (train, val, test) of 0 or more that add up to 1"
+    message = (
+        f"fractions={fractions!r} is not valid; expected three shares (train, val, test) of 0 or more that add up to 1"
+    )
     try:
         train, val, test = (float(share) for share in fractions)
     except (TypeError, ValueError):

@@ -1,0 +1,60 @@
+"""The supervised twin: PA3C's own network, trained by cross-entropy on the same images.
+
+It answers the question that every reinforcement learner for segmentation must answer: what would the
+same network have done with the labels used directly? Same policy network, data, split, augmentation,
+optimizer, learning-rate schedule, batch and number of network passes; only the loss differs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gymnasium.vector import VectorEnv
+from pixelseg_agents import PA3C, PA3CConfig
+
+
+class SupervisedTwin(PA3C):
+    """PA3C with its update replaced by one step of (weighted) binary cross-entropy on the whole image.
+
+    Prediction, checkpoints and parameters are PA3C's. One update is one network pass of the batch.
+
+    Args:
+        env: a vector environment; only images and targets of its `reset` are used.
+        config: PA3C's hyperparameters. `foreground_weight=1, final_foreground_weight=1` is the plain twin.
+        seed: as PA3C's.
+        device: as PA3C's.
+        **changes: as PA3C's.
+    """
+
+    name = "SupervisedTwin"
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        config: PA3CConfig | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        **changes: Any,
+    ) -> None:
+        changes |= {"horizons": (1,), "horizon_shares": (1.0,), "start_bias": 0.0}
+        super().__init__(env, config, seed=seed, device=device, **changes)
+
+    def _update(self, horizon: int, weight: float) -> None:
+        assert self.env is not None and self.logger is not None
+        env_seed, torch_seed = (
+            int(word) for word in np.random.SeedSequence([self.seed, self.updates]).generate_state(2)
+        )
+        observation, info = self.env.reset(seed=env_seed // 2, options={"horizon": 1})
+        turn = self._augmentation(observation.shape, torch_seed)
+        image, target = self._tensor(observation), self._tensor(info["target"]).float()
+        if turn:
+            image, target = turn.observation(image), turn.maps(target)
+        logits, _ = self.network(image)
+        loss = F.binary_cross_entropy_with_logits(logits, target, weight=1 + (weight - 1) * target)
+        norm = self._descend(loss)
+        self.logger.record_mean("train/loss", float(loss.detach()))
+        self.logger.record_mean("train/gradient_norm", norm)
