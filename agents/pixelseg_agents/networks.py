@@ -69,6 +69,9 @@ class _Head(nn.Sequential):
         for channels, rate in zip(HEAD_CHANNELS, dilation, strict=True):
             layers.append(_convolution(inputs, scaled(channels, width), rate, norm))
             inputs = scaled(channels, width)
+        # Without the last ReLU. With it, rare foreground ends where every feature is silent: all weights learn
+        # to speak for the background first, and no logit can rise above the slow bias (measured: see LOG.md).
+        layers[-1] = layers[-1][:-1]  # type: ignore[index]
         super().__init__(*layers, nn.Conv2d(inputs, stride * stride, 1), nn.PixelShuffle(stride))
 
     @property
@@ -148,8 +151,6 @@ class PA3CNetwork(nn.Module):
         rates = HEAD_DILATION if dilation else (1,) * len(HEAD_DILATION)
         self.policy = _Head(sources, width, rates, norm, head_stride)
         self.value = _Head(sources, width, rates, norm, head_stride)
-        # The weights keep their usual start: from (near) zero, each feature of the last layer first learns to
-        # speak for the background, and where all are silent no logit can rise above the slow bias.
         nn.init.constant_(self.policy.output.bias, start_bias)
         nn.init.zeros_(self.value.output.bias)
 
