@@ -1,0 +1,1 @@
+"""The commands and scripts behind every published number."""

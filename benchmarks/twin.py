@@ -44,7 +44,8 @@ class SupervisedTwin(PA3C):
         super().__init__(env, config, seed=seed, device=device, **changes)
 
     def _update(self, horizon: int, weight: float) -> None:
-        assert self.env is not None and self.logger is not None
+        assert self.env is not None
+        assert self.logger is not None
         env_seed, torch_seed = (
             int(word) for word in np.random.SeedSequence([self.seed, self.updates]).generate_state(2)
         )

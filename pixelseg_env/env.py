@@ -31,10 +31,10 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
 
     With the image I, the ground truth G, the map f(t) and the joint action a(t):
 
-    | `transition`              | map after step t     | meaning                                                         |
-    | ------------------------- | -------------------- | --------------------------------------------------------------- |
-    | `"absorbing"` (default)   | f(t) = f(t-1) a(t)   | zero is final, keep does nothing: the object is carved out      |
-    | `"restorable"`            | f(t) = a(t)          | every pixel is decided anew; keep brings a zeroed pixel back    |
+    | `transition`              | map after step t     | meaning                                                      |
+    | ------------------------- | -------------------- | ------------------------------------------------------------ |
+    | `"absorbing"` (default)   | f(t) = f(t-1) a(t)   | zero is final, keep does nothing: the object is carved out   |
+    | `"restorable"`            | f(t) = a(t)          | every pixel is decided anew; keep brings a zeroed pixel back |
 
     ## Action Space
 
@@ -119,7 +119,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     ## Version History
 
     * v0: first version.
-    """
+    """  # noqa: D415 (Gymnasium's form: the docstring is the documentation page and begins with a heading)
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # type: ignore[misc]
 
@@ -138,9 +138,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     ) -> None:
         if render_mode is not None:
             check_choice("render_mode", render_mode, RENDER_MODES)
-        self.task = make_task(
-            dataset, data, split, size, horizon, transition, observation, reward, **dataset_options
-        )
+        self.task = make_task(dataset, data, split, size, horizon, transition, observation, reward, **dataset_options)
         self.render_mode = render_mode
         self.observation_space = spaces.Box(0.0, 1.0, self.task.observation_shape, np.float32)
         self.action_space = spaces.MultiBinary(self.task.map_shape)
@@ -191,9 +189,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
             self.render()
         return self._observe(), self._info(np.zeros(self.task.map_shape, np.float32))
 
-    def step(
-        self, action: NDArray[np.int8]
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.int8]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Applies one joint action.
 
         Args:

@@ -46,6 +46,4 @@ def check_choice(option: str, value: object, known: Iterable[str]) -> str:
     if isinstance(value, str) and value in names:
         return value
     listed = ", ".join(repr(name) for name in names)
-    raise OptionError(
-        f"{option}={value!r} is not known; expected one of {listed}.{did_you_mean(value, names)}"
-    )
+    raise OptionError(f"{option}={value!r} is not known; expected one of {listed}.{did_you_mean(value, names)}")

@@ -80,9 +80,7 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
         if not isinstance(autoreset_mode, AutoresetMode):
             modes = {mode.value: mode for mode in AutoresetMode}
             autoreset_mode = modes[check_choice("autoreset_mode", autoreset_mode, modes)]
-        self.task = make_task(
-            dataset, data, split, size, horizon, transition, observation, reward, **dataset_options
-        )
+        self.task = make_task(dataset, data, split, size, horizon, transition, observation, reward, **dataset_options)
         self.num_envs = num_envs
         self.render_mode = render_mode
         self.autoreset_mode = autoreset_mode
@@ -93,7 +91,14 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._action_shape = (num_envs, *self.task.map_shape)
         self._case_names = np.asarray(self.task.dataset.cases, dtype=object)
-        self._generators: list[np.random.Generator] = []
+        self._generators: list[np.random.Generator] = []  # empty until the first reset
+        self._image: Floats
+        self._target: NDArray[np.uint8]
+        self._segmentation: NDArray[np.uint8]
+        self._previous: NDArray[np.uint8]
+        self._index: NDArray[np.int64]
+        self._horizons: NDArray[np.int64]
+        self._steps: NDArray[np.int64]
 
     @property
     def dataset(self) -> SegmentationDataset:
@@ -210,7 +215,7 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
 
     @property
     def _ended(self) -> NDArray[np.bool_]:
-        return self._steps >= self._horizons
+        return np.asarray(self._steps >= self._horizons)
 
     def _check_mask(self, mask: Any) -> NDArray[np.bool_]:
         if mask is None:

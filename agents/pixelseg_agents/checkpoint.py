@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixelseg_env import PixelSegError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from pixelseg_env import PixelSegError
 
 FORMAT = "pixelseg-agents"
 VERSION = 1

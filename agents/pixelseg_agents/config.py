@@ -25,7 +25,8 @@ class PA3CConfig:
     head_stride: int = 4
     """The heads work at 1/head_stride of the resolution: 1, 2, 4 or 8."""
     start_bias: float | None = None
-    """Log-odds of "keep" before training; None: 4 for absorbing, 2 for restorable and masked, else 0."""
+    """Log-odds of "keep" before training; None: 0 if the first horizon is 1, otherwise 4 for the absorbing
+    transition, 2 for restorable and masked, 0 for restorable and stacked."""
 
     learning_rate: float = 1e-3
     """Of Adam, at the start."""

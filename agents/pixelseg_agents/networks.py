@@ -26,9 +26,7 @@ def _groups(channels: int) -> int:
 
 def _convolution(inputs: int, outputs: int, dilation: int, norm: str) -> nn.Sequential:
     """3x3 convolution, normalisation, ReLU; the bias is left out where the normalisation has one."""
-    layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation, bias=norm == "none")
-    ]
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation, bias=norm == "none")]
     if norm == "group":
         layers.append(nn.GroupNorm(_groups(outputs), outputs))
     layers.append(nn.ReLU(inplace=True))
@@ -54,11 +52,9 @@ class SpatialAttention(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Maps (B, C, H, W) to (B, C, H, W)."""
         height, width = features.shape[-2:]
-        query, key, value = (
-            layer(features).flatten(2).transpose(1, 2) for layer in (self.query, self.key, self.value)
-        )
+        query, key, value = (layer(features).flatten(2).transpose(1, 2) for layer in (self.query, self.key, self.value))
         attended = F.scaled_dot_product_attention(query, key, value)  # (B, HW, C/4)
-        return features + self.output(attended.transpose(1, 2).unflatten(2, (height, width)))
+        return features + self.output(attended.transpose(1, 2).reshape(len(features), -1, height, width))
 
 
 class _Head(nn.Sequential):
@@ -151,8 +147,9 @@ class PA3CNetwork(nn.Module):
         rates = HEAD_DILATION if dilation else (1,) * len(HEAD_DILATION)
         self.policy = _Head(sources, width, rates, norm, head_stride)
         self.value = _Head(sources, width, rates, norm, head_stride)
-        nn.init.constant_(self.policy.output.bias, start_bias)
-        nn.init.zeros_(self.value.output.bias)
+        for head, bias in ((self.policy, start_bias), (self.value, 0.0)):
+            assert head.output.bias is not None
+            nn.init.constant_(head.output.bias, bias)
 
     def features(self, observation: Tensor) -> Tensor:
         """The joined source layers (B, 480 x width, H / head_stride, W / head_stride)."""

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
-from pixelseg_env import OptionError
 from stable_baselines3.common.logger import Logger, configure
 from torch import Tensor, nn
 
@@ -26,6 +25,7 @@ from pixelseg_agents.config import PA3CConfig
 from pixelseg_agents.networks import PA3CNetwork
 from pixelseg_agents.returns import RewardMapConvolution, discounted_returns
 from pixelseg_agents.schedule import TrainingSchedule, falling_weight
+from pixelseg_env import OptionError
 
 Callback = Callable[["PA3C"], bool | None]
 START_BIAS = {("absorbing", "masked"): 4.0, ("absorbing", "stacked"): 4.0, ("restorable", "masked"): 2.0}
@@ -78,9 +78,7 @@ class PA3C:
             raise OptionError(f"PA3C: expected observations of shape (C, H, W), got {shape}")
         transition = str(_attribute(env, "transition", "absorbing"))
         observation = str(_attribute(env, "observation", "masked"))
-        self._build(
-            (config or PA3CConfig()).replace(**changes), seed, device, int(shape[0]), transition, observation
-        )
+        self._build((config or PA3CConfig()).replace(**changes), seed, device, int(shape[0]), transition, observation)
         self.env: VectorEnv[Any, Any, Any] | None = env
 
     def _build(
@@ -98,7 +96,8 @@ class PA3C:
         self.channels, self.transition, self.observation = channels, transition, observation
         bias = config.start_bias
         if bias is None:
-            bias = START_BIAS.get((transition, observation), 0.0)
+            # A one-step episode needs no bias; a longer one must not zero the image before it is learnt from.
+            bias = START_BIAS.get((transition, observation), 0.0) if config.horizons[0] > 1 else 0.0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = PA3CNetwork(
@@ -191,12 +190,13 @@ class PA3C:
         if self.config.learning_rate_schedule == "linear":
             return self.config.learning_rate * (1 - progress)
         if self.config.learning_rate_schedule == "epochs":
-            return self.config.learning_rate * DECAY ** (epoch // EPOCHS_PER_DECAY)
+            return float(self.config.learning_rate * DECAY ** (epoch // EPOCHS_PER_DECAY))
         return self.config.learning_rate
 
     def _update(self, horizon: int, weight: float) -> None:
         """Algorithm 1: rolls out one batch of episodes and takes one gradient step."""
-        assert self.env is not None and self.logger is not None
+        assert self.env is not None
+        assert self.logger is not None
         # Every draw is a function of seed and update number, so a resumed run goes on exactly.
         draws = np.random.SeedSequence([self.seed, self.updates])
         env_seed, torch_seed = (int(word) for word in draws.generate_state(2))
@@ -206,19 +206,21 @@ class PA3C:
         foreground = self._tensor(info["target"]).float()
         weight_map = 1 + (weight - 1) * (turn.maps(foreground) if turn else foreground)
 
-        logits, values, actions, rewards, ended = [], [], [], [], []
+        logits, values, actions, alive, rewards, ended = [], [], [], [], [], []
         raw_reward = 0.0
         for _ in range(horizon):
             seen = self._tensor(observation)
+            playing = self._playing(info["segmentation"])
             step_logits, step_values = self.network(turn.observation(seen) if turn else seen)
             with torch.no_grad():
                 keep = torch.rand(step_logits.shape, generator=sampling, device=self.device) < step_logits.sigmoid()
             chosen = turn.restore(keep) if turn else keep
-            observation, reward, terminated, truncated, info = self.env.step(chosen.cpu().numpy().astype(np.int8))
+            observation, reward, terminated, _, info = self.env.step(chosen.cpu().numpy().astype(np.int8))
             reward_map = self._tensor(info["reward_map"])
             logits.append(step_logits)
             values.append(step_values)
             actions.append(keep.float())
+            alive.append(turn.maps(playing) if turn else playing)
             rewards.append((turn.maps(reward_map) if turn else reward_map) * weight_map)
             ended.append(torch.as_tensor(np.asarray(terminated), device=self.device))
             raw_reward += float(np.mean(reward))
@@ -229,7 +231,9 @@ class PA3C:
                 seen = self._tensor(observation)
                 bootstrap = self.network(turn.observation(seen) if turn else seen)[1]
         returns = torch.stack(discounted_returns(rewards, ended, bootstrap, self.config.gamma, self.convolution))
-        losses = self._losses(torch.stack(logits), torch.stack(values), torch.stack(actions), returns)
+        losses = self._losses(
+            torch.stack(logits), torch.stack(values), torch.stack(actions), returns, torch.stack(alive)
+        )
         norm = self._descend(losses["loss"])
         for name, value in losses.items():
             self.logger.record_mean(f"train/{name}", float(value.detach()))
@@ -238,19 +242,18 @@ class PA3C:
         self.logger.record_mean("train/reward", raw_reward)
         self.logger.record_mean("train/dice", float(np.mean(info["dice"])))
 
-    def _losses(self, logits: Tensor, values: Tensor, actions: Tensor, returns: Tensor) -> dict[str, Tensor]:
+    def _losses(
+        self, logits: Tensor, values: Tensor, actions: Tensor, returns: Tensor, alive: Tensor
+    ) -> dict[str, Tensor]:
         """Policy, value and entropy terms, means over steps, images and pixels; all (T, B, H, W)."""
+        share = alive / alive.sum().clamp_min(1)
         advantage = (returns - values).detach()
         log_probability = -F.binary_cross_entropy_with_logits(logits, actions, reduction="none")
-        policy_loss = -(log_probability * advantage).mean()
+        policy_loss = -(log_probability * advantage * share).sum()
         value_loss = F.mse_loss(values, returns)
         probability = logits.sigmoid()
-        entropy = F.binary_cross_entropy_with_logits(logits, probability, reduction="none").mean()
-        loss = (
-            policy_loss
-            + self.config.value_coefficient * value_loss
-            - self.config.entropy_coefficient * entropy
-        )
+        entropy = (F.binary_cross_entropy_with_logits(logits, probability, reduction="none") * share).sum()
+        loss = policy_loss + self.config.value_coefficient * value_loss - self.config.entropy_coefficient * entropy
         return {
             "loss": loss,
             "policy_loss": policy_loss,
@@ -260,10 +263,20 @@ class PA3C:
             "keep": actions.mean(),
         }
 
+    def _playing(self, segmentation: Any) -> Tensor:
+        """1 where a pixel's action counts, float32 (B, H, W).
+
+        With the absorbing transition a zeroed pixel has left the game. Its action changes nothing, so its
+        policy gradient would be noise, and its entropy bonus would teach "undecided" for every black pixel,
+        those of a fresh image's background included.
+        """
+        playing = self._tensor(segmentation).float()
+        return playing if self.transition == "absorbing" else torch.ones_like(playing)
+
     def _descend(self, loss: Tensor) -> float:
         """One gradient step; returns the norm of the gradient before clipping."""
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         limit = self.config.max_gradient_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self._parameters, limit)
         self.optimizer.step()

@@ -1,0 +1,34 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+RUN ?= runs/phantom-$(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: help install train test lint slow clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# torch goes first: what follows is then satisfied by the pinned build and fetches no other.
+.venv/installed: constraints.txt pyproject.toml agents/pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]" -e ./agents
+	touch $@
+
+install: .venv/installed  ## make .venv and install both packages, with pinned dependencies
+
+train: .venv/installed  ## train PA3C on phantoms, evaluate it, leave a run folder in runs/
+	$(BIN)/pixelseg train --dataset phantom --out $(RUN)
+
+lint: .venv/installed  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint  ## lint, types and the test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+slow: .venv/installed  ## the tests that take minutes each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+
+clean:  ## remove the virtual environment and caches (not runs/)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
