@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets import SegmentationDataset
+from pixelseg_env.datasets.registry import check_option_names
 from pixelseg_env.errors import check_choice
 from pixelseg_env.metrics import dice
 from pixelseg_env.rendering import Viewer, render_frame
@@ -98,10 +99,11 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
 
     Args:
         dataset: `"phantom"`, `"brain"`, `"cardiac"`, `"folder"`, a name given to `register_dataset`, or
-            a `SegmentationDataset` (then the options below that concern loading do not apply).
+            a `SegmentationDataset` (used whole unless `split` is given; `size` and `fit` do not apply).
         data: the folder of the data set, or several; default: the variable `PIXELSEG_DATA`. The phantom
             set needs none.
-        split: `"train"`, `"val"`, `"test"` or `"all"`; 70/10/20 % of the patients.
+        split: `"train"` (default of a named data set), `"val"`, `"test"` or `"all"`; 70/10/20 % of the
+            patients.
         size: side length, (H, W), or None for the native size where all images share it.
         horizon: steps of an episode, t_max.
         transition: see Description.
@@ -127,7 +129,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         self,
         dataset: str | SegmentationDataset = "phantom",
         data: DataPath = None,
-        split: str = "train",
+        split: str | None = None,
         size: int | tuple[int, int] | None = 64,
         horizon: int = 10,
         transition: str = "absorbing",
@@ -136,6 +138,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         render_mode: str | None = None,
         **dataset_options: Any,
     ) -> None:
+        check_option_names(dataset, dataset_options, PixelSegEnv.__init__)
         if render_mode is not None:
             check_choice("render_mode", render_mode, RENDER_MODES)
         self.task = make_task(dataset, data, split, size, horizon, transition, observation, reward, **dataset_options)
@@ -178,8 +181,9 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         chosen = check_reset_options(options)
         # Drawn even when the caller names the image, so that the generator's state does not depend on it.
         drawn = int(self.np_random.integers(len(self.dataset)))
-        self._index = self.dataset.check_index(chosen.get("index", drawn))
-        self._episode_horizon = check_horizon(chosen.get("horizon", self.task.horizon))
+        index = self.dataset.check_index(chosen.get("index", drawn))
+        horizon = check_horizon(chosen.get("horizon", self.task.horizon))
+        self._index, self._episode_horizon = index, horizon
         images, targets = self.dataset.batch([self._index])
         self._image, self._target = images[0], targets[0]
         self._segmentation = np.ones_like(self._target)
@@ -244,7 +248,14 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
             return None
         if self._step_count < 0:
             raise gym.error.ResetNeeded("render() before reset(): call reset() first")
-        frame = render_frame(self._image, self._segmentation, self._target, self._previous)
+        frame = render_frame(
+            self._image,
+            self._segmentation,
+            self._target,
+            self._previous,
+            step=self._step_count,
+            horizon=self._episode_horizon,
+        )
         if self.render_mode == "rgb_array":
             return frame
         if self._viewer is None:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env import dynamics
-from pixelseg_env.datasets import SegmentationDataset, load_dataset
+from pixelseg_env.datasets import SegmentationDataset
+from pixelseg_env.datasets.registry import load_shared
 from pixelseg_env.errors import ActionError, OptionError, check_choice, did_you_mean
-from pixelseg_env.rewards import RewardFunction, resolve_reward
+from pixelseg_env.rewards import RewardFunction, resolve_reward, squared_error
 
 DataPath = str | Path | list[str | Path] | list[str] | list[Path] | None
 
@@ -48,18 +49,23 @@ class Task:
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """One step on maps (..., H, W): returns f(t) and the reward map r(t)."""
         current = dynamics.TRANSITIONS[self.transition](previous, action)
+        for array in (previous, current, target):
+            array.flags.writeable = False  # a reward function that writes to what it judges must fail, not cheat
         reward_map = np.asarray(self.reward(previous, current, target))
+        if reward_map.dtype.kind not in "biuf":
+            raise OptionError(f"reward: expected a map of numbers, the function returned type {reward_map.dtype}")
         if reward_map.shape != target.shape:
             raise OptionError(
                 f"reward: expected a map of shape {target.shape}, the function returned {reward_map.shape}"
             )
-        return current, reward_map.astype(np.float32, copy=False)
+        # Copied: a function may keep or share what it returned. Only our own are known not to.
+        return current, reward_map.astype(np.float32, copy=self.reward is not squared_error)
 
 
 def make_task(
     dataset: str | SegmentationDataset = "phantom",
     data: DataPath = None,
-    split: str = "train",
+    split: str | None = None,
     size: int | tuple[int, int] | None = 64,
     horizon: int = 10,
     transition: str = "absorbing",
@@ -79,7 +85,7 @@ def make_task(
     check_choice("observation", observation, dynamics.OBSERVATIONS)
     function = resolve_reward(reward)
     check_horizon(horizon)
-    loaded = load_dataset(dataset, data=data, split=split, size=size, **dataset_options)
+    loaded = load_shared(dataset, data=data, split=split, size=size, **dataset_options)
     return Task(loaded, int(horizon), transition, observation, function)
 
 
@@ -126,7 +132,10 @@ def check_action(action: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     Raises:
         ActionError: wrong shape, type or value.
     """
-    array = np.asarray(action)
+    try:
+        array = np.asarray(action)
+    except (TypeError, ValueError) as error:  # rows of unlike lengths, a tensor on another device
+        raise ActionError(f"action: expected an array of shape {shape}: {error}") from error
     if array.shape != shape:
         raise ActionError(f"action: expected shape {shape}, one decision a pixel, got {array.shape}")
     if array.dtype.kind not in "biu":

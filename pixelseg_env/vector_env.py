@@ -14,6 +14,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets import SegmentationDataset
+from pixelseg_env.datasets.registry import check_option_names
 from pixelseg_env.errors import OptionError, check_choice
 from pixelseg_env.metrics import dice
 from pixelseg_env.rendering import render_frame
@@ -63,7 +64,7 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
         num_envs: int = 1,
         dataset: str | SegmentationDataset = "phantom",
         data: DataPath = None,
-        split: str = "train",
+        split: str | None = None,
         size: int | tuple[int, int] | None = 64,
         horizon: int = 10,
         transition: str = "absorbing",
@@ -73,7 +74,8 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         **dataset_options: Any,
     ) -> None:
-        if not isinstance(num_envs, int) or num_envs < 1:
+        check_option_names(dataset, dataset_options, PixelSegVectorEnv.__init__)
+        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
             raise OptionError(f"num_envs={num_envs!r}: expected a whole number of at least 1")
         if render_mode is not None:
             check_choice("render_mode", render_mode, self.metadata["render_modes"])
@@ -209,7 +211,14 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
         if not self._generators:
             raise gym.error.ResetNeeded("render() before reset(): call reset() first")
         return tuple(
-            render_frame(self._image[i], self._segmentation[i], self._target[i], self._previous[i])
+            render_frame(
+                self._image[i],
+                self._segmentation[i],
+                self._target[i],
+                self._previous[i],
+                step=int(self._steps[i]),
+                horizon=int(self._horizons[i]),
+            )
             for i in range(self.num_envs)
         )
 
@@ -243,7 +252,7 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
         elif isinstance(seed, (int, np.integer)):
             seeds = [int(seed) + i for i in range(self.num_envs)]
         else:
-            seeds = list(seed)
+            seeds = [None if one is None else int(one) for one in seed]
         if len(seeds) != self.num_envs:
             raise OptionError(f"seed: expected one per image, {self.num_envs}, got {len(seeds)}")
         if not self._generators:
@@ -283,7 +292,6 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
             self._segmentation = _replaced(self._segmentation, mask, 1)
             self._previous = _replaced(self._previous, mask, 1)
             self._steps = np.where(mask, 0, self._steps)
-        self._target.flags.writeable = False
 
     def _observe(self) -> Floats:
         return self.task.observe(self._image, self._segmentation)
@@ -292,7 +300,7 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
         infos = {
             "reward_map": reward_map,
             "segmentation": self._segmentation.copy(),
-            "target": self._target,
+            "target": self._target.copy(),
             "dice": np.asarray(dice(self._segmentation, self._target), np.float64),
             "case": self._case_names[self._index],
             "slice": self.dataset.slices[self._index],

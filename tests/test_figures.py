@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -112,8 +113,9 @@ def test_case_figure(tmp_path: Path) -> None:
 
 def test_case_figure_does_not_boast_of_empty_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, maps = run()
-    dataset.masks[4] = 0
-    maps[4] = 0
+    masks = dataset.masks.copy()
+    masks[4] = maps[4] = 0
+    dataset = dataclasses.replace(dataset, masks=masks)
     shown: list[int] = []
     original = EvaluationResult.maps
     monkeypatch.setattr(EvaluationResult, "maps", lambda self, index: shown.append(index) or original(self, index))

@@ -44,7 +44,7 @@ class PA3CConfig:
     """Weight of the value loss."""
     foreground_weight: float | None = None
     """Factor on object pixels' rewards at the start; None: background per foreground pixel of the set."""
-    final_foreground_weight: float = 2.0
+    final_foreground_weight: float = 1.0
     """What that factor falls to, geometrically, at 80 % of the passes; 1 is plain Eq. 12."""
     reward_map_convolution: int = 0
     """Side of the learnable kernel of Eq. 8, odd; 0: off."""

@@ -53,4 +53,4 @@ class TrainingSchedule:
 def falling_weight(progress: float, start: float, final: float) -> float:
     """Falls geometrically from `start` to `final` at 80 % of the passes, then stays."""
     share = min(1.0, progress / WEIGHT_FALLS_UNTIL)
-    return start * (final / start) ** share
+    return float(start * (final / start) ** share)

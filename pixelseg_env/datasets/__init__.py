@@ -10,10 +10,10 @@ from pixelseg_env.datasets.registry import load_dataset, register_dataset, regis
 from pixelseg_env.datasets.splits import split_indices
 
 # overwrite=True: reloading this package in a notebook is not a name clash.
-register_dataset("phantom", _phantom.load_phantom, files=False, overwrite=True)
-register_dataset("brain", _brain.load_brain, overwrite=True)
-register_dataset("cardiac", _cardiac.load_cardiac, overwrite=True)
-register_dataset("folder", _folder.load_folder, overwrite=True)
+register_dataset("phantom", _phantom.load_phantom, files=False, overwrite=True, share=True)
+register_dataset("brain", _brain.load_brain, overwrite=True, share=True)
+register_dataset("cardiac", _cardiac.load_cardiac, overwrite=True, share=True)
+register_dataset("folder", _folder.load_folder, overwrite=True, share=True)
 
 __all__ = [
     "LargeDatasetWarning",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 from pixelseg_env.errors import DataError, OptionError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity: a comparison of arrays has no truth value
 class SegmentationDataset:
     """Images, binary masks, and where each of them comes from.
+
+    Its arrays are read-only views, so that environments may share it: a deep copy of it, as `gym.make`
+    makes of its arguments, is the data set itself.
 
     Attributes:
         name: the data set's name, for messages and run folders.
@@ -60,6 +64,16 @@ class SegmentationDataset:
             low, high = float(self.images.min()), float(self.images.max())
             if not (low >= 0.0 and high <= 1.0):  # also false for NaN
                 raise DataError(f"data set {self.name!r}: float images must lie in [0, 1], found {low:g} to {high:g}")
+        for name in ("images", "masks", "slices"):
+            view = np.asarray(getattr(self, name)).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
+
+    def __copy__(self) -> SegmentationDataset:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SegmentationDataset:
+        return self
 
     def __len__(self) -> int:
         """N, the number of images."""
@@ -109,8 +123,13 @@ class SegmentationDataset:
         Raises:
             OptionError: it does not.
         """
-        if not 0 <= int(index) < len(self):
+        try:
+            value = -1 if isinstance(index, bool) else operator.index(index)
+        except TypeError:
+            value = -1
+        if not 0 <= value < len(self):
             raise OptionError(
-                f"index={index} is out of range: data set {self.name!r} has {len(self)} images (0 to {len(self) - 1})"
+                f"index={index!r}: expected a whole number from 0 to {len(self) - 1}, for data set {self.name!r} has "
+                f"{len(self)} images"
             )
-        return int(index)
+        return value
