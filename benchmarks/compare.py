@@ -76,7 +76,7 @@ class Compare:
             print(f"{path}: exists, skipped")
             return
         train = self.environment("train", self.horizon)
-        plan = TrainingSchedule(self.updates, self.hyper.horizons, self.hyper.horizon_shares)
+        plan = TrainingSchedule(self.updates, self.hyper.horizons, self.hyper.shares)
         wall, cpu = time.perf_counter(), time.process_time()
         agent: Any
         updates = 0

@@ -40,7 +40,7 @@ class SupervisedTwin(PA3C):
         device: str | torch.device = "auto",
         **changes: Any,
     ) -> None:
-        changes |= {"horizons": (1,), "horizon_shares": (1.0,), "start_bias": 0.0}
+        changes |= {"horizons": (1,), "start_bias": 0.0}
         super().__init__(env, config, seed=seed, device=device, **changes)
 
     def _update(self, horizon: int, weight: float) -> None:

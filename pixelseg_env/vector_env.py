@@ -215,7 +215,7 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
                 self._image[i],
                 self._segmentation[i],
                 self._target[i],
-                self._previous[i],
+                self._previous[i] if self._steps[i] else None,
                 step=int(self._steps[i]),
                 horizon=int(self._horizons[i]),
             )

@@ -88,6 +88,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
                     f"{VERSION}); update pixelseg-agents"
                 )
             settings = json.loads(header["settings"])
+            if not isinstance(settings, dict):
+                raise ValueError("its settings are not a dictionary")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             return Checkpoint(header["algorithm"], settings, tensors)
     except (SafetensorError, OSError, KeyError, ValueError) as error:

@@ -36,8 +36,9 @@ class PA3CConfig:
     """Discount."""
     horizons: tuple[int, ...] = (1, 3, 10)
     """Training horizons t_max, one after the other; (10,) is the published constant."""
-    horizon_shares: tuple[float, ...] = (0.6, 0.2, 0.2)
-    """The share of the network passes that each horizon gets."""
+    horizon_shares: tuple[float, ...] = ()
+    """The share of the network passes that each horizon gets; none: 60 % for the first, the rest for the
+    others alike."""
     entropy_coefficient: float = 0.02
     """Weight of the policy's entropy, which keeps it from settling too early."""
     value_coefficient: float = 0.5
@@ -62,8 +63,7 @@ class PA3CConfig:
             "learning_rate_schedule": self.learning_rate_schedule in ("linear", "epochs", "constant"),
             "gamma": 0 <= self.gamma <= 1,
             "horizons": len(self.horizons) > 0 and all(h >= 1 for h in self.horizons),
-            "horizon_shares": len(self.horizon_shares) == len(self.horizons)
-            and all(share > 0 for share in self.horizon_shares),
+            "horizon_shares": len(self.shares) == len(self.horizons) and all(share > 0 for share in self.shares),
             "entropy_coefficient": self.entropy_coefficient >= 0,
             "foreground_weight": self.foreground_weight is None or self.foreground_weight > 0,
             "final_foreground_weight": self.final_foreground_weight > 0,
@@ -73,6 +73,13 @@ class PA3CConfig:
         for name, valid in checks.items():
             if not valid:
                 raise OptionError(f"{name}={getattr(self, name)!r} is not valid: {_MEANING.get(name, 'out of range')}")
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The share of the network passes of each horizon, spelt out."""
+        if self.horizon_shares or len(self.horizons) < 2:
+            return self.horizon_shares or (1.0,)
+        return (0.6, *(0.4 / (len(self.horizons) - 1),) * (len(self.horizons) - 1))
 
     @classmethod
     def published(cls, **changes: Any) -> PA3CConfig:
@@ -85,7 +92,6 @@ class PA3CConfig:
             "norm": "none",
             "learning_rate_schedule": "epochs",
             "horizons": (10,),
-            "horizon_shares": (1.0,),
             "foreground_weight": 1.0,
             "final_foreground_weight": 1.0,
             "augmentation": False,
@@ -102,9 +108,8 @@ class PA3CConfig:
         for name in changes:
             if name not in known:
                 raise OptionError(f"PA3C has no hyperparameter {name!r}.{did_you_mean(name, known)}")
-        if "horizons" in changes and "horizon_shares" not in changes:
-            count = len(changes["horizons"])
-            changes["horizon_shares"] = self.horizon_shares if count == len(self.horizons) else (1 / count,) * count
+        if "horizons" in changes and len(changes["horizons"]) != len(self.horizons):
+            changes = {"horizon_shares": ()} | changes
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ environment: one update rolls out a batch of episodes of t_max steps and takes o
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +43,7 @@ class PA3C:
     ```
 
     The environment is used through its public interface alone: spaces, `reset(seed, options={"horizon"})`,
-    `step`, and the keys `reward_map`, `target` and `dice` of `info`. The target weights rewards during
+    `step`, and the keys `reward_map`, `segmentation`, `target` and `dice` of `info`. The target weights rewards during
     training and is never shown to the network.
 
     Args:
@@ -151,7 +152,7 @@ class PA3C:
             raise OptionError(f"total_updates={total_updates}: expected at least 1")
         self.logger = logger or configure(None, [])
         self.total_updates = total_updates
-        schedule = TrainingSchedule(total_updates, self.config.horizons, self.config.horizon_shares)
+        schedule = TrainingSchedule(total_updates, self.config.horizons, self.config.shares)
         start_weight = self._start_weight()
         images_per_epoch = _dataset_length(self.env)
         self.network.train()
@@ -184,6 +185,8 @@ class PA3C:
         if self.config.foreground_weight is not None:
             return self.config.foreground_weight
         ratio = float(getattr(_attribute(self.env, "dataset", None), "class_ratio", 1.0))
+        if not math.isfinite(ratio):  # no foreground at all: nothing to weight
+            ratio = 1.0
         return max(ratio, self.config.final_foreground_weight)
 
     def _learning_rate(self, progress: float, epoch: float) -> float:
@@ -216,7 +219,7 @@ class PA3C:
                 keep = torch.rand(step_logits.shape, generator=sampling, device=self.device) < step_logits.sigmoid()
             chosen = turn.restore(keep) if turn else keep
             observation, reward, terminated, _, info = self.env.step(chosen.cpu().numpy().astype(np.int8))
-            reward_map = self._tensor(info["reward_map"])
+            reward_map = self._tensor(_of_this_step(info, "reward_map"))
             logits.append(step_logits)
             values.append(step_values)
             actions.append(keep.float())
@@ -224,6 +227,13 @@ class PA3C:
             rewards.append((turn.maps(reward_map) if turn else reward_map) * weight_map)
             ended.append(torch.as_tensor(np.asarray(terminated), device=self.device))
             raw_reward += float(np.mean(reward))
+            if bool(ended[-1].all()):
+                break
+            if bool(ended[-1].any()) and "final_info" not in info:
+                raise OptionError(
+                    "PA3C: expected the episodes of a batch to end together, or an environment that resets within "
+                    f'the step (autoreset_mode="SameStep"); terminated was {np.asarray(terminated).tolist()}'
+                )
         with torch.no_grad():
             if bool(ended[-1].all()):
                 bootstrap = torch.zeros_like(rewards[-1])
@@ -240,7 +250,7 @@ class PA3C:
         self.logger.record_mean("train/gradient_norm", norm)
         self.logger.record_mean("train/horizon", horizon)
         self.logger.record_mean("train/reward", raw_reward)
-        self.logger.record_mean("train/dice", float(np.mean(info["dice"])))
+        self.logger.record_mean("train/dice", float(np.mean(_of_this_step(info, "dice"))))
 
     def _losses(
         self, logits: Tensor, values: Tensor, actions: Tensor, returns: Tensor, alive: Tensor
@@ -375,12 +385,13 @@ class PA3C:
 
         Raises:
             CheckpointError: the file is missing, damaged, or of another kind.
-            OptionError: `env` does not fit the agent.
+            OptionError: `env` does not fit the agent, or `device` is not there.
         """
         checkpoint = load_checkpoint(path)
         if checkpoint.algorithm != cls.name:
             raise CheckpointError(f"{path}: a checkpoint of {checkpoint.algorithm}, expected {cls.name}")
         agent = cls.__new__(cls)
+        device = resolve_device(device)
         try:
             settings = dict(checkpoint.settings)
             agent._build(
@@ -394,7 +405,7 @@ class PA3C:
             agent._restore(checkpoint.tensors)
             agent.updates, agent.total_updates = settings["updates"], settings["total_updates"]
             agent.passes = settings["passes"]
-        except (KeyError, TypeError, RuntimeError, OptionError) as error:
+        except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"{path}: the checkpoint does not fit this version of PA3C ({error})") from error
         agent.env = env
         if env is not None:
@@ -437,6 +448,18 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise OptionError(f'device={device!r}: no CUDA device is available; use "cpu" or "auto"')
     return chosen
+
+
+def _of_this_step(info: dict[str, Any], key: str) -> NDArray[Any]:
+    """What `info` says of the step just done.
+
+    With autoreset within the step, `info` speaks of the new episode, and `final_info` of the one that ended.
+    """
+    values = np.array(info[key])
+    if "final_info" in info:
+        ended = np.asarray(info["_final_info"])
+        values[ended] = np.asarray(info["final_info"][key])[ended]
+    return values
 
 
 def _attribute(env: Any, name: str, default: Any) -> Any:

@@ -43,7 +43,7 @@ def load_brain(
     """
     check_choice("channels", channels, ("all", "flair"))
     pairs = [pair for root in data for pair in _find_pairs(root)]
-    return load_pairs("brain", pairs, size, fit, keep_empty, partial(_read_image, channels=channels), read_mask)
+    return load_pairs("brain", pairs, size, fit, keep_empty, partial(read_image, channels=channels), read_mask)
 
 
 def _find_pairs(root: Path) -> list[Pair]:
@@ -81,7 +81,8 @@ def _find_pairs(root: Path) -> list[Pair]:
     return pairs
 
 
-def _read_image(path: Path, channels: str) -> NDArray[np.uint8]:
+def read_image(path: Path, channels: str) -> NDArray[np.uint8]:
+    """Reads one image as the data set holds it, (H, W, 3) or, for "flair", (H, W)."""
     pixels = read_pixels(path)
     if pixels.ndim != 3 or pixels.dtype != np.uint8:
         raise DataError(

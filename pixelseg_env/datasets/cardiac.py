@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,9 @@ def load_cardiac(
                 f"{pair.image}: the image has shape {volume.shape} but its label {pair.mask} has {shape}; "
                 "expected the same shape: replace one of them"
             )
-        low, high = (float(value) for value in np.percentile(volume, PERCENTILES))
-        scale = 1.0 / (high - low) if high > low else 0.0  # a constant volume becomes 0
-        for row, (z, mask) in enumerate(masks.items(), start=int(starts[position])):
-            plane = np.clip((volume[..., z].astype(np.float32) - low) * scale, 0.0, 1.0).astype(np.float32)
-            images[row] = np.rint(fit_image(plane, (height, width), fit) * 255)
-            all_masks[row] = mask
+        rows = slice(int(starts[position]), int(starts[position + 1]))
+        images[rows] = volume_slices(volume, list(masks), (height, width), fit)
+        all_masks[rows] = list(masks.values())
 
     in_threads(fill, range(len(kept)))
     return SegmentationDataset(
@@ -98,6 +96,29 @@ def load_cardiac(
         tuple(pair.case for pair, _, masks in kept for _ in masks),
         np.array([z for _, _, masks in kept for z in masks], np.int64),
     )
+
+
+def volume_slices(
+    volume: NDArray[Any], numbers: Sequence[int], size: tuple[int, int], fit: str
+) -> NDArray[np.uint8]:
+    """Normalises slices of a volume by the whole volume's percentiles and brings them to a size.
+
+    Args:
+        volume: (X, Y, Z).
+        numbers: which slices along the last axis.
+        size: (H, W) of the result.
+        fit: "resize" or "crop".
+
+    Returns:
+        uint8 (len(numbers), 1, H, W), as the data set holds them.
+    """
+    low, high = (float(value) for value in np.percentile(volume, PERCENTILES))
+    scale = 1.0 / (high - low) if high > low else 0.0  # a constant volume becomes 0
+    images = np.empty((len(numbers), 1, *size), np.uint8)
+    for row, z in enumerate(numbers):
+        plane = np.clip((volume[..., z].astype(np.float32) - low) * scale, 0.0, 1.0).astype(np.float32)
+        images[row] = np.rint(fit_image(plane, size, fit) * 255)
+    return images
 
 
 def _find_pairs(root: Path) -> list[Pair]:

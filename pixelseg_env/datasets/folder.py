@@ -84,7 +84,7 @@ def load_folder(
         size,
         fit,
         keep_empty,
-        partial(_read_image, channels=channels),
+        partial(read_image, channels=channels),
         partial(read_mask, threshold=threshold, invert=invert),
     )
 
@@ -171,7 +171,8 @@ def _is_grey(pixels: NDArray[Any]) -> bool:
     return np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(pixels[..., 0], pixels[..., 2])
 
 
-def _read_image(path: Path, channels: str) -> NDArray[Any]:
+def read_image(path: Path, channels: str) -> NDArray[Any]:
+    """Reads one image as the data set holds it, "grey" (H, W) or "rgb" (H, W, 3), uint8 or float32."""
     pixels = read_pixels(path)
     if channels == "rgb" and pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)

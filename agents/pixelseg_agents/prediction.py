@@ -1,0 +1,162 @@
+"""`pixelseg predict`: files in, masks out."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelseg_agents.arguments import PredictArguments
+from pixelseg_agents.evaluation import write_atomically
+from pixelseg_agents.options import parse_pairs
+from pixelseg_agents.registry import load_agent
+from pixelseg_agents.runs import open_run, run_size
+from pixelseg_agents.targets import Job, is_volume, plan
+from pixelseg_env import DataError, PixelSegVectorEnv, SegmentationDataset
+from pixelseg_env.datasets import brain, folder
+from pixelseg_env.datasets.cardiac import volume_slices
+from pixelseg_env.datasets.fitting import check_size, fit_image, fit_mask
+from pixelseg_env.datasets.nifti import read_volume
+from pixelseg_env.task import check_horizon
+
+Masks = NDArray[np.uint8]
+DEFAULT_HORIZON = 10
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """An agent and how its images are prepared.
+
+    Attributes:
+        agent: has `predict`, `channels`, `transition` and `observation`.
+        size: (H, W) to segment at; None: the image's own.
+        horizon: steps of an episode.
+        dataset: name of the data set that the agent was trained on.
+        options: that data set's options.
+        batch: images at once.
+    """
+
+    agent: Any
+    size: tuple[int, int] | None
+    horizon: int = DEFAULT_HORIZON
+    dataset: str = "folder"
+    options: dict[str, Any] | None = None
+    batch: int = 8
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image, without the map that a stacked observation adds."""
+        return int(self.agent.channels) - (self.agent.observation == "stacked")
+
+    @property
+    def fit(self) -> str:
+        """"resize" or "crop"."""
+        return str((self.options or {}).get("fit", "resize"))
+
+    def segment_image(self, path: Path) -> Masks:
+        """Segments an image file; returns 0 and 1, uint8 (H, W) of the image's own size."""
+        if self.dataset == "brain":
+            pixels: NDArray[Any] = brain.read_image(path, str((self.options or {}).get("channels", "all")))
+        else:
+            pixels = folder.read_image(path, "grey" if self.channels == 1 else "rgb")
+        native = pixels.shape[0], pixels.shape[1]
+        image = fit_image(pixels, self.size or native, self.fit)
+        self._check_channels(path, image.shape[0])
+        return fit_mask(self.segment(np.ascontiguousarray(image[None]))[0], native, self.fit)
+
+    def segment_volume(self, path: Path) -> Masks:
+        """Segments a NIfTI volume slice by slice; returns 0 and 1, uint8 (X, Y, Z)."""
+        volume = read_volume(path)
+        self._check_channels(path, 1)
+        native = volume.shape[0], volume.shape[1]
+        images = volume_slices(volume, range(volume.shape[2]), self.size or native, self.fit)
+        return np.stack([fit_mask(mask, native, self.fit) for mask in self.segment(images)], axis=-1)
+
+    def segment(self, images: NDArray[Any]) -> Masks:
+        """Plays one episode per image, from f(0) = 1.
+
+        Args:
+            images: (N, C, H, W), uint8 or float32 in [0, 1].
+
+        Returns:
+            f(horizon), uint8 (N, H, W).
+        """
+        count, _, height, width = images.shape
+        unknown = np.zeros((count, height, width), np.uint8)  # the truth: nobody knows it, and no agent sees it
+        dataset = SegmentationDataset("prediction", images, unknown, ("",) * count, np.arange(count))
+        size = min(self.batch, count)
+        env = PixelSegVectorEnv(
+            num_envs=size,
+            dataset=dataset,
+            split="all",
+            horizon=self.horizon,
+            transition=self.agent.transition,
+            observation=self.agent.observation,
+        )
+        masks = np.empty_like(unknown)
+        for start in range(0, count, size):
+            index = np.minimum(np.arange(start, start + size), count - 1)
+            observation, info = env.reset(options={"index": index})
+            state, fresh = None, np.ones(size, np.bool_)
+            for _ in range(self.horizon):
+                actions, state = self.agent.predict(observation, state=state, episode_start=fresh)
+                observation, _, _, _, info = env.step(actions)
+                fresh = np.zeros(size, np.bool_)
+            masks[index] = info["segmentation"]
+        return masks
+
+    def _check_channels(self, path: Path, got: int) -> None:
+        if got != self.channels:
+            raise DataError(f"{path}: gives {got} channel(s), but the agent was trained on {self.channels}")
+
+
+def predict(arguments: PredictArguments) -> int:
+    """Segments every input and writes its mask; returns the exit code."""
+    run = open_run(arguments.run)
+    task = run.task
+    horizon = arguments.horizon or (task.horizon if task else DEFAULT_HORIZON)
+    size = None if arguments.native else check_size(run_size(run, arguments.size))
+    options = parse_pairs(task.dataset_option) if task else {}
+    skip = str(options.get("mask_suffix", "_mask"))
+    jobs = plan(arguments.inputs, arguments.out, arguments.overwrite, skip)
+    agent = load_agent(run.checkpoint, device=arguments.device)
+    segmenter = Segmenter(
+        agent, size, check_horizon(horizon), task.dataset if task else "folder", options, max(1, arguments.batch)
+    )
+    for job in jobs:
+        run_job(segmenter, job)
+    return 0
+
+
+def run_job(segmenter: Segmenter, job: Job) -> None:
+    """Segments one file and writes its mask."""
+    if is_volume(job.source):
+        masks = segmenter.segment_volume(job.source)
+        content = _nifti(job.source, masks, compressed=job.target.name.endswith(".gz"))
+    else:
+        masks = segmenter.segment_image(job.source)
+        content = cv2.imencode(job.target.suffix.lower(), masks * 255)[1].tobytes()
+    try:
+        write_atomically(job.target, content)
+    except OSError as error:
+        raise DataError(f"{job.target}: cannot be written ({error.strerror})") from error
+    print(f"{job.target}: {masks.mean():.1%} of {job.source} is object")
+
+
+def _nifti(source: Path, mask: Masks, compressed: bool) -> bytes:
+    """The mask as a NIfTI file with the geometry of `source`."""
+    image: Any = nib.load(source)
+    header = image.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header["cal_min"], header["cal_max"] = 0, 1
+    header["descrip"] = b"PixelSeg mask"
+    header.extensions.clear()  # they describe the image's voxels
+    content: bytes = type(image)(mask.reshape(image.shape), image.affine, header).to_bytes()
+    return gzip.compress(content, mtime=0) if compressed else content

@@ -1,0 +1,110 @@
+"""Everything that the README shows is executed here, and its figures are those of the records."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import gymnasium as gym
+import pytest
+
+import pixelseg_env
+from benchmarks.records import read_records
+from benchmarks.report import comparison
+from pixelseg_env.datasets import load_dataset
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+PYTHON = [code for language, code in BLOCKS if language == "python"]
+SHELL = [code for language, code in BLOCKS if language == "sh"]
+MAKE = [line for block in SHELL for line in block.splitlines() if line.startswith("make ")]
+PIXELSEG = [block for block in SHELL if "pixelseg " in block]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def run(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_every_kind_of_block_is_covered() -> None:
+    assert len(PYTHON) == 2
+    assert len(MAKE) == 2
+    assert len(PIXELSEG) >= 1
+    assert {language for language, _ in BLOCKS} <= {"python", "sh", "bibtex"}
+    for line in (line for block in SHELL for line in block.splitlines()):
+        assert line.startswith(("make ", "pixelseg ")), line
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_python_blocks_run_and_print_scores(code: str, tmp_path: Path) -> None:
+    assert re.search(r"0\.\d{3}", run([sys.executable, "-W", "error::DeprecationWarning", "-c", code], tmp_path))
+    assert len([line for line in code.splitlines() if line.strip() and not line.startswith("import")]) <= 10
+
+
+@pytest.mark.parametrize("line", MAKE)
+def test_make_targets_exist(line: str) -> None:
+    """They are run by hand and by continuous integration; from within `make test` they would never end."""
+    assert "pixelseg" in run(["make", "-n", *shlex.split(line)[1:]], ROOT)
+
+
+@pytest.mark.parametrize("block", PIXELSEG)
+def test_pixelseg_commands_run_on_a_folder_of_images(block: str, tmp_path: Path) -> None:
+    images = tmp_path / "my_images"
+    images.mkdir()
+    phantoms = load_dataset("phantom", split="all", size=32, count=10)
+    for k, (image, mask) in enumerate(zip(phantoms.images, phantoms.masks, strict=True)):
+        name = images / ("a.png" if k == 0 else f"{chr(ord('a') + k)}.png")
+        cv2.imwrite(str(name), image[0])
+        cv2.imwrite(str(name.with_name(f"{name.stem}_mask.png")), mask * 255)
+    for line in block.splitlines():
+        words = shlex.split(line.replace("--updates 2000", "--updates 3"))
+        run([str(Path(sys.executable).with_name("pixelseg")), *words[1:]], tmp_path)
+    assert (tmp_path / "a_segmented.png").is_file()
+    assert (tmp_path / "runs/mine/checkpoint.safetensors").is_file()
+
+
+def test_option_table_names_real_options_and_values() -> None:
+    table = README.split("## Options of `PixelSegEnv-v0`")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", table, re.MULTILINE)
+    known = {*inspect.signature(pixelseg_env.PixelSegEnv).parameters, *inspect.signature(load_dataset).parameters}
+    assert len(rows) >= 10
+    assert {name for name, _ in rows} <= known
+    own = set(inspect.signature(pixelseg_env.PixelSegEnv).parameters) - {"dataset_options"}
+    assert own <= {name for name, _ in rows}, "an option is missing from the table"
+    for name, values in rows:
+        for value in re.findall(r'`"(\w+)"`', values):
+            if name == "dataset":
+                assert value in pixelseg_env.registered_datasets()
+            elif name != "render_mode":
+                gym.make("PixelSegEnv-v0", size=16, **{"count": 12, name: value})
+
+
+def test_results_tables_are_those_of_the_records() -> None:
+    results = (ROOT / "benchmarks/RESULTS.md").read_text()
+    records = read_records(ROOT / "benchmarks/records")
+    assert records
+    for dataset in {record["options"]["dataset"] for record in records}:
+        table = comparison([record for record in records if record["options"]["dataset"] == dataset])
+        assert table in results, f"{dataset}: run `python -m benchmarks.report` and paste its table"
+
+
+def test_readme_quotes_the_results() -> None:
+    results = (ROOT / "benchmarks/RESULTS.md").read_text()
+    section = README.split("## Results so far")[1].split("\n## ")[0]
+    scores = re.findall(r"\d\.\d{3}", section)
+    assert scores
+    assert [score for score in scores if score not in results] == []
+
+
+def test_pictures_exist() -> None:
+    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
+        assert (ROOT / path).is_file(), path

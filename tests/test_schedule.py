@@ -1,0 +1,47 @@
+"""What changes while training goes on."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pixelseg_agents.schedule import WEIGHT_FALLS_UNTIL, TrainingSchedule, falling_weight, stage_lengths
+
+STAGES = st.lists(st.tuples(st.integers(1, 20), st.floats(0.05, 5)), min_size=1, max_size=5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(total=st.integers(1, 3000), stages=STAGES)
+def test_lengths_add_up_and_progress_rises_from_0_to_1(total: int, stages: list[tuple[int, float]]) -> None:
+    horizons, shares = zip(*stages, strict=True)
+    lengths = stage_lengths(total, horizons, shares)
+    assert sum(lengths) == total
+    assert min(lengths) >= 0
+    schedule = TrainingSchedule(total, horizons, shares)
+    used = [schedule.horizon(u) for u in range(total)]
+    assert used == [h for h, n in zip(horizons, lengths, strict=True) for _ in range(n)]
+    done = 0
+    for update in range(total + 1):
+        assert schedule.progress(update) == pytest.approx(done / sum(used))
+        done += used[update] if update < total else 0
+    assert schedule.progress(0) == 0
+    assert schedule.progress(total) == schedule.progress(total + 9) == 1
+    assert schedule.horizon(total + 9) == horizons[-1]
+
+
+def test_each_stage_gets_its_share_of_the_passes() -> None:
+    horizons, shares = (1, 3, 10), (0.6, 0.2, 0.2)
+    lengths = stage_lengths(20_000, horizons, shares)
+    passes = [h * n for h, n in zip(horizons, lengths, strict=True)]
+    assert [p / sum(passes) for p in passes] == pytest.approx(shares, abs=1e-3)
+    assert stage_lengths(20_000, horizons, [10 * s for s in shares]) == lengths, "only their ratio counts"
+
+
+def test_falling_weight() -> None:
+    assert falling_weight(0, 20, 2) == 20
+    assert falling_weight(WEIGHT_FALLS_UNTIL / 2, 20, 2) == pytest.approx(40**0.5)
+    for progress in (WEIGHT_FALLS_UNTIL, 0.9, 1):
+        assert falling_weight(progress, 20, 2) == pytest.approx(2)
+    assert falling_weight(0.4, 1, 1) == 1
+    values = [falling_weight(p / 50, 30, 1) for p in range(51)]
+    assert values == sorted(values, reverse=True)
