@@ -19,11 +19,12 @@ from pixelseg_agents import PA3C, PA3CConfig
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.references import KeepAll, Otsu
+from pixelseg_agents.runs import provenance
 from pixelseg_agents.schedule import TrainingSchedule
 from tqdm import tqdm
 
 import pixelseg_env  # noqa: F401  (registers PixelSegEnv-v0)
-from benchmarks.records import provenance, write_record
+from benchmarks.records import write_record
 from benchmarks.twin import SupervisedTwin
 
 Learner = Literal["pa3c", "twin-plain", "twin-weighted", "otsu", "keep-all"]

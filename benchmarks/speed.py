@@ -17,9 +17,10 @@ import torch
 import tyro
 from pixelseg_agents import PA3C
 from pixelseg_agents.networks import parameter_count
+from pixelseg_agents.runs import provenance
 
 import pixelseg_env  # noqa: F401  (registers PixelSegEnv-v0)
-from benchmarks.records import provenance, write_record
+from benchmarks.records import write_record
 
 
 @dataclasses.dataclass

@@ -17,7 +17,9 @@ def rollout(steps: int, batch: int, seed: int, ends: float = 0.3) -> tuple[list[
     return rewards, ended, torch.randn((batch, 5, 4), generator=generator)
 
 
-def by_definition(rewards: list[Tensor], ended: list[Tensor], bootstrap: Tensor, gamma: float, t: int, b: int) -> Tensor:
+def by_definition(
+    rewards: list[Tensor], ended: list[Tensor], bootstrap: Tensor, gamma: float, t: int, b: int
+) -> Tensor:
     """The sum of gamma^k r(t + k) until the episode ends, plus the bootstrap if it does not."""
     total, discount = torch.zeros(bootstrap.shape[1:]), 1.0
     for k in range(t, len(rewards)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import gymnasium as gym
@@ -62,7 +63,7 @@ def test_eq12_by_its_formula_and_telescoping(seed: int, shape: tuple[int, ...], 
 def test_other_rewards_by_their_formulas(seed: int, shape: tuple[int, ...], steps: int, transition: str) -> None:
     maps, target = maps_of(seed, shape, steps, transition)
     gained = np.zeros(shape[0])
-    for before, after in zip(maps[:-1], maps[1:], strict=True):
+    for before, after in itertools.pairwise(maps):
         plain = rewards.squared_error(before, after, target)
         np.testing.assert_array_equal(rewards.sign(before, after, target), np.sign(plain))
         np.testing.assert_array_equal(balanced(3.5)(before, after, target), np.where(target == 1, 3.5 * plain, plain))

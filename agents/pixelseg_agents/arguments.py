@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
+import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from pixelseg_agents.options import RUNS_OWN, RunSizeFlag, SizeFlag, parse_pairs
@@ -14,27 +15,40 @@ from pixelseg_env import PixelSegVectorEnv, SegmentationDataset, load_dataset
 
 ConfigT = TypeVar("ConfigT")
 AS_IN_RUN = "(default: as in the run)"
+PATHS, PAIRS = "PATH [PATH ...]", "KEY=VALUE [KEY=VALUE ...]"
 Split = Literal["train", "val", "test", "all"]
+Switch = tyro.conf.FlagCreatePairsOff[bool]
+
+# Help that is longer than a line; under a field, the parser would keep its line breaks.
+DATASET = (
+    "What to segment: phantom (generated, needs no files), brain (Kaggle LGG layout), cardiac (NIfTI volumes in "
+    "Decathlon layout), folder (any images with masks), or a registered name."
+)
+OPTIONS = (
+    "The data set's own options.\n"
+    "all: fit=crop, keep_empty=true, fractions=[0.7,0.1,0.2]\n"
+    "brain: channels=flair\n"
+    "cardiac: label=1\n"
+    "folder: channels=grey (or rgb), mask_suffix=_mask, case_pattern=REGEX, threshold=127, invert=true\n"
+    "phantom: count=400, seed=0"
+)
+SPLIT_BY = (
+    "What is dealt out to train (70 %), val (10 %) and test (20 %). By slice, neighbouring slices of a patient leak "
+    "from training into test."
+)
 
 
 @dataclass(frozen=True)
 class TaskArguments:
     """The data, and the rules of the game that the pixels play."""
 
-    dataset: str = "phantom"
-    """What to segment: phantom (generated, needs no files), brain (Kaggle LGG layout), cardiac (NIfTI volumes
-    in Decathlon layout), folder (any images with masks), or a registered name."""
-    data: Annotated[tuple[Path, ...], arg(metavar="PATH [PATH ...]")] = ()
-    """Folder of the data set's files, or several. Without it the variable PIXELSEG_DATA counts."""
+    dataset: Annotated[str, arg(help=DATASET)] = "phantom"
+    data: Annotated[tuple[Path, ...], arg(metavar=PATHS, help_behavior_hint="(default: $PIXELSEG_DATA)")] = ()
+    """Folder of the data set's files, or several."""
     size: SizeFlag = 64
     """Every image becomes SIDE x SIDE or H x W pixels; none keeps the native size."""
-    dataset_option: Annotated[tuple[str, ...], arg(metavar="KEY=VALUE [KEY=VALUE ...]")] = ()
-    """The data set's own options. All sets: fit=crop, keep_empty=true, fractions=[0.7,0.1,0.2].
-    brain: channels=flair. folder: channels=grey|rgb, mask_suffix=_mask, case_pattern=REGEX, threshold=127,
-    invert=true. cardiac: label=1. phantom: count=400, seed=0."""
-    split_by: Literal["patient", "slice"] = "patient"
-    """What is dealt out to train (70 %), val (10 %) and test (20 %). By slice, neighbouring slices of a
-    patient leak from training into test."""
+    dataset_option: Annotated[tuple[str, ...], arg(metavar=PAIRS, help=OPTIONS, help_behavior_hint="")] = ()
+    split_by: Annotated[Literal["patient", "slice"], arg(help=SPLIT_BY)] = "patient"
     split_seed: int = 0
     """Seed of that deal; keep it the same to compare runs."""
     horizon: int = 10
@@ -49,7 +63,7 @@ class TaskArguments:
     def load(self, *splits: str) -> dict[str, SegmentationDataset]:
         """Reads the data set once and cuts out the named splits."""
         options = parse_pairs(self.dataset_option)
-        split_by = {"split_by": self.split_by, "split_seed": self.split_seed}
+        split_by: dict[str, Any] = {"split_by": self.split_by, "split_seed": self.split_seed}
         if "fractions" in options:
             split_by["fractions"] = options["fractions"]
         # With the split's options, so that they are checked before any file is read.
@@ -75,13 +89,10 @@ class TaskArguments:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainArguments(Generic[ConfigT]):
     """Arguments of `pixelseg train`."""
 
-    hyper: OmitArgPrefixes[ConfigT]
-    """Hyperparameters of the agent."""
-    task: OmitArgPrefixes[TaskArguments] = field(default_factory=TaskArguments)
     agent: str = "pa3c"
     """Which agent learns."""
     preset: Literal["default", "published"] = "default"
@@ -108,6 +119,9 @@ class TrainArguments(Generic[ConfigT]):
     """Updates per row of progress.csv."""
     log: Literal["bar", "stdout", "none"] = "bar"
     """What the terminal shows: a progress bar, Stable-Baselines3's tables, or nothing."""
+    task: OmitArgPrefixes[TaskArguments] = field(default_factory=TaskArguments)
+    hyper: OmitArgPrefixes[ConfigT]
+    """Hyperparameters of the agent."""
 
     @property
     def folder(self) -> Path:
@@ -147,13 +161,11 @@ class EvaluateArguments:
     """Steps of an episode."""
     dataset: Annotated[str | None, arg(metavar="STR", help_behavior_hint=AS_IN_RUN)] = None
     """Another data set; its options then start from their defaults."""
-    data: Annotated[tuple[Path, ...], arg(metavar="PATH [PATH ...]", help_behavior_hint=AS_IN_RUN)] = ()
+    data: Annotated[tuple[Path, ...], arg(metavar=PATHS, help_behavior_hint=AS_IN_RUN)] = ()
     """Folder of the data set's files, or several."""
     size: Annotated[RunSizeFlag, arg(help_behavior_hint=AS_IN_RUN)] = RUNS_OWN  # type: ignore[assignment]
     """Every image becomes SIDE x SIDE or H x W pixels; none keeps the native size."""
-    dataset_option: Annotated[
-        tuple[str, ...], arg(metavar="KEY=VALUE [KEY=VALUE ...]", help_behavior_hint=AS_IN_RUN)
-    ] = ()
+    dataset_option: Annotated[tuple[str, ...], arg(metavar=PAIRS, help_behavior_hint=AS_IN_RUN)] = ()
     """The data set's own options; see pixelseg train --help."""
     split_by: Annotated[Literal["patient", "slice"] | None, arg(metavar="{patient,slice}",
                         help_behavior_hint=AS_IN_RUN)] = None  # fmt: skip
@@ -176,20 +188,19 @@ class PredictArguments:
 
     run: Positional[Annotated[Path, arg(metavar="RUN")]]
     """A run's folder, or a checkpoint file."""
-    inputs: Positional[Annotated[tuple[Path, ...], arg(metavar="IN [IN ...]")]]
+    inputs: Positional[Annotated[tuple[Path, ...], arg(metavar="IN [IN ...]", help_behavior_hint="(required)")]]
     """Images (png, jpg, tif, bmp), NIfTI volumes (.nii, .nii.gz), or folders of them."""
     out: Annotated[Path, arg(aliases=["-o"], metavar="OUT")]
     """The mask's file for one input; a folder for several."""
     horizon: Annotated[int | None, arg(metavar="INT", help_behavior_hint=AS_IN_RUN)] = None
     """Steps of the episode."""
-    native: bool = False
+    native: Switch = False
     """Segment at each image's own size instead of the training size."""
     size: Annotated[RunSizeFlag, arg(help_behavior_hint=AS_IN_RUN)] = RUNS_OWN  # type: ignore[assignment]
     """The size to segment at; masks are always brought back to the image's own size."""
-    overwrite: bool = False
+    overwrite: Switch = False
     """Replace masks that exist. An input is never replaced."""
     batch: int = 8
     """Slices of a volume segmented at once."""
     device: str = "auto"
     """auto (the GPU where there is one), cpu, cuda or cuda:N."""
-

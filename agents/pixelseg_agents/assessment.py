@@ -66,6 +66,4 @@ def _task(arguments: EvaluateArguments, run: Run, agent: Any) -> TaskArguments:
     }
     check_horizon(given.get("horizon", task.horizon))
     size = run_size(run, arguments.size)
-    return dataclasses.replace(
-        task, **given, size=size, transition=agent.transition, observation=agent.observation
-    )
+    return dataclasses.replace(task, **given, size=size, transition=agent.transition, observation=agent.observation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -59,7 +60,8 @@ Examples:
 """
 
 PREDICT = """\
-Segments images and NIfTI volumes. A mask has its input's size: 0 and 255 in image files, 0 and 1 in NIfTI.
+Segments images and NIfTI volumes. A mask has the size of its input.
+In image files it is 0 and 255, in NIfTI 0 and 1, in the place of the volume.
 
 Examples:
   pixelseg predict runs/first scan.png -o mask.png
@@ -84,7 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(words)
-    except PixelSegError as error:
+    except BrokenPipeError:  # such as `pixelseg evaluate ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return 1
+    except (PixelSegError, OSError) as error:
         print(f"pixelseg: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -115,7 +120,6 @@ def train_arguments(words: list[str]) -> TrainArguments[Any]:
     Raises:
         OptionError: a value is not valid, or conflicts with the run that is resumed.
     """
-    words = _merged(words)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for flag in ("--agent", "--preset", "--resume"):
         first.add_argument(flag, nargs="?")
@@ -209,4 +213,4 @@ def _merged(words: list[str]) -> list[str]:
 
 def _parse(kind: Any, words: list[str], command: str, description: str, default: Any = None) -> Any:
     options = {} if default is None else {"default": default}
-    return tyro.cli(kind, prog=f"pixelseg {command}", description=description, args=words, **options)
+    return tyro.cli(kind, prog=f"pixelseg {command}", description=description, args=_merged(words), **options)

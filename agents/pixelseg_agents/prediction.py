@@ -18,7 +18,7 @@ from pixelseg_agents.options import parse_pairs
 from pixelseg_agents.registry import load_agent
 from pixelseg_agents.runs import open_run, run_size
 from pixelseg_agents.targets import Job, is_volume, plan
-from pixelseg_env import DataError, PixelSegVectorEnv, SegmentationDataset
+from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset
 from pixelseg_env.datasets import brain, folder
 from pixelseg_env.datasets.cardiac import volume_slices
 from pixelseg_env.datasets.fitting import check_size, fit_image, fit_mask
@@ -52,11 +52,11 @@ class Segmenter:
     @property
     def channels(self) -> int:
         """Channels of an image, without the map that a stacked observation adds."""
-        return int(self.agent.channels) - (self.agent.observation == "stacked")
+        return int(self.agent.channels) - int(self.agent.observation == "stacked")
 
     @property
     def fit(self) -> str:
-        """"resize" or "crop"."""
+        """How images are brought to the size: "resize" or "crop"."""
         return str((self.options or {}).get("fit", "resize"))
 
     def segment_image(self, path: Path) -> Masks:
@@ -72,8 +72,8 @@ class Segmenter:
 
     def segment_volume(self, path: Path) -> Masks:
         """Segments a NIfTI volume slice by slice; returns 0 and 1, uint8 (X, Y, Z)."""
-        volume = read_volume(path)
         self._check_channels(path, 1)
+        volume = read_volume(path)
         native = volume.shape[0], volume.shape[1]
         images = volume_slices(volume, range(volume.shape[2]), self.size or native, self.fit)
         return np.stack([fit_mask(mask, native, self.fit) for mask in self.segment(images)], axis=-1)
@@ -118,16 +118,19 @@ class Segmenter:
 
 def predict(arguments: PredictArguments) -> int:
     """Segments every input and writes its mask; returns the exit code."""
+    if arguments.batch < 1:
+        raise OptionError(f"--batch {arguments.batch}: expected 1 or more")
     run = open_run(arguments.run)
     task = run.task
-    horizon = arguments.horizon or (task.horizon if task else DEFAULT_HORIZON)
+    own = task.horizon if task else DEFAULT_HORIZON
+    horizon = own if arguments.horizon is None else arguments.horizon
     size = None if arguments.native else check_size(run_size(run, arguments.size))
     options = parse_pairs(task.dataset_option) if task else {}
     skip = str(options.get("mask_suffix", "_mask"))
     jobs = plan(arguments.inputs, arguments.out, arguments.overwrite, skip)
     agent = load_agent(run.checkpoint, device=arguments.device)
     segmenter = Segmenter(
-        agent, size, check_horizon(horizon), task.dataset if task else "folder", options, max(1, arguments.batch)
+        agent, size, check_horizon(horizon), task.dataset if task else "folder", options, arguments.batch
     )
     for job in jobs:
         run_job(segmenter, job)
@@ -154,7 +157,6 @@ def _nifti(source: Path, mask: Masks, compressed: bool) -> bytes:
     image: Any = nib.load(source)
     header = image.header.copy()
     header.set_data_dtype(np.uint8)
-    header.set_slope_inter(1, 0)
     header["cal_min"], header["cal_max"] = 0, 1
     header["descrip"] = b"PixelSeg mask"
     header.extensions.clear()  # they describe the image's voxels

@@ -113,9 +113,10 @@ class RunLogger(Logger):
         state = {"updates": updates, "values": self.name_to_value, "counts": self.name_to_count}
         write_atomically(self._unlogged, json.dumps(state) + "\n")
 
-    def finish(self) -> None:
-        """Closes the files of a run that has ended."""
-        self._unlogged.unlink(missing_ok=True)
+    def finish(self, done: bool) -> None:
+        """Closes the files; once the training is done, no row is left to be completed."""
+        if done:
+            self._unlogged.unlink(missing_ok=True)
         self.close()
 
     def _restore(self, updates: int) -> None:
@@ -124,9 +125,17 @@ class RunLogger(Logger):
             if state["updates"] == updates:
                 self.name_to_value.update(state["values"])
                 self.name_to_count.update(state["counts"])
-                self.name_to_excluded.update({name: ("",) for name in state["values"]})
+                self.name_to_excluded.update(dict.fromkeys(state["values"], ("",)))
         except (OSError, ValueError, KeyError, TypeError):
             return  # the row then is the mean of fewer updates
+
+
+class ResumedTensorBoard(TensorBoardOutputFormat):
+    """Stable-Baselines3's TensorBoard format around a writer that is made already."""
+
+    def __init__(self, writer: Any) -> None:
+        self.writer = writer
+        self._is_closed = False
 
 
 def _tensorboard(folder: Path, updates: int) -> list[KVWriter]:
@@ -135,7 +144,5 @@ def _tensorboard(folder: Path, updates: int) -> list[KVWriter]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return []
-    writer = TensorBoardOutputFormat.__new__(TensorBoardOutputFormat)
-    writer.writer = SummaryWriter(log_dir=str(folder / "tensorboard"), purge_step=updates + 1 if updates else None)  # type: ignore[no-untyped-call]
-    writer._is_closed = False
-    return [writer]
+    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=updates + 1)  # type: ignore[no-untyped-call]
+    return [ResumedTensorBoard(writer)]

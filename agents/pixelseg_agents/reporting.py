@@ -58,14 +58,16 @@ def write_report(
 
 
 def summary_text(results: Mapping[str, EvaluationResult]) -> str:
-    """What the terminal shows: the table over images, and the first and the last step's Dice."""
+    """The table over images, and the first and the last step's Dice."""
     name, result = next(iter(results.items()))
     count = result.summary()
     first, last = (float(result.dice_by_step[:, t].mean()) for t in (0, -1))
     return "\n".join(
         [
             f"{count['images']} images of {count['patients']} patients, mean ± sd over images (HD95 in pixels):",
+            "",
             table(results),
+            "",
             f"{name}: mean Dice {first:.3f} after step 1, {last:.3f} after step {result.horizon}.",
         ]
     )
@@ -76,8 +78,10 @@ def patients_text(results: Mapping[str, EvaluationResult], limit: int | None = S
     name, result = next(iter(results.items()))
     rows = _by_patient(result)
     shown = dict(list(rows.items())[:limit])
-    lines = ["Mean ± sd over patients, each the mean of its images:", table(results, by_patient=True)]
-    lines += ["", f"{name} by patient, mean ± sd over its images:", table(shown)]
+    lines = []
+    if len(rows) < len(result):  # otherwise each patient is one image, and the table is known
+        lines += ["Mean ± sd over patients, each the mean of its images:", "", table(results, by_patient=True), ""]
+    lines += [f"{name} by patient (images), mean ± sd over the patient's images:", "", table(shown)]
     if len(shown) < len(rows):
         lines.append(f"... and {len(rows) - len(shown)} more; all are in evaluation.md")
     return "\n".join(lines)
@@ -109,11 +113,11 @@ def _markdown(results: Mapping[str, EvaluationResult], about: Mapping[str, Any])
         "",
         *(f"- {key}: {value}" for key, value in about.items()),
         "",
-        summary_text(results).replace(":\n|", ":\n\n|").replace("|\n", "|\n", 1).replace("|\nPA", "|\n\nPA"),
+        summary_text(results),
         "",
         f"Mean Dice after each step: {steps}.",
         "",
-        patients_text(results, limit=None).replace(":\n|", ":\n\n|"),
+        patients_text(results, limit=None),
     ]
 
 

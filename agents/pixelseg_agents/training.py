@@ -42,7 +42,7 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
         agent, folder = _start(arguments, env, command), arguments.folder
     else:
         agent, folder = _continue(arguments, env, run), run.folder
-    exit_code = _learn(agent, arguments, folder, sets.get("val"))
+    exit_code = _learn(agent, arguments, folder, sets["val"] if validation else None)
     if exit_code:
         print(
             f"Stopped after {agent.updates} of {arguments.updates} updates; the checkpoint is saved.\n"
@@ -68,6 +68,7 @@ def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str)
         "command": command,
         "arguments": arguments.to_json(),
         "training_set": _describe(env.dataset),
+        "device": str(agent.device),
         **provenance(),
     }
     agent.save(arguments.folder / CHECKPOINT)
@@ -86,6 +87,7 @@ def _continue(arguments: TrainArguments[Any], env: PixelSegVectorEnv, run: Run) 
             f"{run.folder}: has done its {agent.updates} updates; to train longer, give a larger --updates "
             "(learning rate and horizons are then planned anew over all of them)"
         )
+    (run.folder / "evaluation.json").unlink(missing_ok=True)  # the next marks the end of this session
     resumed = [*run.config.get("resumed", []), {"updates": agent.updates, "time": now()}]
     write_config(run.folder, run.config | {"arguments": arguments.to_json(), "resumed": resumed})
     return agent
@@ -100,9 +102,7 @@ def _describe(dataset: SegmentationDataset) -> dict[str, Any]:
     }
 
 
-def _learn(
-    agent: Any, arguments: TrainArguments[Any], folder: Path, validation: SegmentationDataset | None
-) -> int:
+def _learn(agent: Any, arguments: TrainArguments[Any], folder: Path, validation: SegmentationDataset | None) -> int:
     """Trains up to the planned updates or the first signal; returns the exit code."""
     interval, every = arguments.log_interval, arguments.eval_every
     env = None
@@ -147,13 +147,10 @@ def _learn(
         if agent.updates < arguments.updates:
             agent.learn(arguments.updates, callback=after_update, log_interval=interval, logger=logger)
         save()
+    logger.finish(done=agent.updates >= arguments.updates)
     if (folder / "progress.csv").stat().st_size:
         learning_curve(folder / "progress.csv", folder / "learning_curve.png")
-    if agent.updates < arguments.updates:
-        logger.close()
-        return interruption.exit_code
-    logger.finish()
-    return 0
+    return interruption.exit_code
 
 
 def _evaluate(agent: Any, arguments: TrainArguments[Any], folder: Path, dataset: SegmentationDataset) -> None:

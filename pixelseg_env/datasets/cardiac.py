@@ -98,9 +98,7 @@ def load_cardiac(
     )
 
 
-def volume_slices(
-    volume: NDArray[Any], numbers: Sequence[int], size: tuple[int, int], fit: str
-) -> NDArray[np.uint8]:
+def volume_slices(volume: NDArray[Any], numbers: Sequence[int], size: tuple[int, int], fit: str) -> NDArray[np.uint8]:
     """Normalises slices of a volume by the whole volume's percentiles and brings them to a size.
 
     Args:
