@@ -136,7 +136,8 @@ def test_cuda_without_cuda_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path:
     [
         {"width": 0}, {"norm": "batch"}, {"head_stride": 3}, {"learning_rate": 0}, {"gamma": 1.1}, {"gamma": -0.1},
         {"horizons": ()}, {"horizons": (0,)}, {"horizons": (1, 2), "horizon_shares": (1,)},
-        {"horizon_shares": (0, 1, 1)}, {"entropy_coefficient": -1}, {"foreground_weight": 0}, {"final_foreground_weight": 0},
+        {"horizon_shares": (0, 1, 1)}, {"entropy_coefficient": -1}, {"foreground_weight": 0},
+        {"final_foreground_weight": 0},
         {"reward_map_convolution": 2}, {"max_gradient_norm": -1}, {"learning_rate_schedule": "cosine"},
     ],
 )  # fmt: skip
@@ -358,10 +359,15 @@ def test_learning_rate_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_seed_decides_and_global_generators_are_left_alone() -> None:
-    torch.manual_seed(1)
-    np.random.seed(1)
+    states = []
+    for work in (None, make_agent):
+        torch.manual_seed(1)
+        np.random.seed(1)
+        if work is not None:
+            work(seed=3).learn(4).predict(np.zeros((2, 16, 16), np.float32), deterministic=False)
+        states.append((torch.rand(1).item(), np.random.rand()))
+    assert states[0] == states[1]
     one = make_agent(seed=3).learn(4)
-    assert (torch.rand(1).item(), np.random.rand()) == pytest.approx((0.7576315999031067, 0.417022004702574))
     torch.manual_seed(2)
     assert_same_weights(make_agent(seed=3).learn(4), one)
     assert differ(make_agent(seed=4).learn(4), one)

@@ -25,8 +25,7 @@ class PA3CConfig:
     head_stride: int = 4
     """The heads work at 1/head_stride of the resolution: 1, 2, 4 or 8."""
     start_bias: float | None = None
-    """Log-odds of "keep" before training; None: 0 if the first horizon is 1, otherwise 4 for the absorbing
-    transition, 2 for restorable and masked, 0 for restorable and stacked."""
+    """Log-odds of "keep" at the start; None: 0 if the first horizon is 1, else by task (see START_BIAS)."""
 
     learning_rate: float = 1e-3
     """Of Adam, at the start."""
@@ -37,8 +36,7 @@ class PA3CConfig:
     horizons: tuple[int, ...] = (1, 3, 10)
     """Training horizons t_max, one after the other; (10,) is the published constant."""
     horizon_shares: tuple[float, ...] = ()
-    """The share of the network passes that each horizon gets; none: 60 % for the first, the rest for the
-    others alike."""
+    """Share of the network passes per horizon; none: 60 % for the first, the rest alike for the others."""
     entropy_coefficient: float = 0.02
     """Weight of the policy's entropy, which keeps it from settling too early."""
     value_coefficient: float = 0.5
