@@ -43,7 +43,7 @@ class SupervisedTwin(PA3C):
         changes |= {"horizons": (1,), "start_bias": 0.0}
         super().__init__(env, config, seed=seed, device=device, **changes)
 
-    def _update(self, horizon: int, weight: float) -> None:
+    def _update(self, horizon: int, weight: float) -> int:
         assert self.env is not None
         assert self.logger is not None
         env_seed, torch_seed = (
@@ -59,3 +59,4 @@ class SupervisedTwin(PA3C):
         norm = self._descend(loss)
         self.logger.record_mean("train/loss", float(loss.detach()))
         self.logger.record_mean("train/gradient_norm", norm)
+        return 1

@@ -26,9 +26,14 @@ def _groups(channels: int) -> int:
 
 def _convolution(inputs: int, outputs: int, dilation: int, norm: str) -> nn.Sequential:
     """3x3 convolution, normalisation, ReLU; the bias is left out where the normalisation has one."""
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation, bias=norm == "none")]
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation, bias=norm == "none")
+    layers: list[nn.Module] = [convolution]
     if norm == "group":
         layers.append(nn.GroupNorm(_groups(outputs), outputs))
+    else:  # nothing rescales the signal, and PyTorch's default start would let it vanish over 14 layers
+        assert convolution.bias is not None
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")  # He et al. 2015
+        nn.init.zeros_(convolution.bias)
     layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
 

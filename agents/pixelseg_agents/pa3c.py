@@ -165,9 +165,8 @@ class PA3C:
             rate = self._learning_rate(progress, epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            self._update(horizon, weight)
+            self.passes += self._update(horizon, weight) * self.env.num_envs
             self.updates += 1
-            self.passes += horizon * self.env.num_envs
             self.logger.record_mean("train/foreground_weight", weight)
             self.logger.record_mean("train/learning_rate", rate)
             if self.updates % log_interval == 0 or self.updates == total_updates:
@@ -196,8 +195,12 @@ class PA3C:
             return float(self.config.learning_rate * DECAY ** (epoch // EPOCHS_PER_DECAY))
         return self.config.learning_rate
 
-    def _update(self, horizon: int, weight: float) -> None:
-        """Algorithm 1: rolls out one batch of episodes and takes one gradient step."""
+    def _update(self, horizon: int, weight: float) -> int:
+        """Algorithm 1: rolls out one batch of episodes and takes one gradient step.
+
+        Returns:
+            How often the batch went through the network: `horizon`, or less where the episodes were shorter.
+        """
         assert self.env is not None
         assert self.logger is not None
         # Every draw is a function of seed and update number, so a resumed run goes on exactly.
@@ -251,6 +254,7 @@ class PA3C:
         self.logger.record_mean("train/horizon", horizon)
         self.logger.record_mean("train/reward", raw_reward)
         self.logger.record_mean("train/dice", float(np.mean(_of_this_step(info, "dice"))))
+        return len(rewards)
 
     def _losses(
         self, logits: Tensor, values: Tensor, actions: Tensor, returns: Tensor, alive: Tensor
