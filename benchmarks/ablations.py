@@ -72,7 +72,7 @@ def main() -> None:
     """Runs the changes one after the other and prints the table."""
     options = tyro.cli(Ablations, description=__doc__)
     for name in options.only or CHANGES:
-        config = PA3CConfig().replace(**CHANGES[name])
+        config = PA3CConfig(**CHANGES[name]).for_task("absorbing", "masked")
         compare = Compare(
             dataset=options.dataset,
             data=options.data,

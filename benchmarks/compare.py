@@ -77,17 +77,18 @@ class Compare:
             print(f"{path}: exists, skipped")
             return
         train = self.environment("train", self.horizon)
-        plan = TrainingSchedule(self.updates, self.hyper.horizons, self.hyper.shares)
+        config = self.hyper.for_task("absorbing", "masked")
+        plan = TrainingSchedule(self.updates, config.horizons, config.shares)
         wall, cpu = time.perf_counter(), time.process_time()
         agent: Any
         updates = 0
         if learner == "pa3c":
-            agent, updates = PA3C(train, self.hyper, seed=seed), self.updates
+            agent, updates = PA3C(train, config, seed=seed), self.updates
         elif learner == "twin-plain":
-            plain = self.hyper.replace(foreground_weight=1.0, final_foreground_weight=1.0)
+            plain = config.replace(foreground_weight=1.0, final_foreground_weight=1.0)
             agent, updates = SupervisedTwin(train, plain, seed=seed), plan.total_passes
         elif learner == "twin-weighted":
-            agent, updates = SupervisedTwin(train, self.hyper, seed=seed), plan.total_passes
+            agent, updates = SupervisedTwin(train, config, seed=seed), plan.total_passes
         else:
             agent = Otsu() if learner == "otsu" else KeepAll()
         if updates:

@@ -91,7 +91,7 @@ def test_the_twin_learns_and_does_not_look_at_rewards() -> None:
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_ablations_get_equal_passes(name: str) -> None:
-    config = PA3CConfig().replace(**CHANGES[name])
+    config = PA3CConfig(**CHANGES[name]).for_task("absorbing", "masked")
     plan = TrainingSchedule(updates_for(config, 12_000, 8), config.horizons, config.shares)
     assert plan.total_passes * 8 == pytest.approx(12_000, rel=0.01)
 

@@ -131,12 +131,31 @@ def test_cuda_without_cuda_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert make_agent(device="auto").device == torch.device("cpu")
 
 
+def test_what_is_left_to_the_task_is_spelt_out() -> None:
+    horizons = {task: PA3CConfig().for_task(*task).horizons for task in TASKS}
+    assert horizons.pop(("restorable", "stacked")) == (2, 3, 10)
+    assert set(horizons.values()) == {(1, 3, 10)}
+    constant = PA3CConfig(horizons=(10,))
+    biases = [constant.for_task(*task).start_bias for task in TASKS]
+    assert sorted(bias or 0.0 for bias in biases) == [0.0, 2.0, 4.0, 4.0]
+    assert PA3CConfig(horizons=(10,), start_bias=1.0).for_task(*TASKS[0]).start_bias == 1.0
+    assert PA3CConfig(horizon_shares=(1, 1, 1)).for_task(*TASKS[0]).shares == (1, 1, 1)
+    with pytest.raises(OptionError, match="horizon_shares"):
+        PA3CConfig(horizon_shares=(1, 1)).for_task(*TASKS[0])
+
+
+def test_an_environment_with_other_rules_is_refused(tmp_path: Path) -> None:
+    path = make_agent().save(tmp_path / "agent")
+    with pytest.raises(OptionError, match="transition='absorbing'"):
+        PA3C.load(path, env=make_env(transition="restorable"))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"width": 0}, {"norm": "batch"}, {"head_stride": 3}, {"learning_rate": 0}, {"gamma": 1.1}, {"gamma": -0.1},
-        {"horizons": ()}, {"horizons": (0,)}, {"horizons": (1, 2), "horizon_shares": (1,)},
-        {"horizon_shares": (0, 1, 1)}, {"entropy_coefficient": -1}, {"foreground_weight": 0},
+        {"horizons": (1.5,)}, {"horizons": (0,)}, {"horizons": (1, 2), "horizon_shares": (1,)},
+        {"horizon_shares": (0, 1, 1)}, {"value_coefficient": -1}, {"entropy_coefficient": -1}, {"foreground_weight": 0},
         {"final_foreground_weight": 0},
         {"reward_map_convolution": 2}, {"max_gradient_norm": -1}, {"learning_rate_schedule": "cosine"},
     ],
@@ -329,7 +348,7 @@ def test_foreground_weight_starts_at_the_class_ratio_and_falls(monkeypatch: pyte
             env, foreground_weight=start, final_foreground_weight=final, horizons=(1, 3, 10), horizon_shares=(3, 1, 1)
         )
         used.clear()
-        monkeypatch.setattr(agent, "_update", lambda horizon, weight: used.append((horizon, weight)))
+        monkeypatch.setattr(agent, "_update", lambda horizon, weight: used.append((horizon, weight)) or horizon)
         agent.learn(200)
         values = [weight for _, weight in used]
         assert values == sorted(values, reverse=True)
@@ -343,7 +362,7 @@ def test_learning_rate_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def rates(total: int, **options: Any) -> list[float]:
         agent = make_agent(env, learning_rate=0.01, horizons=(1,), horizon_shares=(1.0,), **options)
-        monkeypatch.setattr(agent, "_update", lambda horizon, weight: None)
+        monkeypatch.setattr(agent, "_update", lambda horizon, weight: horizon)
         seen: list[float] = []
         agent.learn(total, callback=lambda a: seen.append(a.optimizer.param_groups[0]["lr"]))
         return seen

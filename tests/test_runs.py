@@ -33,10 +33,10 @@ def stop_at(update: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.S
     """Sends this process a signal in the middle of an update."""
     original = PA3C._update
 
-    def interrupted(self: PA3C, *arguments: Any) -> None:
+    def interrupted(self: PA3C, *arguments: Any) -> int:
         if self.updates == update - 1:
             signal.raise_signal(number)
-        original(self, *arguments)
+        return original(self, *arguments)
 
     monkeypatch.setattr(PA3C, "_update", interrupted)
 
@@ -100,7 +100,7 @@ def test_periodic_checkpoints_are_saved(tmp_path: Path, monkeypatch: pytest.Monk
 
     def looking(self: PA3C, *arguments: Any) -> None:
         seen.append(load_checkpoint(tmp_path / "run" / CHECKPOINT).settings["updates"])
-        original(self, *arguments)
+        return original(self, *arguments)
 
     monkeypatch.setattr(PA3C, "_update", looking)
     assert train_tiny(tmp_path / "run", "--save-every", "0", updates=3) == 0

@@ -29,7 +29,6 @@ from pixelseg_agents.schedule import TrainingSchedule, falling_weight
 from pixelseg_env import OptionError
 
 Callback = Callable[["PA3C"], bool | None]
-START_BIAS = {("absorbing", "masked"): 4.0, ("absorbing", "stacked"): 4.0, ("restorable", "masked"): 2.0}
 EPOCHS_PER_DECAY, DECAY = 25, 0.9  # the published learning-rate schedule
 
 
@@ -91,14 +90,10 @@ class PA3C:
         transition: str,
         observation: str,
     ) -> None:
-        self.config = config
+        self.config = config = config.for_task(transition, observation)
         self.seed = seed
         self.device = resolve_device(device)
         self.channels, self.transition, self.observation = channels, transition, observation
-        bias = config.start_bias
-        if bias is None:
-            # A one-step episode needs no bias; a longer one must not zero the image before it is learnt from.
-            bias = START_BIAS.get((transition, observation), 0.0) if config.horizons[0] > 1 else 0.0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = PA3CNetwork(
@@ -108,7 +103,7 @@ class PA3C:
                 dilation=config.dilation,
                 norm=config.norm,
                 head_stride=config.head_stride,
-                start_bias=bias,
+                start_bias=config.start_bias or 0.0,
             )
         self.network = network.to(self.device)
         self.convolution: nn.Module | None = None
@@ -419,6 +414,13 @@ class PA3C:
                     f"{path}: the agent was trained on {agent.channels} channels, the environment's observations "
                     f"have shape {shape}; use the same dataset, channels and observation"
                 )
+            for name in ("transition", "observation"):
+                trained, found = getattr(agent, name), _attribute(env, name, getattr(agent, name))
+                if found != trained:
+                    raise OptionError(
+                        f"{path}: the agent was trained with {name}={trained!r}, the environment has {found!r}; "
+                        f"make it with {name}={trained!r}"
+                    )
         return agent
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
