@@ -9,6 +9,7 @@ and may run in a process of its own. `python -m benchmarks.report` turns the rec
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -74,7 +75,13 @@ class Compare:
         """Runs one learner with one seed and writes its record, unless it is there."""
         name = f"{self.dataset}-{self.size}-{self.split}-{learner}-s{seed}"
         path = self.out / f"{name}.json"
+        options = dataclasses.asdict(self)
+        options = {key: options[key] for key in ("dataset", "size", "batch", "updates", "horizon", "split")}
+        options |= {"data": [Path(folder).name for folder in self.data]}
         if path.exists():
+            before = json.loads(path.read_text()).get("options")
+            if before != options:
+                raise SystemExit(f"{path}: was made with {before}, now {options}; choose another --out, or remove it")
             print(f"{path}: exists, skipped")
             return
         train = self.environment("train", self.horizon)
@@ -97,13 +104,11 @@ class Compare:
                 agent.learn(updates, callback=lambda _: bool(bar.update()) or None)
         seconds = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
         result = evaluate(agent, self.environment(self.split, self.horizon if learner == "pa3c" else 1))
-        options = dataclasses.asdict(self)
-        options = {key: options[key] for key in ("dataset", "size", "batch", "updates", "horizon", "split")}
         record = {
             "name": name,
             "learner": learner,
             "seed": seed,
-            "options": options | {"data": [Path(folder).name for folder in self.data]},
+            "options": options,
             "config": agent.config.to_dict() if updates else None,
             "parameters": parameter_count(agent.network) if updates else 0,
             "image_passes": plan.total_passes * self.batch if updates else 0,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pixelseg_agents.evaluation import write_atomically
+from pixelseg_agents.files import write_atomically
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium.vector import VectorEnv
@@ -46,10 +45,8 @@ class SupervisedTwin(PA3C):
     def _update(self, horizon: int, weight: float) -> int:
         assert self.env is not None
         assert self.logger is not None
-        env_seed, torch_seed = (
-            int(word) for word in np.random.SeedSequence([self.seed, self.updates]).generate_state(2)
-        )
-        observation, info = self.env.reset(seed=env_seed // 2, options={"horizon": 1})
+        env_seed, torch_seed = self._draws()
+        observation, info = self.env.reset(seed=env_seed, options={"horizon": 1})
         turn = self._augmentation(observation.shape, torch_seed)
         image, target = self._tensor(observation), self._tensor(info["target"]).float()
         if turn:

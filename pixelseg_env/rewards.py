@@ -7,7 +7,9 @@ returns a float32 array of the same shape. Leading dimensions are a batch; a fun
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +42,9 @@ def sign(previous: Map, current: Map, target: Map) -> RewardMap:
     return np.sign(squared_error(previous, current, target))
 
 
-def balanced(foreground_weight: float = BALANCED_FOREGROUND_WEIGHT) -> RewardFunction:
-    """Makes Eq. 12 with the rewards of the object's pixels multiplied by a factor.
+@dataclass(frozen=True)
+class balanced:  # noqa: N801 (used like the functions beside it)
+    """Eq. 12 with the rewards of the object's pixels multiplied by a factor.
 
     The registered name `"balanced"` uses a factor of 10; pass `reward=balanced(20)` for another.
     A weight other than 1 moves the optimum: a missed object pixel costs as much as `foreground_weight`
@@ -51,16 +54,20 @@ def balanced(foreground_weight: float = BALANCED_FOREGROUND_WEIGHT) -> RewardFun
         foreground_weight: the factor, > 0.
 
     Raises:
-        OptionError: the factor is not positive.
+        OptionError: the factor is not a positive, finite number.
     """
-    if not foreground_weight > 0:
-        raise OptionError(f"foreground_weight={foreground_weight!r}: expected a number > 0")
 
-    def reward(previous: Map, current: Map, target: Map) -> RewardMap:
-        weight = np.where(target == 1, np.float32(foreground_weight), np.float32(1))
+    foreground_weight: float = BALANCED_FOREGROUND_WEIGHT
+
+    def __post_init__(self) -> None:
+        weight = self.foreground_weight
+        if not isinstance(weight, (int, float, np.number)) or not 0 < weight < math.inf:
+            raise OptionError(f"foreground_weight={weight!r}: expected a number > 0")
+
+    def __call__(self, previous: Map, current: Map, target: Map) -> RewardMap:
+        """The reward map, float32 (..., H, W)."""
+        weight = np.where(target == 1, np.float32(self.foreground_weight), np.float32(1))
         return squared_error(previous, current, target) * weight
-
-    return reward
 
 
 def dice_gain(previous: Map, current: Map, target: Map) -> RewardMap:
@@ -95,8 +102,10 @@ def register_reward(name: str, function: RewardFunction, *, overwrite: bool = Fa
         overwrite: allow an existing name to be replaced.
 
     Raises:
-        OptionError: the name is taken, or `function` cannot be called.
+        OptionError: the name is taken or is not a name, or `function` cannot be called.
     """
+    if not isinstance(name, str) or not name:
+        raise OptionError(f"a reward's name must be a non-empty string, got {name!r}")
     if name in _REWARDS and not overwrite:
         raise OptionError(f"reward {name!r} is registered already; choose another name or pass overwrite=True")
     if not callable(function):
@@ -110,6 +119,8 @@ def resolve_reward(reward: str | RewardFunction) -> RewardFunction:
     Raises:
         OptionError: the name is not registered; the message lists those that are and the nearest.
     """
+    if isinstance(reward, type):  # `reward=balanced`, without parentheses
+        return resolve_reward(reward())
     if callable(reward):
         return reward
     return _REWARDS[check_choice("reward", reward, _REWARDS)]

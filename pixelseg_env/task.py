@@ -58,8 +58,12 @@ class Task:
             raise OptionError(
                 f"reward: expected a map of shape {target.shape}, the function returned {reward_map.shape}"
             )
-        # Copied: a function may keep or share what it returned. Only our own are known not to.
-        return current, reward_map.astype(np.float32, copy=self.reward is not squared_error)
+        if self.reward is squared_error:  # known to be finite, and not to keep or share what it returned
+            return current, reward_map
+        reward_map = reward_map.astype(np.float32)
+        if not np.isfinite(reward_map).all():
+            raise OptionError("reward: expected finite numbers, the function returned NaN or infinite ones")
+        return current, reward_map
 
 
 def make_task(

@@ -60,9 +60,12 @@ def test_the_row_of_pa3c_is_what_pixelseg_train_makes(records: Path, tmp_path: P
 
 def test_finished_cells_are_skipped(records: Path) -> None:
     path = next(records.glob("*otsu*"))
-    write_record(path, {"name": "untouched"})
+    marked = json.loads(path.read_text()) | {"name": "untouched"}
+    write_record(path, marked)
     Compare(out=records, **TINY).cell("otsu", 0)
-    assert json.loads(path.read_text()) == {"name": "untouched"}
+    assert json.loads(path.read_text())["name"] == "untouched"
+    with pytest.raises(SystemExit, match="was made with"):
+        Compare(out=records, **(TINY | {"updates": 7})).cell("otsu", 0)
 
 
 def test_report_has_a_row_per_learner_and_the_mean_over_seeds() -> None:

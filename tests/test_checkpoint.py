@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickletools
 from pathlib import Path
@@ -50,13 +51,15 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save_checkpoint(tmp_path / "agent", example(1))
 
-    def full_disk(tensors: Any, filename: Any, metadata: Any) -> None:
-        Path(filename).write_bytes(b"half")
-        raise OSError("no space left on device")
+    def full_disk(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr(module, "save_file", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(CheckpointError, match=r"agent\.safetensors: cannot be written \(no space"):
         save_checkpoint(path, example(2))
+    monkeypatch.undo()
     assert load_checkpoint(path).tensors["a"][0, 0] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["agent.safetensors"]
 

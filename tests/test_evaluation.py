@@ -10,7 +10,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pixelseg_agents.evaluation import EvaluationResult, evaluate, table, write_atomically
+from pixelseg_agents.evaluation import EvaluationResult, evaluate, table
+from pixelseg_agents.files import write_atomically
 from pixelseg_agents.references import KeepAll, Otsu, Random
 
 import pixelseg_env  # noqa: F401  (registers the ids)

@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 from pixelseg_agents import PA3C, CheckpointError, PA3CConfig
 from pixelseg_agents import pa3c as module
 from pixelseg_agents.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pixelseg_agents.pa3c import TrainingError
 from pixelseg_agents.returns import discounted_returns
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -639,3 +640,42 @@ def test_training_on_cuda(tmp_path: Path) -> None:
     assert (loaded.predict(observation)[0] == agent.predict(observation)[0]).mean() > 0.99
     loaded.learn(8)
     PA3C.load(agent.save(tmp_path / "a"), env=make_env(), device="cuda").learn(8)
+
+
+def test_a_training_that_blows_up_is_stopped_with_sound_weights() -> None:
+    agent = make_agent(reward_map_convolution=0)
+    good = [parameter.clone() for parameter in agent.network.parameters()]
+    agent._losses = lambda logits, *_: {"loss": logits.mean() * float("nan")}  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match="update 1: the gradient is not finite"):
+        agent.learn(1)
+    assert all(torch.equal(a, b) for a, b in zip(good, agent.network.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [("network.policy.0.0.weight", float("nan"), "NaN"), ("optimizer.0.exp_avg", None, "another shape")],
+)
+def test_checkpoints_that_cannot_go_on_are_refused(tmp_path: Path, key: str, value: float, message: str) -> None:
+    path = make_agent().learn(1).save(tmp_path / "agent")
+    checkpoint = load_checkpoint(path)
+    tensor = checkpoint.tensors[key]
+    changed = torch.full_like(tensor, value) if value else torch.zeros(3)
+    save_checkpoint(path, Checkpoint("PA3C", checkpoint.settings, checkpoint.tensors | {key: changed}))
+    with pytest.raises(CheckpointError, match=message):
+        PA3C.load(path)
+
+
+@pytest.mark.parametrize("changes", [{"horizons": 10}, {"width": "a"}, {"width": float("inf")}])
+def test_values_of_the_wrong_type(changes: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=next(iter(changes))):
+        PA3CConfig(**changes)
+
+
+def test_seeds_and_counts_must_be_whole_numbers() -> None:
+    for seed in (-1, 1.5, 2**70):
+        with pytest.raises(OptionError, match="seed"):
+            PA3C(make_env(), seed=seed, width=0.125)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="total_updates"):
+        make_agent().learn(1.5)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="log_interval"):
+        make_agent().learn(1, log_interval=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from collections.abc import Iterator
 
 import gymnasium as gym
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from pixelseg_env import OptionError, balanced, metrics, register_reward, registered_rewards, rewards
 from pixelseg_env.dynamics import TRANSITIONS
-from pixelseg_env.rewards import resolve_reward
+from pixelseg_env.rewards import resolve_reward, squared_error
 
 Map = NDArray[np.uint8]
 
@@ -201,3 +202,28 @@ def test_a_reward_may_reuse_its_buffer_or_return_a_broadcast() -> None:
     ones = np.ones((2, 12, 9), np.int8)
     assert env.step(ones)[1].tolist() == [0.5, 0.5]
     assert env.step(ones)[1].tolist() == [0, 0]  # autoreset writes zeros into the map
+
+
+def test_names_must_be_text_and_weights_numbers() -> None:
+    with pytest.raises(OptionError, match="non-empty string"):
+        register_reward(3, squared_error)  # type: ignore[arg-type]
+    for weight in (0, -1, float("inf"), "a"):
+        with pytest.raises(OptionError, match="foreground_weight"):
+            balanced(weight)  # type: ignore[arg-type]
+
+
+def test_environments_can_be_pickled_and_the_factory_itself_is_the_default() -> None:
+    env = gym.make("PixelSegEnv-v0", reward=balanced, size=16, count=20)
+    twin = pickle.loads(pickle.dumps(env))
+    for one in (env, twin):
+        one.reset(seed=3)
+    action = np.zeros((16, 16), np.int8)
+    assert env.step(action)[1] == twin.step(action)[1]
+    assert resolve_reward(balanced) == resolve_reward("balanced")
+
+
+def test_rewards_must_be_finite() -> None:
+    env = gym.make("PixelSegEnv-v0", reward=lambda p, c, t: np.full(t.shape, np.nan), size=16, count=20)
+    env.reset(seed=0)
+    with pytest.raises(OptionError, match="finite"):
+        env.step(env.action_space.sample())

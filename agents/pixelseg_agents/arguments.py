@@ -22,7 +22,7 @@ Switch = tyro.conf.FlagCreatePairsOff[bool]
 # Help that is longer than a line; under a field, the parser would keep its line breaks.
 DATASET = (
     "What to segment: phantom (generated, needs no files), brain (Kaggle LGG layout), cardiac (NIfTI volumes in "
-    "Decathlon layout), folder (any images with masks), or a registered name."
+    "Decathlon layout), or folder (any images with masks)."
 )
 OPTIONS = (
     "The data set's own options.\n"
@@ -58,7 +58,7 @@ class TaskArguments:
     observation: Literal["masked", "stacked"] = "masked"
     """What the agent sees: the image under the map (masked), or image and map as channels (stacked)."""
     reward: str = "squared_error"
-    """squared_error (Eq. 12), sign, balanced, dice_gain, or a registered name."""
+    """squared_error (Eq. 12), sign, balanced or dice_gain."""
 
     def load(self, *splits: str) -> dict[str, SegmentationDataset]:
         """Reads the data set once and cuts out the named splits."""

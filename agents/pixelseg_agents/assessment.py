@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelseg_agents.arguments import EvaluateArguments, TaskArguments
-from pixelseg_agents.evaluation import write_atomically
+from pixelseg_agents.files import write_atomically
 from pixelseg_agents.options import RUNS_OWN
 from pixelseg_agents.registry import load_agent
 from pixelseg_agents.reporting import evaluate_all, patients_text, summary_text, write_report

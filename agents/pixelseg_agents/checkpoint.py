@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from pixelseg_agents.files import write_atomically
 from pixelseg_env import PixelSegError
 
 FORMAT = "pixelseg-agents"
@@ -48,8 +48,6 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> Path:
         The path that was written.
     """
     target = _with_suffix(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     header = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -58,10 +56,9 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> Path:
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     try:
-        save_file(tensors, temporary, metadata=header)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_atomically(target, save(tensors, metadata=header))
+    except OSError as error:
+        raise CheckpointError(f"{target}: cannot be written ({error.strerror}); choose another place") from error
     return target
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ class PA3CConfig:
     """Hyperparameters of PA3C. `PA3CConfig.published()` gives the publication's own."""
 
     width: float = 0.25
-    """Scales every number of channels of the network; 1 is the publication's 7.14 M parameters."""
+    """Scales the network's channels; 1 is the publication's size (7.146 M; 7.143 M with --head-stride 2)."""
     sam: bool = True
     """Spatial attention on conv4-3 (ablation: off)."""
     dilation: bool = True
@@ -60,11 +61,17 @@ class PA3CConfig:
     """Gradients are scaled down to this norm; 0: off."""
 
     def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            wanted, value = item.type, getattr(self, item.name)
+            if "tuple" in wanted and not isinstance(value, tuple):
+                raise OptionError(f"{item.name}={value!r}: expected a tuple of numbers, such as (10,)")
+            if "float" in wanted and "tuple" not in wanted and not isinstance(value, (int, float, type(None))):
+                raise OptionError(f"{item.name}={value!r}: expected a number")
         checks = {
-            "width": self.width > 0,
+            "width": 0 < self.width < math.inf,
             "norm": self.norm in ("group", "none"),
             "head_stride": self.head_stride in (1, 2, 4, 8),
-            "learning_rate": self.learning_rate > 0,
+            "learning_rate": 0 < self.learning_rate < math.inf,
             "learning_rate_schedule": self.learning_rate_schedule in ("linear", "epochs", "constant"),
             "gamma": 0 <= self.gamma <= 1,
             "horizons": all(isinstance(h, int) and h >= 1 for h in self.horizons),
@@ -74,7 +81,8 @@ class PA3CConfig:
             "value_coefficient": self.value_coefficient >= 0,
             "foreground_weight": self.foreground_weight is None or self.foreground_weight > 0,
             "final_foreground_weight": self.final_foreground_weight > 0,
-            "reward_map_convolution": self.reward_map_convolution == 0 or self.reward_map_convolution % 2 == 1,
+            "reward_map_convolution": self.reward_map_convolution == 0
+            or (self.reward_map_convolution > 0 and self.reward_map_convolution % 2 == 1),
             "max_gradient_norm": self.max_gradient_norm >= 0,
         }
         for name, valid in checks.items():
@@ -94,7 +102,7 @@ class PA3CConfig:
         if bias is None:
             # A one-step episode needs no bias; a longer one must not zero the image before it is learnt from.
             bias = START_BIAS.get(task, 0.0) if horizons[0] > 1 else 0.0
-        return self.replace(horizons=horizons, start_bias=bias)
+        return dataclasses.replace(self, horizons=horizons, start_bias=bias)
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -130,7 +138,7 @@ class PA3CConfig:
         for name in changes:
             if name not in known:
                 raise OptionError(f"PA3C has no hyperparameter {name!r}.{did_you_mean(name, known)}")
-        if "horizons" in changes and self.horizons and len(changes["horizons"]) != len(self.horizons):
+        if len(changes.get("horizons", ())) not in (0, len(self.horizon_shares)):
             changes = {"horizon_shares": ()} | changes
         return dataclasses.replace(self, **changes)
 

@@ -7,8 +7,6 @@ Everything goes through the public API of the vector environment, so any object 
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelseg_agents.files import write_atomically
 from pixelseg_env.errors import DataError, OptionError
 from pixelseg_env.metrics import HIGHER_IS_BETTER, METRICS, biou, compute_metrics, dice
 
@@ -262,16 +261,3 @@ def table(rows: Mapping[str, EvaluationResult], by_patient: bool = False) -> str
     return "\n".join(
         "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |" for line in lines
     )
-
-
-def write_atomically(path: str | Path, content: str | bytes) -> None:
-    """Writes a file under a temporary name beside it and renames it: readers see the old or the new one."""
-    goal = Path(path)
-    goal.parent.mkdir(parents=True, exist_ok=True)
-    temporary = goal.with_name(f".{goal.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, goal)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

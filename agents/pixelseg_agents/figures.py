@@ -23,7 +23,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from pixelseg_agents.evaluation import EvaluationResult, write_atomically
+from pixelseg_agents.evaluation import EvaluationResult
+from pixelseg_agents.files import write_atomically
 from pixelseg_env import SegmentationDataset
 from pixelseg_env.errors import DataError
 from pixelseg_env.rendering import (

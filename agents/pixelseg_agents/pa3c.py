@@ -26,10 +26,15 @@ from pixelseg_agents.config import PA3CConfig
 from pixelseg_agents.networks import PA3CNetwork
 from pixelseg_agents.returns import RewardMapConvolution, discounted_returns
 from pixelseg_agents.schedule import TrainingSchedule, falling_weight
-from pixelseg_env import OptionError
+from pixelseg_env import OptionError, PixelSegError
 
 Callback = Callable[["PA3C"], bool | None]
+INFO_KEYS = ("reward_map", "segmentation", "target", "dice")
 EPOCHS_PER_DECAY, DECAY = 25, 0.9  # the published learning-rate schedule
+
+
+class TrainingError(PixelSegError):
+    """A training that cannot go on."""
 
 
 class PA3C:
@@ -73,6 +78,8 @@ class PA3C:
                 f'PA3C: expected a vector environment, such as gym.make_vec("PixelSegEnv-v0", num_envs=8), '
                 f"got {type(env).__name__}"
             )
+        if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
+            raise OptionError(f"seed={seed!r}: expected a whole number from 0 to 2**63 - 1")
         shape = env.single_observation_space.shape
         if shape is None or len(shape) != 3:
             raise OptionError(f"PA3C: expected observations of shape (C, H, W), got {shape}")
@@ -143,8 +150,9 @@ class PA3C:
         """
         if self.env is None:
             raise OptionError("learn: the agent has no environment; load it with PA3C.load(path, env=...)")
-        if total_updates < 1:
-            raise OptionError(f"total_updates={total_updates}: expected at least 1")
+        for name, value in (("total_updates", total_updates), ("log_interval", log_interval)):
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise OptionError(f"{name}={value!r}: expected a whole number of at least 1")
         self.logger = logger or configure(None, [])
         self.total_updates = total_updates
         schedule = TrainingSchedule(total_updates, self.config.horizons, self.config.shares)
@@ -198,11 +206,14 @@ class PA3C:
         """
         assert self.env is not None
         assert self.logger is not None
-        # Every draw is a function of seed and update number, so a resumed run goes on exactly.
-        draws = np.random.SeedSequence([self.seed, self.updates])
-        env_seed, torch_seed = (int(word) for word in draws.generate_state(2))
+        env_seed, torch_seed = self._draws()
         sampling = torch.Generator(self.device).manual_seed(torch_seed)
-        observation, info = self.env.reset(seed=env_seed // 2, options={"horizon": horizon})
+        observation, info = self.env.reset(seed=env_seed, options={"horizon": horizon})
+        missing = [key for key in INFO_KEYS if key not in info]
+        if missing:
+            raise OptionError(
+                f"PA3C: the environment's info lacks {', '.join(missing)}; see PixelSegVectorEnv for them"
+            )
         turn = self._augmentation(observation.shape, torch_seed)
         foreground = self._tensor(info["target"]).float()
         weight_map = 1 + (weight - 1) * (turn.maps(foreground) if turn else foreground)
@@ -251,6 +262,14 @@ class PA3C:
         self.logger.record_mean("train/dice", float(np.mean(_of_this_step(info, "dice"))))
         return len(rewards)
 
+    def _draws(self) -> tuple[int, int]:
+        """Seeds of the environment and of torch for this update.
+
+        They are a function of seed and update number, so a resumed run goes on exactly.
+        """
+        first, second = np.random.SeedSequence([self.seed, self.updates]).generate_state(2)
+        return int(first) // 2, int(second)  # halved: image i is seeded with seed + i, which must stay in range
+
     def _losses(
         self, logits: Tensor, values: Tensor, actions: Tensor, returns: Tensor, alive: Tensor
     ) -> dict[str, Tensor]:
@@ -288,6 +307,11 @@ class PA3C:
         loss.backward()  # type: ignore[no-untyped-call]
         limit = self.config.max_gradient_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self._parameters, limit)
+        if not torch.isfinite(norm):
+            raise TrainingError(
+                f"update {self.updates + 1}: the gradient is not finite (loss {float(loss.detach()):g}); parameters "
+                "are as after the update before. Try a smaller learning rate, or look at the rewards"
+            )
         self.optimizer.step()
         return float(norm)
 
@@ -331,7 +355,7 @@ class PA3C:
             OptionError: the observation has the wrong number of dimensions or channels.
         """
         array = np.asarray(observation, dtype=np.float32)
-        if array.ndim not in (3, 4) or array.shape[-3] != self.channels:
+        if array.ndim not in (3, 4) or array.shape[-3] != self.channels or array.size == 0:
             raise OptionError(
                 f"predict: expected an observation of shape ({self.channels}, H, W) or (B, {self.channels}, H, W), "
                 f"got {array.shape}"
@@ -402,12 +426,14 @@ class PA3C:
                 settings["observation"],
             )
             agent._restore(checkpoint.tensors)
-            agent.updates, agent.total_updates = settings["updates"], settings["total_updates"]
-            agent.passes = settings["passes"]
+            agent.updates, agent.total_updates = int(settings["updates"]), int(settings["total_updates"])
+            agent.passes = int(settings["passes"])
         except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"{path}: the checkpoint does not fit this version of PA3C ({error})") from error
         agent.env = env
         if env is not None:
+            if not isinstance(env, VectorEnv):
+                raise OptionError(f"PA3C.load: expected a vector environment, got {type(env).__name__}")
             shape = env.single_observation_space.shape
             if shape is None or len(shape) != 3 or shape[0] != agent.channels:
                 raise OptionError(
@@ -424,6 +450,9 @@ class PA3C:
         return agent
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
+        for name, value in tensors.items():
+            if not torch.isfinite(value).all():
+                raise ValueError(f"{name} holds NaN or infinite numbers")
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "convolution": {}, "optimizer": {}}
         for key, value in tensors.items():
             part, _, name = key.partition(".")
@@ -435,6 +464,10 @@ class PA3C:
         for key, value in parts["optimizer"].items():
             number, _, name = key.partition(".")
             moments.setdefault(int(number), {})[name] = value
+        for index, values in moments.items():
+            shape = self._parameters[index].shape
+            if any(value.ndim and value.shape != shape for value in values.values()):
+                raise ValueError(f"the optimizer's state of parameter {index} has another shape than the parameter")
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_agents.arguments import PredictArguments
-from pixelseg_agents.evaluation import write_atomically
+from pixelseg_agents.files import write_atomically
 from pixelseg_agents.options import parse_pairs
 from pixelseg_agents.registry import load_agent
 from pixelseg_agents.runs import open_run, run_size

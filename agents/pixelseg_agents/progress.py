@@ -19,7 +19,7 @@ from stable_baselines3.common.logger import (
     filter_excluded_keys,
 )
 
-from pixelseg_agents.evaluation import write_atomically
+from pixelseg_agents.files import write_atomically
 
 UPDATES = "time/updates"
 Rows = list[dict[str, str]]
@@ -66,7 +66,7 @@ def _read_rows(path: Path) -> tuple[list[str], Rows]:
     """Column names and whole rows; a row that a crash cut off is left out."""
     if not path.exists():
         return [], []
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
         reader = csv.DictReader(file)
         rows = [row for row in reader if None not in row and None not in row.values() and _is_number(row.get(UPDATES))]
         return list(reader.fieldnames or ()), rows

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pixelseg_agents.evaluation import EvaluationResult, Predictor, evaluate, table, write_atomically
+from pixelseg_agents.evaluation import EvaluationResult, Predictor, evaluate, table
 from pixelseg_agents.figures import case_figure, dice_by_step, step_figure
+from pixelseg_agents.files import write_atomically
 from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_env import PixelSegVectorEnv, SegmentationDataset
 

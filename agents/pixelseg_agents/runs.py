@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from pixelseg_agents.arguments import TaskArguments, task_from_json
-from pixelseg_agents.evaluation import write_atomically
+from pixelseg_agents.files import write_atomically
 from pixelseg_agents.options import RUNS_OWN
 from pixelseg_env import OptionError, PixelSegError
 

@@ -1,4 +1,4 @@
-"""What changes while training goes on: the horizon, the learning rate, the foreground weight.
+"""What changes while training goes on: the horizon and the foreground weight.
 
 Progress is the share of the planned network passes that are done. One update at horizon h passes its
 batch through the network h times, so stages are shared out by passes, not by updates.
