@@ -53,7 +53,8 @@ def test_python_blocks_run_and_print_scores(code: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", MAKE)
 def test_make_targets_exist(line: str) -> None:
     """They are run by hand and by continuous integration; from within `make test` they would never end."""
-    assert "pixelseg" in run(["make", "-n", *shlex.split(line)[1:]], ROOT)
+    does = {"make train": "pixelseg train --dataset phantom", "make test": "-m pytest"}
+    assert does[line] in run(["make", "-n", *shlex.split(line)[1:]], ROOT)
 
 
 @pytest.mark.parametrize("block", PIXELSEG)

@@ -115,7 +115,8 @@ class PA3CConfig:
     def published(cls, **changes: Any) -> PA3CConfig:
         """The publication's settings as far as it states them: t_max = 10 throughout, plain Eq. 12 rewards.
 
-        Without the falling foreground weight this collapses to "all zero" on most data sets; see README.
+        Not in it: the learnable convolution of Eq. 8, whose size is not known here (`reward_map_convolution`).
+        Expect little: with few passes it hardly leaves the start, see README.
         """
         settings: dict[str, Any] = {
             "width": 1.0,
