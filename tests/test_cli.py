@@ -13,6 +13,7 @@ import pytest
 from pixelseg_agents import PA3C, PA3CConfig
 from pixelseg_agents.cli import main, train_arguments
 from pixelseg_agents.evaluation import EvaluationResult, evaluate
+from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.options import format_size, parse_pairs, parse_size
 
 from pixelseg_env import OptionError, PixelSegVectorEnv, load_dataset
@@ -234,3 +235,14 @@ def test_installed_command_shows_tables_instead_of_a_bar(tmp_path: Path) -> None
     assert "| train/" in done.stdout
     assert "| PA3C" in done.stdout
     assert "update/s" not in done.stderr
+
+
+def test_train_says_how_large_the_network_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train_tiny(tmp_path / "run", "--log", "bar") == 0
+    count = parameter_count(PA3C.load(tmp_path / "run/checkpoint.safetensors").network)
+    assert f"PA3C: {count:,} parameters on cpu" in capsys.readouterr().out
+
+
+def test_native_and_size_exclude_each_other(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(run), "a.png", "-o", str(tmp_path / "b.png"), "--native", "--size", "8"]) == 2
+    assert "--native and --size" in capsys.readouterr().err

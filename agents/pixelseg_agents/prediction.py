@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pixelseg_agents.arguments import PredictArguments
 from pixelseg_agents.files import write_atomically
-from pixelseg_agents.options import parse_pairs
+from pixelseg_agents.options import RUNS_OWN, parse_pairs
 from pixelseg_agents.registry import load_agent
 from pixelseg_agents.runs import open_run, run_size
 from pixelseg_agents.targets import Job, is_volume, plan
@@ -120,6 +120,8 @@ def predict(arguments: PredictArguments) -> int:
     """Segments every input and writes its mask; returns the exit code."""
     if arguments.batch < 1:
         raise OptionError(f"--batch {arguments.batch}: expected 1 or more")
+    if arguments.native and arguments.size != RUNS_OWN:
+        raise OptionError("--native and --size: give one of them")
     run = open_run(arguments.run)
     task = run.task
     own = task.horizon if task else DEFAULT_HORIZON

@@ -14,6 +14,7 @@ from pixelseg_agents.arguments import TrainArguments
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.figures import learning_curve
 from pixelseg_agents.interruption import Interruption
+from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.progress import RunLogger
 from pixelseg_agents.registry import agent_class, load_agent
 from pixelseg_agents.reporting import evaluate_all, summary_text, write_report
@@ -42,6 +43,11 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
         agent, folder = _start(arguments, env, command), arguments.folder
     else:
         agent, folder = _continue(arguments, env, run), run.folder
+    if arguments.log != "none":
+        print(
+            f"{agent.name}: {parameter_count(agent.network):,} parameters on {agent.device}; "
+            f"{len(sets['train'])} images of {len(set(sets['train'].cases))} patients to learn from"
+        )
     exit_code = _learn(agent, arguments, folder, sets["val"] if validation else None)
     if exit_code:
         print(
