@@ -15,6 +15,7 @@ import gymnasium as gym
 import pytest
 
 import pixelseg_env
+from benchmarks.ablations import table as ablations
 from benchmarks.records import read_records
 from benchmarks.report import comparison
 from pixelseg_env.datasets import load_dataset
@@ -98,9 +99,16 @@ def test_results_tables_are_those_of_the_records() -> None:
         assert table in results, f"{dataset}: run `python -m benchmarks.report` and paste its table"
 
 
+@pytest.mark.parametrize("folder", ["ablations", "ablations-36000"])
+def test_ablation_tables_are_those_of_the_records(folder: str) -> None:
+    rows = ablations(ROOT / "benchmarks/records" / folder)
+    assert len(rows.splitlines()) >= 6
+    assert rows in (ROOT / "benchmarks/RESULTS.md").read_text()
+
+
 def test_readme_quotes_the_results() -> None:
     results = (ROOT / "benchmarks/RESULTS.md").read_text()
-    section = README.split("## Results so far")[1].split("\n## ")[0]
+    section = README.split("## Results so far")[1].split("\n## Cite")[0]
     scores = re.findall(r"\d\.\d{3}", section)
     assert scores
     assert [score for score in scores if score not in results] == []
