@@ -117,3 +117,15 @@ def test_readme_quotes_the_results() -> None:
 def test_pictures_exist() -> None:
     for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
         assert (ROOT / path).is_file(), path
+
+
+@pytest.mark.slow
+def test_make_train_beats_otsu_by_far(tmp_path: Path) -> None:
+    run_folder = tmp_path / "run"
+    done = subprocess.run(["make", "train", f"RUN={run_folder}"], cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = re.findall(r"^\| (.*?) \| *(\d\.\d+) ±", done.stdout, re.MULTILINE)
+    scores = {name.strip(): float(dice) for name, dice in rows}
+    assert scores["PA3C"] >= 0.85
+    assert scores["Otsu"] < 0.6
+    assert (run_folder / "segmentation_steps.png").is_file()
