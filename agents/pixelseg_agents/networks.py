@@ -88,7 +88,7 @@ class PA3CNetwork(nn.Module):
     """Policy and value of every pixel.
 
     How the publication was read. It gives the parts and the total, not every layer; this reading meets
-    its counts: trunk 1.910 M, SAM 0.066 M, in all 7.14 M at `width=1` with a 3-channel image.
+    its counts: trunk 1.910 M (without normalisation), SAM 0.066 M, in all 7.14 M at `width=1` with a 3-channel image.
 
     | part         | layers (channels at `width=1`)                                           | resolution |
     | ------------ | ------------------------------------------------------------------------ | ---------- |
@@ -110,7 +110,7 @@ class PA3CNetwork(nn.Module):
     - The publication does not say where full resolution is restored. The heads work at 1/`head_stride`
       and a pixel shuffle (Shi et al. 2016) spreads each position's outputs over its own
       `head_stride` x `head_stride` pixels: at 256x256 and width 1 one pass costs 169 GFLOP in the heads at
-      1/2, 42 at 1/4, and 677 at full resolution.
+      1/2, 42 at 1/4, and 676 at full resolution.
     - The policy of a pixel is Bernoulli: one logit, the log-odds of *keep* against *zero*.
 
     Any image size works: the input is padded at the right and bottom (edge values) to a multiple of 8 and
