@@ -78,7 +78,7 @@ def main() -> None:
             data=options.data,
             batch=options.batch,
             updates=updates_for(config, options.passes, options.batch),
-            split="val",
+            splits=("val",),
             out=options.out / name,
             hyper=config,
         )

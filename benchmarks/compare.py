@@ -53,8 +53,8 @@ class Compare:
     """Seeds of training; the split of the patients is the same for all."""
     learners: tuple[Learner, ...] = LEARNERS
     """Which rows to make."""
-    split: str = "test"
-    """Part of the patients to evaluate on."""
+    splits: tuple[str, ...] = ("val", "test")
+    """Parts of the patients to evaluate on; a record for each."""
     out: Path = Path("benchmarks/records")
     """Folder of the records."""
     hyper: tyro.conf.OmitArgPrefixes[PA3CConfig] = dataclasses.field(default_factory=PA3CConfig)
@@ -72,17 +72,9 @@ class Compare:
         )
 
     def cell(self, learner: Learner, seed: int) -> None:
-        """Runs one learner with one seed and writes its record, unless it is there."""
-        name = f"{self.dataset}-{self.size}-{self.split}-{learner}-s{seed}"
-        path = self.out / f"{name}.json"
-        options = dataclasses.asdict(self)
-        options = {key: options[key] for key in ("dataset", "size", "batch", "updates", "horizon", "split")}
-        options |= {"data": [Path(folder).name for folder in self.data]}
-        if path.exists():
-            before = json.loads(path.read_text()).get("options")
-            if before != options:
-                raise SystemExit(f"{path}: was made with {before}, now {options}; choose another --out, or remove it")
-            print(f"{path}: exists, skipped")
+        """Trains one learner with one seed and writes a record per split, unless they are there."""
+        missing = [split for split in self.splits if not self._exists(learner, seed, split)]
+        if not missing:
             return
         train = self.environment("train", self.horizon)
         config = self.hyper.for_task("absorbing", "masked")
@@ -100,24 +92,47 @@ class Compare:
         else:
             agent = Otsu() if learner == "otsu" else KeepAll()
         if updates:
-            with tqdm(total=updates, desc=name, mininterval=5) as bar:
+            with tqdm(total=updates, desc=self._name(learner, seed, "train"), mininterval=5) as bar:
                 agent.learn(updates, callback=lambda _: bool(bar.update()) or None)
         seconds = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
-        result = evaluate(agent, self.environment(self.split, self.horizon if learner == "pa3c" else 1))
-        record = {
-            "name": name,
-            "learner": learner,
-            "seed": seed,
-            "options": options,
-            "config": agent.config.to_dict() if updates else None,
-            "parameters": parameter_count(agent.network) if updates else 0,
-            "image_passes": plan.total_passes * self.batch if updates else 0,
-            **seconds,
-            **provenance(),
-            "evaluation": result.to_json(),
-        }
-        write_record(path, record)
-        print(f"{path}: Dice {result.metrics['DICE'].mean():.3f}")
+        for split in missing:
+            result = evaluate(agent, self.environment(split, self.horizon if learner == "pa3c" else 1))
+            record = {
+                "name": self._name(learner, seed, split),
+                "learner": learner,
+                "seed": seed,
+                "options": self._options(split),
+                "config": agent.config.to_dict() if updates else None,
+                "parameters": parameter_count(agent.network) if updates else 0,
+                "image_passes": plan.total_passes * self.batch if updates else 0,
+                **seconds,
+                **provenance(),
+                "evaluation": result.to_json(),
+            }
+            path = self._path(learner, seed, split)
+            write_record(path, record)
+            print(f"{path}: Dice {result.metrics['DICE'].mean():.3f}")
+
+    def _name(self, learner: Learner, seed: int, split: str) -> str:
+        return f"{self.dataset}-{self.size}-{split}-{learner}-s{seed}"
+
+    def _path(self, learner: Learner, seed: int, split: str) -> Path:
+        return self.out / f"{self._name(learner, seed, split)}.json"
+
+    def _options(self, split: str) -> dict[str, Any]:
+        options = {key: getattr(self, key) for key in ("dataset", "size", "batch", "updates", "horizon")}
+        return options | {"split": split, "data": [Path(folder).name for folder in self.data]}
+
+    def _exists(self, learner: Learner, seed: int, split: str) -> bool:
+        """Whether the record is there; refuses one that was made with other options."""
+        path, options = self._path(learner, seed, split), self._options(split)
+        if not path.exists():
+            return False
+        before = json.loads(path.read_text()).get("options")
+        if before != options:
+            raise SystemExit(f"{path}: was made with {before}, now {options}; choose another --out, or remove it")
+        print(f"{path}: exists, skipped")
+        return True
 
 
 def main() -> None:

@@ -99,7 +99,8 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
 
     Args:
         dataset: `"phantom"`, `"brain"`, `"cardiac"`, `"folder"`, a name given to `register_dataset`, or
-            a `SegmentationDataset` (used whole unless `split` is given; `size` and `fit` do not apply).
+            a `SegmentationDataset` (used whole unless `split` is given; `size`, `fit` and `keep_empty` do
+            not apply).
         data: the folder of the data set, or several; default: the variable `PIXELSEG_DATA`. The phantom
             set needs none.
         split: `"train"` (default of a named data set), `"val"`, `"test"` or `"all"`; 70/10/20 % of the

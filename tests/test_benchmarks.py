@@ -22,7 +22,7 @@ from benchmarks.report import comparison
 from benchmarks.speed import Speed, measure
 from benchmarks.twin import SupervisedTwin
 
-TINY: dict[str, Any] = {"size": 16, "updates": 6, "batch": 4, "hyper": PA3CConfig(width=0.125)}
+TINY: dict[str, Any] = {"splits": ("test",), "size": 16, "updates": 6, "batch": 4, "hyper": PA3CConfig(width=0.125)}
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import re
@@ -13,6 +14,8 @@ from pathlib import Path
 import cv2
 import gymnasium as gym
 import pytest
+from pixelseg_agents import PA3C, PA3CConfig
+from pixelseg_agents.cli import main
 
 import pixelseg_env
 from benchmarks.ablations import table as ablations
@@ -94,9 +97,11 @@ def test_results_tables_are_those_of_the_records() -> None:
     results = (ROOT / "benchmarks/RESULTS.md").read_text()
     records = read_records(ROOT / "benchmarks/records")
     assert records
-    for dataset in {record["options"]["dataset"] for record in records}:
-        table = comparison([record for record in records if record["options"]["dataset"] == dataset])
-        assert table in results, f"{dataset}: run `python -m benchmarks.report` and paste its table"
+    kinds = {(record["options"]["dataset"], record["options"]["split"]) for record in records}
+    assert {("brain", "test"), ("brain", "val"), ("cardiac", "test"), ("phantom", "test")} <= kinds
+    for kind in kinds:
+        rows = [record for record in records if (record["options"]["dataset"], record["options"]["split"]) == kind]
+        assert comparison(rows) in results, f"{kind}: run `python -m benchmarks.report` and paste its table"
 
 
 @pytest.mark.parametrize("folder", ["ablations", "ablations-36000"])
@@ -112,6 +117,36 @@ def test_readme_quotes_the_results() -> None:
     scores = re.findall(r"\d\.\d{3}", section)
     assert scores
     assert [score for score in scores if score not in results] == []
+
+
+DIFFERENCES = README.split("## What differs from the publication")[1].split("\n## Cite")[0]
+FLAGS = [flags for flags in re.findall(r"`(--[^`]+)`", DIFFERENCES) if flags != "--preset published"]
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_flags_that_take_a_difference_back(flags: str, tmp_path: Path) -> None:
+    task = ["--dataset", "phantom", "--dataset-option", "count=12", "--size", "16", "--batch", "2", "--updates", "1"]
+    assert main(["train", *task, *shlex.split(flags), "--log", "none", "--out", str(tmp_path / "run")]) == 0
+    config = PA3C.load(tmp_path / "run" / "checkpoint.safetensors").config
+    expected = PA3CConfig.published(width=config.width, reward_map_convolution=config.reward_map_convolution)
+    for field in dataclasses.fields(PA3CConfig):
+        name = f"--{field.name.replace('_', '-')}"
+        named = {word.replace("--no-", "--") for word in shlex.split(flags) if word.startswith("--")}
+        if name in named or "--preset" in named:
+            assert field.name in expected.to_dict()
+            value = getattr(config, field.name)
+            if field.name != "start_bias":  # filled in by task
+                assert value == getattr(expected, field.name), field.name
+            assert "--preset" in named or value != getattr(PA3CConfig(), field.name)
+
+
+def test_every_difference_of_the_preset_is_in_the_table() -> None:
+    default, published = PA3CConfig().to_dict(), PA3CConfig.published().to_dict()
+    changed = {name for name in default if default[name] != published[name]}
+    named = {word.removeprefix("--no-").removeprefix("--") for flags in FLAGS for word in flags.split()}
+    assert {name.replace("_", "-") for name in changed} - {"final-foreground-weight"} <= named
+    percent = ", ".join(f"{100 * share:g}" for share in PA3CConfig().for_task("absorbing", "masked").shares)
+    assert f"({percent} % of the passes)" in DIFFERENCES
 
 
 def test_pictures_exist() -> None:

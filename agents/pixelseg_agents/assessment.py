@@ -35,6 +35,8 @@ def assess(arguments: EvaluateArguments) -> int:
     results = evaluate_all(agent, agent.name, env)
     trained_on = run.task.dataset if run.task else task.dataset
     name = arguments.split if task.dataset == trained_on else f"{task.dataset}-{arguments.split}"
+    if run.task is not None and task.horizon != run.task.horizon:
+        name += f"-horizon-{task.horizon}"
     folder = arguments.out or run.folder / f"evaluation-{name}"
     about: dict[str, Any] = {"dataset": task.dataset, "split": arguments.split, "updates": agent.updates}
     content = write_report(folder, results, dataset, about)

@@ -19,7 +19,7 @@ HORIZONS = {("restorable", "stacked"): (2, 3, 10)}
 
 @dataclass(frozen=True)
 class PA3CConfig:
-    """Hyperparameters of PA3C. `PA3CConfig.published()` gives the publication's own."""
+    """Hyperparameters of PA3C. `PA3CConfig.published()` gives the publication's settings, as far as it states them."""
 
     width: float = 0.25
     """Scales the network's channels; 1 is the publication's size (7.146 M; 7.143 M with --head-stride 2)."""

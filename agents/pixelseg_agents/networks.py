@@ -98,8 +98,11 @@ class PA3CNetwork(nn.Module):
     | conv4        | 2x2 max pooling, 3 x (3x3 dilated 2, 256)                                | 1/8        |
     | SAM          | Eq. 1 on conv4-3, 256                                                    | 1/8        |
     | sources      | conv1-2, conv2-2, conv3-3 and SAM brought to one resolution: 480         | 1/stride   |
-    | policy head  | 3x3: 480-256-256-256-128, dilated 1, 2, 4, 1; 1x1; pixel shuffle         | 1          |
+    | policy head  | 3x3: 480-256-256-256-128, dilated 1, 2, 4, 1 (ReLU after the first three) | 1/stride   |
+    |              | 1x1 to stride x stride outputs, pixel shuffle                            | 1          |
     | value head   | the same, with parameters of its own                                     | 1          |
+
+    Every other 3x3 convolution is followed by normalisation and ReLU.
 
     - "Half-width VGG16 to conv4-3": the configuration D of Simonyan and Zisserman (2015) with half the
       channels, cut after the tenth convolution, trained from scratch.
@@ -122,7 +125,8 @@ class PA3CNetwork(nn.Module):
         sam: with spatial attention, or without it (the ablation).
         dilation: with dilated convolutions, or plain ones (the ablation).
         norm: `"group"` (GroupNorm after every 3x3 convolution) or `"none"` (as published, as far as known).
-        head_stride: 1, 2, 4 or 8: the heads' resolution.
+        head_stride: 1, 2, 4 or 8: the heads work at 1/head_stride of the resolution. Default 2, which meets the
+            published parameter count; `PA3CConfig` has 4, three times as fast.
         start_bias: added to the keep logit before training; > 0 starts the policy at "keep".
     """
 

@@ -24,7 +24,7 @@ class Job:
 
 def is_volume(path: Path) -> bool:
     """Whether the name is that of a NIfTI file."""
-    return path.name.endswith(VOLUME_SUFFIXES)
+    return path.name.lower().endswith(VOLUME_SUFFIXES)
 
 
 def plan(inputs: Sequence[Path], out: Path, overwrite: bool, mask_suffix: str = "_mask") -> list[Job]:

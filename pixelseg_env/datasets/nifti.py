@@ -25,8 +25,8 @@ _DAMAGED = (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDat
 def volume_name(path: Path) -> str:
     """The file's name without .nii or .nii.gz."""
     for suffix in SUFFIXES:
-        if path.name.endswith(suffix):
-            return path.name.removesuffix(suffix)
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
     return path.name
 
 
@@ -48,7 +48,7 @@ def read_volume(path: Path) -> NDArray[Any]:
     """
     image: Any  # nibabel's types do not know that a NIfTI image's data object has an offset
     try:
-        if path.name.endswith(".gz"):
+        if path.name.lower().endswith(".gz"):
             content = gzip.decompress(path.read_bytes())
             image = (nib.Nifti2Image if _is_nifti2(content) else nib.Nifti1Image).from_bytes(content)
             available = len(content)
