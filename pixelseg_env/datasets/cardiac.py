@@ -160,7 +160,10 @@ def _paired_files(root: Path) -> list[Pair]:
 def _volumes(folder: Path) -> dict[str, Path]:
     volumes: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."):  # macOS leaves ._ files in the archives
+        # macOS leaves ._ files in the archives
+        if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(
+            "."
+        ):
             case = volume_name(path)
             if case in volumes:
                 raise DataError(
