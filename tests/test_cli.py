@@ -78,6 +78,14 @@ def test_evaluate_defaults_to_the_run_and_prints_the_tables(run: Path, capsys: p
     assert (folder / "dice_by_step.png").is_file()
 
 
+def test_evaluate_at_another_horizon_leaves_the_first_result(run: Path) -> None:
+    assert main(["evaluate", str(run), "--split", "val"]) == 0
+    before = (run / "evaluation-val/evaluation.json").read_bytes()
+    assert main(["evaluate", str(run), "--split", "val", "--horizon", "3"]) == 0
+    assert (run / "evaluation-val/evaluation.json").read_bytes() == before
+    assert EvaluationResult.load(run / "evaluation-val-horizon-3/evaluation.json").horizon == 3
+
+
 def test_evaluate_another_split_horizon_and_data_set(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     scores = tmp_path / "scores.json"
     words = ["--split", "val", "--horizon", "3", "--json", str(scores), "--out", str(tmp_path / "out")]

@@ -18,7 +18,7 @@ def load(root: Path, **options: object) -> SegmentationDataset:
     return load_dataset("cardiac", root, **{"split": "all", "size": None, **options})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".NII.GZ"])
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
 def test_slices_along_the_last_axis_normalised_per_volume(tmp_path: Path, ending: str, dtype: type) -> None:
     data = load(files.write_cardiac(tmp_path, ending=ending, dtype=dtype))

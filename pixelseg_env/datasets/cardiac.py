@@ -161,9 +161,7 @@ def _volumes(folder: Path) -> dict[str, Path]:
     volumes: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         # macOS leaves ._ files in the archives
-        if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(
-            "."
-        ):
+        if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."):
             case = volume_name(path)
             if case in volumes:
                 raise DataError(
