@@ -215,8 +215,9 @@ class PA3C:
                 f"PA3C: the environment's info lacks {', '.join(missing)}; see PixelSegVectorEnv for them"
             )
         turn = self._augmentation(observation.shape, torch_seed)
-        foreground = self._tensor(info["target"]).float()
-        weight_map = 1 + (weight - 1) * (turn.maps(foreground) if turn else foreground)
+        target = self._tensor(info["target"]).float()
+        foreground = turn.maps(target) if turn else target
+        weights = self._weight_maps(foreground, weight)
 
         logits, values, actions, alive, rewards, ended = [], [], [], [], [], []
         raw_reward = 0.0
@@ -233,7 +234,7 @@ class PA3C:
             values.append(step_values)
             actions.append(keep.float())
             alive.append(turn.maps(playing) if turn else playing)
-            rewards.append((turn.maps(reward_map) if turn else reward_map) * weight_map)
+            rewards.append((turn.maps(reward_map) if turn else reward_map) * weights[min(len(rewards), 1)])
             ended.append(torch.as_tensor(np.asarray(terminated), device=self.device))
             raw_reward += float(np.mean(reward))
             if bool(ended[-1].all()):
@@ -261,6 +262,16 @@ class PA3C:
         self.logger.record_mean("train/reward", raw_reward)
         self.logger.record_mean("train/dice", float(np.mean(_of_this_step(info, "dice"))))
         return len(rewards)
+
+    def _weight_maps(self, foreground: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+        """The factors on the rewards of the first step and of the later ones, float32 (B, H, W).
+
+        Where zero is final, every later step is one more chance to lose a pixel for good, and a look at a carved
+        image of a patient never seen is a noisy one; so a later step earns less by zeroing background.
+        """
+        first = 1 + (weight - 1) * foreground
+        assert self.config.later_background_weight is not None  # spelt out in _build
+        return first, first * (foreground + (1 - foreground) * self.config.later_background_weight)
 
     def _draws(self) -> tuple[int, int]:
         """Seeds of the environment and of torch for this update.
