@@ -46,11 +46,10 @@ def masked(image: Array, segmentation: Array) -> Array:
     Returns:
         A new float32 array (..., C, H, W); with labels (..., L C, H, W), the image under each label's map.
     """
-    factor = namespace(image).astype(segmentation, image.dtype)
     if segmentation.ndim < image.ndim:
-        return image * factor[..., None, :, :]
+        return image * segmentation[..., None, :, :]
     *lead, labels, height, width = segmentation.shape
-    cut = image[..., None, :, :, :] * factor[..., :, None, :, :]
+    cut = image[..., None, :, :, :] * segmentation[..., :, None, :, :]
     return namespace(image).reshape(cut, (*lead, labels * image.shape[-3], height, width))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from pixelseg_env.arrays import mean
+from pixelseg_env.arrays import Array, mean
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import check_option_names
 from pixelseg_env.errors import check_choice
@@ -224,7 +224,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         terminated = self._step_count >= self._episode_horizon
         return self._observe(), reward, terminated, False, self._info(reward_map)
 
-    def _observe(self) -> NDArray[np.float32]:
+    def _observe(self) -> Array:
         return self.task.observe(self._image, self._segmentation)
 
     def _info(self, reward_map: NDArray[np.float32]) -> dict[str, Any]:

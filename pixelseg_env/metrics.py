@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pixelseg_env.arrays import Array, area
+from pixelseg_env.arrays import Array, area, namespace
 from pixelseg_env.errors import DataError, check_choice
 
 EPSILON = 1e-4
@@ -58,7 +58,11 @@ def map_dice(prediction: Array, target: Array) -> Array:
     Returns:
         float64 (...), on the device of the maps.
     """
-    return (2 * area(prediction & target) + EPSILON) / (area(prediction) + area(target) + EPSILON)
+    xp = namespace(target)
+    # In float64 before anything is added: torch's whole numbers would become float32.
+    overlap = xp.astype(area(prediction & target), xp.float64)
+    total = xp.astype(area(prediction) + area(target), xp.float64)
+    return (2 * overlap + EPSILON) / (total + EPSILON)
 
 
 def ppv(prediction: ArrayLike, target: ArrayLike) -> Scores:

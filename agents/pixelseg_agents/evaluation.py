@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_agents.files import write_atomically
+from pixelseg_env.arrays import to_numpy
 from pixelseg_env.errors import DataError, OptionError
 from pixelseg_env.metrics import HIGHER_IS_BETTER, METRICS, biou, compute_metrics, dice
 
@@ -202,21 +203,20 @@ def evaluate(
             actions, state = predictor.predict(
                 observation, state=state, episode_start=fresh, deterministic=deterministic
             )
-            actions = np.asarray(actions)
-            if actions.shape == (batch, height * width):  # an agent trained on the flat actions of the SB3 view
+            if tuple(actions.shape) == (batch, height * width):  # an agent trained on the flat actions of the SB3 view
                 actions = actions.reshape(batch, height, width)
             observation, reward, terminated, _, info = env.step(actions)
             fresh = np.zeros(batch, np.bool_)
             info = info.get("final_info", info)  # autoreset within the step: the ended episode's own info
-            if bool(np.all(terminated)) != (step == steps - 1):
+            if bool(terminated.all()) != (step == steps - 1):
                 raise OptionError(
                     f"evaluate: expected every episode to end at step {steps}, not at step {step + 1}: "
-                    f"{np.count_nonzero(terminated)} of {batch} ended there"
+                    f"{np.count_nonzero(to_numpy(terminated))} of {batch} ended there"
                 )
-            segmentation, target = info["segmentation"][real], info["target"][real]
+            segmentation, target = to_numpy(info["segmentation"][real]), to_numpy(info["target"][real])
             curves["DICE"][wanted, step] = dice(segmentation, target)
             curves["BIoU"][wanted, step] = biou(segmentation, target)
-            returns[wanted] += np.asarray(reward)[real]
+            returns[wanted] += to_numpy(reward)[real]
             if packed is not None:
                 packed[wanted, step] = np.packbits(segmentation.reshape(len(wanted), -1), axis=-1)
         for name, values in compute_metrics(segmentation, target).items():

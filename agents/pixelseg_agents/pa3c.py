@@ -219,7 +219,8 @@ class PA3C:
         weight_map = 1 + (weight - 1) * (turn.maps(foreground) if turn else foreground)
 
         logits, values, actions, alive, rewards, ended = [], [], [], [], [], []
-        raw_reward = 0.0
+        on_device = isinstance(observation, Tensor)  # the environment's backend is torch: hand actions over as they are
+        raw_reward = torch.zeros((), dtype=torch.float64, device=self.device)
         for _ in range(horizon):
             seen = self._tensor(observation)
             playing = self._playing(info["segmentation"])
@@ -227,21 +228,23 @@ class PA3C:
             with torch.no_grad():
                 keep = torch.rand(step_logits.shape, generator=sampling, device=self.device) < step_logits.sigmoid()
             chosen = turn.restore(keep) if turn else keep
-            observation, reward, terminated, _, info = self.env.step(chosen.cpu().numpy().astype(np.int8))
+            observation, reward, terminated, _, info = self.env.step(
+                chosen if on_device else chosen.cpu().numpy().astype(np.int8)
+            )
             reward_map = self._tensor(_of_this_step(info, "reward_map"))
             logits.append(step_logits)
             values.append(step_values)
             actions.append(keep.float())
             alive.append(turn.maps(playing) if turn else playing)
             rewards.append((turn.maps(reward_map) if turn else reward_map) * weight_map)
-            ended.append(torch.as_tensor(np.asarray(terminated), device=self.device))
-            raw_reward += float(np.mean(reward))
+            ended.append(self._tensor(terminated))
+            raw_reward += self._tensor(reward).mean()
             if bool(ended[-1].all()):
                 break
             if bool(ended[-1].any()) and "final_info" not in info:
                 raise OptionError(
                     "PA3C: expected the episodes of a batch to end together, or an environment that resets within "
-                    f'the step (autoreset_mode="SameStep"); terminated was {np.asarray(terminated).tolist()}'
+                    f'the step (autoreset_mode="SameStep"); terminated was {ended[-1].tolist()}'
                 )
         with torch.no_grad():
             if bool(ended[-1].all()):
@@ -258,8 +261,8 @@ class PA3C:
             self.logger.record_mean(f"train/{name}", float(value.detach()))
         self.logger.record_mean("train/gradient_norm", norm)
         self.logger.record_mean("train/horizon", horizon)
-        self.logger.record_mean("train/reward", raw_reward)
-        self.logger.record_mean("train/dice", float(np.mean(_of_this_step(info, "dice"))))
+        self.logger.record_mean("train/reward", float(raw_reward))
+        self.logger.record_mean("train/dice", float(self._tensor(_of_this_step(info, "dice")).mean()))
         return len(rewards)
 
     def _draws(self) -> tuple[int, int]:
@@ -328,6 +331,8 @@ class PA3C:
         )
 
     def _tensor(self, array: Any) -> Tensor:
+        if isinstance(array, Tensor):
+            return array.to(self.device)
         return torch.from_numpy(np.array(array)).to(self.device)  # a copy: infos may be read-only
 
     # ---------------------------------------------------------------- use
@@ -335,30 +340,32 @@ class PA3C:
     @torch.no_grad()
     def predict(
         self,
-        observation: NDArray[np.float32],
+        observation: Any,
         state: tuple[NDArray[Any], ...] | None = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
-    ) -> tuple[NDArray[np.int8], tuple[NDArray[Any], ...] | None]:
+    ) -> tuple[Any, tuple[NDArray[Any], ...] | None]:
         """Chooses an action for every pixel (Stable-Baselines3's signature).
 
         Args:
-            observation: float32 (C, H, W) or (B, C, H, W), any H and W.
+            observation: float32 (C, H, W) or (B, C, H, W), any H and W; NumPy, or a tensor.
             state: not used; this agent has no memory.
             episode_start: not used.
             deterministic: the likelier action of every pixel, or one drawn from the policy.
 
         Returns:
-            Actions, int8 (H, W) or (B, H, W), 0 = zero and 1 = keep; and the state as it came.
+            Actions, int8 (H, W) or (B, H, W), 0 = zero and 1 = keep, of the observation's kind (a tensor on the
+            agent's device); and the state as it came.
 
         Raises:
             OptionError: the observation has the wrong number of dimensions or channels.
         """
-        array = np.asarray(observation, dtype=np.float32)
-        if array.ndim not in (3, 4) or array.shape[-3] != self.channels or array.size == 0:
+        as_tensor = isinstance(observation, Tensor)
+        array: Any = observation if as_tensor else np.asarray(observation, dtype=np.float32)
+        if array.ndim not in (3, 4) or array.shape[-3] != self.channels or 0 in array.shape:
             raise OptionError(
                 f"predict: expected an observation of shape ({self.channels}, H, W) or (B, {self.channels}, H, W), "
-                f"got {array.shape}"
+                f"got {tuple(array.shape)}"
             )
         self.network.eval()
         logits, _ = self.network(self._tensor(array if array.ndim == 4 else array[None]))
@@ -367,7 +374,7 @@ class PA3C:
         else:
             draw = torch.rand(logits.shape, generator=self._predict_generator, device=self.device)
             keep = draw < logits.sigmoid()
-        actions = keep.cpu().numpy().astype(np.int8)
+        actions = keep.to(torch.int8) if as_tensor else keep.cpu().numpy().astype(np.int8)
         return (actions if array.ndim == 4 else actions[0]), state
 
     # ---------------------------------------------------------------- files
@@ -489,15 +496,20 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def _of_this_step(info: dict[str, Any], key: str) -> NDArray[Any]:
+def _of_this_step(info: dict[str, Any], key: str) -> Any:
     """What `info` says of the step just done.
 
     With autoreset within the step, `info` speaks of the new episode, and `final_info` of the one that ended.
     """
-    values = np.array(info[key])
-    if "final_info" in info:
-        ended = np.asarray(info["_final_info"])
-        values[ended] = np.asarray(info["final_info"][key])[ended]
+    if "final_info" not in info:
+        return info[key]
+    values, final = info[key], info["final_info"][key]
+    ended = np.flatnonzero(info["_final_info"])
+    if isinstance(values, Tensor):
+        where = torch.from_numpy(ended).to(values.device)
+        return values.index_put((where,), final[where])
+    values = np.array(values)
+    values[ended] = np.asarray(final)[ended]
     return values
 
 
