@@ -103,6 +103,12 @@ class SegmentationDataset:
         """(H, W), or (L, H, W) with L > 1 labels."""
         return tuple(self.masks.shape[1:])
 
+    def label(self, number: int) -> SegmentationDataset:
+        """Returns the data set of one of its labels alone, masks (N, H, W); the images are shared."""
+        masks = self.masks[:, number] if self.labels > 1 else self.masks
+        names = (self.label_names[number],)
+        return SegmentationDataset(self.name, self.images, masks, self.cases, self.slices, names)
+
     @property
     def class_ratio(self) -> float:
         """Background pixels per foreground pixel over the whole set and all labels (infinite without foreground)."""
