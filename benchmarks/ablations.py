@@ -19,6 +19,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "default": {},
     "t_max-10-throughout": {"horizons": (10,)},
     "no-foreground-weight": {"foreground_weight": 1.0},
+    "no-later-background-weight": {"later_background_weight": 1.0},
     "no-augmentation": {"augmentation": False},
     "no-normalisation": {"norm": "none"},
     "learning-rate-as-published": {"learning_rate_schedule": "epochs"},

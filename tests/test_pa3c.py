@@ -136,6 +136,10 @@ def test_what_is_left_to_the_task_is_spelt_out() -> None:
     horizons = {task: PA3CConfig().for_task(*task).horizons for task in TASKS}
     assert horizons.pop(("restorable", "stacked")) == (2, 3, 10)
     assert set(horizons.values()) == {(1, 3, 10)}
+    later = {task: PA3CConfig().for_task(*task).later_background_weight for task in TASKS}
+    assert {later[task] for task in TASKS if task[0] == "absorbing"} == {0.25}
+    assert {later[task] for task in TASKS if task[0] == "restorable"} == {1.0}
+    assert PA3CConfig(later_background_weight=0.5).for_task(*TASKS[0]).later_background_weight == 0.5
     constant = PA3CConfig(horizons=(10,))
     biases = [constant.for_task(*task).start_bias for task in TASKS]
     assert sorted(bias or 0.0 for bias in biases) == [0.0, 2.0, 4.0, 4.0]
@@ -157,7 +161,7 @@ def test_an_environment_with_other_rules_is_refused(tmp_path: Path) -> None:
         {"width": 0}, {"norm": "batch"}, {"head_stride": 3}, {"learning_rate": 0}, {"gamma": 1.1}, {"gamma": -0.1},
         {"horizons": (1.5,)}, {"horizons": (0,)}, {"horizons": (1, 2), "horizon_shares": (1,)},
         {"horizon_shares": (0, 1, 1)}, {"value_coefficient": -1}, {"entropy_coefficient": -1}, {"foreground_weight": 0},
-        {"final_foreground_weight": 0},
+        {"final_foreground_weight": 0}, {"later_background_weight": 0},
         {"reward_map_convolution": 2}, {"max_gradient_norm": -1}, {"learning_rate_schedule": "cosine"},
     ],
 )  # fmt: skip
@@ -280,8 +284,10 @@ def test_losses_are_those_of_algorithm_1(transition: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(env, "step", lambda a: steps.append((a, plain_step(a))) or steps[-1][1])
     losses, arguments = losses_of(agent, monkeypatch)
 
-    weight = 1 + 2 * torch.from_numpy(np.array(steps[0][1][4]["target"])).float()
-    rewards = [torch.from_numpy(result[4]["reward_map"]) * weight for _, result in steps]
+    foreground = torch.from_numpy(np.array(steps[0][1][4]["target"])).float()
+    later = 0.25 if transition == "absorbing" else 1.0  # a later step earns less by zeroing background for good
+    weights = [1 + 2 * foreground, *[3 * foreground + later * (1 - foreground)] * 2]
+    rewards = [torch.from_numpy(step[1][4]["reward_map"]) * weight for step, weight in zip(steps, weights, strict=True)]
     returns, following = [], torch.zeros_like(rewards[0])
     for reward in reversed(rewards):
         following = reward + agent.config.gamma * following
@@ -594,7 +600,7 @@ def test_the_target_is_never_shown_to_the_network() -> None:
             observation, info = super()._result(reward_map)
             return observation, info | {"target": 1 - self.target}
 
-    options = {**TINY, "foreground_weight": 1.0, "final_foreground_weight": 1.0}
+    options = {**TINY, "foreground_weight": 1.0, "final_foreground_weight": 1.0, "later_background_weight": 1.0}
     assert_same_weights(PA3C(Lying(), **options).learn(4), PA3C(OtherEnv(), **options).learn(4))
     assert differ(PA3C(Lying(), **TINY, foreground_weight=5.0).learn(4), PA3C(OtherEnv(), **options).learn(4))
 

@@ -16,6 +16,8 @@ START_BIAS = {("absorbing", "masked"): 4.0, ("absorbing", "stacked"): 4.0, ("res
 # on one-step episodes it takes a carved map for another picture, and flickers (measured: benchmarks/LOG.md).
 HORIZONS = {("restorable", "stacked"): (2, 3, 10)}
 
+LATER_BACKGROUND_WEIGHT = 0.25
+
 
 @dataclass(frozen=True)
 class PA3CConfig:
@@ -53,6 +55,9 @@ class PA3CConfig:
     """Factor on object pixels' rewards at the start; None: background per foreground pixel of the set."""
     final_foreground_weight: float = 1.0
     """What that factor falls to, geometrically, at 80 % of the passes; 1 is plain Eq. 12."""
+    later_background_weight: float | None = None
+    """Factor on background pixels' rewards from the second step on; None: by task (0.25 where zero is final).
+    Ten looks are ten chances to lose a pixel: at 0.25 a later step zeroes one that is background at odds above 4."""
     reward_map_convolution: int = 0
     """Side of the learnable kernel of Eq. 8, odd; 0: off."""
     augmentation: bool = True
@@ -81,6 +86,7 @@ class PA3CConfig:
             "value_coefficient": self.value_coefficient >= 0,
             "foreground_weight": self.foreground_weight is None or self.foreground_weight > 0,
             "final_foreground_weight": self.final_foreground_weight > 0,
+            "later_background_weight": self.later_background_weight is None or self.later_background_weight > 0,
             "reward_map_convolution": self.reward_map_convolution == 0
             or (self.reward_map_convolution > 0 and self.reward_map_convolution % 2 == 1),
             "max_gradient_norm": self.max_gradient_norm >= 0,
@@ -90,7 +96,7 @@ class PA3CConfig:
                 raise OptionError(f"{name}={getattr(self, name)!r} is not valid: {_MEANING.get(name, 'out of range')}")
 
     def for_task(self, transition: str, observation: str) -> PA3CConfig:
-        """A copy in which what is left to the task (`horizons`, `start_bias`) is spelt out.
+        """A copy in which what is left to the task (`horizons`, `start_bias`, ...) is spelt out.
 
         Args:
             transition: of the environment.
@@ -102,7 +108,10 @@ class PA3CConfig:
         if bias is None:
             # A one-step episode needs no bias; a longer one must not zero the image before it is learnt from.
             bias = START_BIAS.get(task, 0.0) if horizons[0] > 1 else 0.0
-        return dataclasses.replace(self, horizons=horizons, start_bias=bias)
+        later = self.later_background_weight
+        if later is None:
+            later = LATER_BACKGROUND_WEIGHT if transition == "absorbing" else 1.0
+        return dataclasses.replace(self, horizons=horizons, start_bias=bias, later_background_weight=later)
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -125,6 +134,7 @@ class PA3CConfig:
             "horizons": (10,),
             "foreground_weight": 1.0,
             "final_foreground_weight": 1.0,
+            "later_background_weight": 1.0,
             "augmentation": False,
         }
         return cls(**(settings | changes))

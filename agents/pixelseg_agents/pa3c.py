@@ -83,9 +83,15 @@ class PA3C:
         shape = env.single_observation_space.shape
         if shape is None or len(shape) != 3:
             raise OptionError(f"PA3C: expected observations of shape (C, H, W), got {shape}")
+        actions = env.single_action_space.shape or ()
+        names: tuple[str, ...] = ("object",)
+        if len(actions) == 3:  # (L, H, W): one policy and value per label
+            names = tuple(getattr(_attribute(env, "dataset", None), "label_names", map(str, range(actions[0]))))
         transition = str(_attribute(env, "transition", "absorbing"))
         observation = str(_attribute(env, "observation", "masked"))
-        self._build((config or PA3CConfig()).replace(**changes), seed, device, int(shape[0]), transition, observation)
+        self._build(
+            (config or PA3CConfig()).replace(**changes), seed, device, int(shape[0]), transition, observation, names
+        )
         self.env: VectorEnv[Any, Any, Any] | None = env
 
     def _build(
@@ -96,11 +102,13 @@ class PA3C:
         channels: int,
         transition: str,
         observation: str,
+        label_names: tuple[str, ...] = ("object",),
     ) -> None:
         self.config = config = config.for_task(transition, observation)
         self.seed = seed
         self.device = resolve_device(device)
         self.channels, self.transition, self.observation = channels, transition, observation
+        self.label_names = label_names
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = PA3CNetwork(
@@ -110,6 +118,7 @@ class PA3C:
                 dilation=config.dilation,
                 norm=config.norm,
                 head_stride=config.head_stride,
+                labels=len(label_names),
                 start_bias=config.start_bias or 0.0,
             )
         self.network = network.to(self.device)
@@ -160,17 +169,18 @@ class PA3C:
         images_per_epoch = _dataset_length(self.env)
         self.network.train()
         started, first = time.perf_counter(), self.updates
+        final = self.config.final_foreground_weight
         while self.updates < total_updates:
             horizon = schedule.horizon(self.updates)
             progress = schedule.progress(self.updates)
-            weight = falling_weight(progress, start_weight, self.config.final_foreground_weight)
+            weight = falling_weight(progress, start_weight, final)
             epoch = self.updates * self.env.num_envs / images_per_epoch
             rate = self._learning_rate(progress, epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.passes += self._update(horizon, weight) * self.env.num_envs
             self.updates += 1
-            self.logger.record_mean("train/foreground_weight", weight)
+            self.logger.record_mean("train/foreground_weight", float(np.mean(weight)))
             self.logger.record_mean("train/learning_rate", rate)
             if self.updates % log_interval == 0 or self.updates == total_updates:
                 self.logger.record("time/updates", self.updates)
@@ -183,13 +193,22 @@ class PA3C:
         self.network.eval()
         return self
 
-    def _start_weight(self) -> float:
-        if self.config.foreground_weight is not None:
-            return self.config.foreground_weight
-        ratio = float(getattr(_attribute(self.env, "dataset", None), "class_ratio", 1.0))
-        if not math.isfinite(ratio):  # no foreground at all: nothing to weight
-            ratio = 1.0
-        return max(ratio, self.config.final_foreground_weight)
+    @property
+    def labels(self) -> int:
+        """L, the number of labels."""
+        return len(self.label_names)
+
+    def _start_weight(self) -> Any:
+        """The foreground weight at the start: a number, or float64 (L,) with L > 1 labels."""
+        given, dataset = self.config.foreground_weight, _attribute(self.env, "dataset", None)
+        if self.labels == 1:
+            ratios = [float(getattr(dataset, "class_ratio", 1.0))]
+        else:
+            ratios = list(getattr(dataset, "class_ratios", (1.0,) * self.labels))
+        # Without any foreground there is nothing to weight.
+        ratios = [ratio if math.isfinite(ratio) else 1.0 for ratio in ratios]
+        starts = [max(ratio, self.config.final_foreground_weight) if given is None else given for ratio in ratios]
+        return starts[0] if self.labels == 1 else np.array(starts)
 
     def _learning_rate(self, progress: float, epoch: float) -> float:
         if self.config.learning_rate_schedule == "linear":
@@ -198,7 +217,7 @@ class PA3C:
             return float(self.config.learning_rate * DECAY ** (epoch // EPOCHS_PER_DECAY))
         return self.config.learning_rate
 
-    def _update(self, horizon: int, weight: float) -> int:
+    def _update(self, horizon: int, weight: Any) -> int:
         """Algorithm 1: rolls out one batch of episodes and takes one gradient step.
 
         Returns:
@@ -215,8 +234,9 @@ class PA3C:
                 f"PA3C: the environment's info lacks {', '.join(missing)}; see PixelSegVectorEnv for them"
             )
         turn = self._augmentation(observation.shape, torch_seed)
-        foreground = self._tensor(info["target"]).float()
-        weight_map = 1 + (weight - 1) * (turn.maps(foreground) if turn else foreground)
+        target = self._tensor(info["target"]).float()
+        foreground = turn.maps(target) if turn else target
+        weights = self._weight_maps(foreground, weight)
 
         logits, values, actions, alive, rewards, ended = [], [], [], [], [], []
         on_device = isinstance(observation, Tensor)  # the environment's backend is torch: hand actions over as they are
@@ -236,7 +256,7 @@ class PA3C:
             values.append(step_values)
             actions.append(keep.float())
             alive.append(turn.maps(playing) if turn else playing)
-            rewards.append((turn.maps(reward_map) if turn else reward_map) * weight_map)
+            rewards.append((turn.maps(reward_map) if turn else reward_map) * weights[min(len(rewards), 1)])
             ended.append(self._tensor(terminated))
             raw_reward += self._tensor(reward).mean()
             if bool(ended[-1].all()):
@@ -264,6 +284,18 @@ class PA3C:
         self.logger.record_mean("train/reward", float(raw_reward))
         self.logger.record_mean("train/dice", float(self._tensor(_of_this_step(info, "dice")).mean()))
         return len(rewards)
+
+    def _weight_maps(self, foreground: Tensor, weight: Any) -> tuple[Tensor, Tensor]:
+        """The factors on the rewards of the first step and of the later ones, float32 (B, H, W).
+
+        Where zero is final, every later step is one more chance to lose a pixel for good, and a look at a carved
+        image of a patient never seen is a noisy one; so a later step earns less by zeroing background.
+        """
+        if self.labels > 1:
+            weight = torch.as_tensor(weight, dtype=torch.float32, device=self.device).reshape(-1, 1, 1)
+        first = 1 + (weight - 1) * foreground
+        assert self.config.later_background_weight is not None  # spelt out in _build
+        return first, first * (foreground + (1 - foreground) * self.config.later_background_weight)
 
     def _draws(self) -> tuple[int, int]:
         """Seeds of the environment and of torch for this update.
@@ -321,13 +353,14 @@ class PA3C:
     def _augmentation(self, shape: tuple[int, ...], seed: int) -> Augmentation | None:
         if not self.config.augmentation:
             return None
-        image_channels = self.channels - (self.observation == "stacked")
+        stacked = self.observation == "stacked"
         return Augmentation(
             shape[0],
-            image_channels,
+            self.channels - self.labels * stacked,
             square=shape[-1] == shape[-2],
             generator=torch.Generator().manual_seed(seed),
             device=self.device,
+            copies=1 if stacked else self.labels,
         )
 
     def _tensor(self, array: Any) -> Tensor:
@@ -354,7 +387,7 @@ class PA3C:
             deterministic: the likelier action of every pixel, or one drawn from the policy.
 
         Returns:
-            Actions, int8 (H, W) or (B, H, W), 0 = zero and 1 = keep, of the observation's kind (a tensor on the
+            Actions, int8 (H, W) or (B, H, W), with L > 1 labels ([B,] L, H, W), 0 = zero and 1 = keep, of the observation's kind (a tensor on the
             agent's device); and the state as it came.
 
         Raises:
@@ -396,6 +429,7 @@ class PA3C:
             "channels": self.channels,
             "transition": self.transition,
             "observation": self.observation,
+            "label_names": list(self.label_names),
             "updates": self.updates,
             "total_updates": self.total_updates,
             "passes": self.passes,
@@ -431,6 +465,7 @@ class PA3C:
                 settings["channels"],
                 settings["transition"],
                 settings["observation"],
+                tuple(settings.get("label_names", ("object",))),
             )
             agent._restore(checkpoint.tensors)
             agent.updates, agent.total_updates = int(settings["updates"]), int(settings["total_updates"])
@@ -446,6 +481,12 @@ class PA3C:
                 raise OptionError(
                     f"{path}: the agent was trained on {agent.channels} channels, the environment's observations "
                     f"have shape {shape}; use the same dataset, channels and observation"
+                )
+            found_labels = _label_count(env)
+            if found_labels != agent.labels:
+                raise OptionError(
+                    f"{path}: the agent was trained on {agent.labels} label(s), the environment has {found_labels}; "
+                    "use the same dataset and labels"
                 )
             for name in ("transition", "observation"):
                 trained, found = getattr(agent, name), _attribute(env, name, getattr(agent, name))
@@ -522,6 +563,11 @@ def _attribute(env: Any, name: str, default: Any) -> Any:
         return base.get_attr(name)[0]
     except AttributeError:
         return default
+
+
+def _label_count(env: VectorEnv[Any, Any, Any]) -> int:
+    shape = env.single_action_space.shape or ()
+    return int(shape[0]) if len(shape) == 3 else 1
 
 
 def _dataset_length(env: VectorEnv[Any, Any, Any]) -> int:

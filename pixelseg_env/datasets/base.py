@@ -115,6 +115,11 @@ class SegmentationDataset:
         foreground = int(np.count_nonzero(self.masks))
         return (self.masks.size - foreground) / foreground if foreground else float("inf")
 
+    @property
+    def class_ratios(self) -> tuple[float, ...]:
+        """`class_ratio` of each label."""
+        return tuple(self.label(k).class_ratio for k in range(self.labels))
+
     def batch(self, indices: Sequence[int] | NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Draws images and masks.
 
