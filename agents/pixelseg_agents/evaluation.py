@@ -221,7 +221,7 @@ def evaluate(
             actions, state = predictor.predict(
                 observation, state=state, episode_start=fresh, deterministic=deterministic
             )
-            observation, _, terminated, _, info = env.step(_shaped(actions, (batch, *dataset.map_shape)))
+            observation, reward, terminated, _, info = env.step(_shaped(actions, (batch, *dataset.map_shape)))
             fresh = np.zeros(batch, np.bool_)
             info = info.get("final_info", info)  # autoreset within the step: the ended episode's own info
             if bool(terminated.all()) != (step == steps - 1):
@@ -232,7 +232,10 @@ def evaluate(
             segmentation, target = by_label(info["segmentation"]), by_label(info["target"])
             curves["DICE"][:, wanted, step] = dice(segmentation, target)
             curves["BIoU"][:, wanted, step] = biou(segmentation, target)
-            returns[:, wanted] += by_label(info["reward_map"]).mean(axis=(-2, -1), dtype=np.float64)
+            if labels == 1:
+                returns[0, wanted] += to_numpy(reward)[: len(wanted)]
+            else:  # the scalar is the mean over labels
+                returns[:, wanted] += by_label(info["reward_map"]).mean(axis=(-2, -1), dtype=np.float64)
             if packed is not None:
                 packed[:, wanted, step] = np.packbits(segmentation.reshape(labels, len(wanted), -1), axis=-1)
         for name, values in compute_metrics(segmentation, target).items():

@@ -238,7 +238,8 @@ class PA3C:
         foreground = turn.maps(target) if turn else target
         weights = self._weight_maps(foreground, weight)
 
-        logits, values, actions, alive, rewards, ended = [], [], [], [], [], []
+        logits, values, actions, alive, ended = [], [], [], [], []
+        rewards: list[Tensor] = []
         on_device = isinstance(observation, Tensor)  # the environment's backend is torch: hand actions over as they are
         raw_reward = torch.zeros((), dtype=torch.float64, device=self.device)
         for _ in range(horizon):
@@ -387,8 +388,8 @@ class PA3C:
             deterministic: the likelier action of every pixel, or one drawn from the policy.
 
         Returns:
-            Actions, int8 (H, W) or (B, H, W), with L > 1 labels ([B,] L, H, W), 0 = zero and 1 = keep, of the observation's kind (a tensor on the
-            agent's device); and the state as it came.
+            Actions, int8 (H, W) or (B, H, W), with L > 1 labels ([B,] L, H, W), 0 = zero and 1 = keep, of the
+            observation's kind (a tensor on the agent's device); and the state as it came.
 
         Raises:
             OptionError: the observation has the wrong number of dimensions or channels.

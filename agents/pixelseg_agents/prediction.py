@@ -66,7 +66,7 @@ class Segmenter:
         return str((self.options or {}).get("fit", "resize"))
 
     def segment_image(self, path: Path) -> Masks:
-        """Segments an image file; returns 0 and 1, uint8 (L, H, W) of the image's own size."""
+        """Segments an image file; returns 0 and 1, uint8 (H, W) of the image's own size, or (L, H, W)."""
         if self.dataset == "brain":
             pixels: NDArray[Any] = brain.read_image(path, str((self.options or {}).get("channels", "all")))
         else:
@@ -75,16 +75,21 @@ class Segmenter:
         image = fit_image(pixels, self.size or native, self.fit)
         self._check_channels(path, image.shape[0])
         masks = self.segment(np.ascontiguousarray(image[None]))[0]
-        return np.stack([fit_mask(mask, native, self.fit) for mask in masks])
+        return self._fitted(masks, native)
 
     def segment_volume(self, path: Path) -> Masks:
-        """Segments a NIfTI volume slice by slice; returns 0 and 1, uint8 (L, X, Y, Z)."""
+        """Segments a NIfTI volume slice by slice; returns 0 and 1, uint8 (X, Y, Z), or (L, X, Y, Z)."""
         self._check_channels(path, 1)
         volume = read_volume(path)
         native = volume.shape[0], volume.shape[1]
         images = volume_slices(volume, range(volume.shape[2]), self.size or native, self.fit)
-        slices = [[fit_mask(mask, native, self.fit) for mask in masks] for masks in self.segment(images)]
-        return np.moveaxis(np.array(slices), 0, -1)
+        return np.stack([self._fitted(masks, native) for masks in self.segment(images)], axis=-1)
+
+    def _fitted(self, masks: Masks, native: tuple[int, int]) -> Masks:
+        """Masks (H, W), or (L, H, W), at the input's own size."""
+        if masks.ndim == 2:
+            return fit_mask(masks, native, self.fit)
+        return np.stack([fit_mask(mask, native, self.fit) for mask in masks])
 
     def segment(self, images: NDArray[Any]) -> Masks:
         """Plays one episode per image, from f(0) = 1.
@@ -93,7 +98,7 @@ class Segmenter:
             images: (N, C, H, W), uint8 or float32 in [0, 1].
 
         Returns:
-            f(horizon), uint8 (N, L, H, W).
+            f(horizon), uint8 (N, H, W), or (N, L, H, W) with L > 1 labels.
         """
         count, _, height, width = images.shape
         labels = (len(self.label_names),) if len(self.label_names) > 1 else ()
@@ -119,7 +124,7 @@ class Segmenter:
                 observation, _, _, _, info = env.step(actions)
                 fresh = np.zeros(size, np.bool_)
             masks[index] = info["segmentation"]
-        return masks.reshape(count, -1, height, width)
+        return masks
 
     def _check_channels(self, path: Path, got: int) -> None:
         if got != self.channels:
@@ -154,8 +159,9 @@ def run_job(segmenter: Segmenter, job: Job) -> None:
     """Segments one file and writes its mask, or with several labels one mask per label."""
     volume = is_volume(job.source)
     masks = segmenter.segment_volume(job.source) if volume else segmenter.segment_image(job.source)
+    names = segmenter.label_names
     for mask, name, target in zip(
-        masks, segmenter.label_names, label_targets(job.target, segmenter.label_names), strict=True
+        masks if len(names) > 1 else [masks], names, label_targets(job.target, names), strict=True
     ):
         if volume:
             content = _nifti(job.source, mask, compressed=target.name.lower().endswith(".gz"))

@@ -60,4 +60,5 @@ WeightT = TypeVar("WeightT", float, NDArray[np.float64])
 def falling_weight(progress: float, start: WeightT, final: float) -> WeightT:
     """Falls geometrically from `start` (one, or one per label) to `final` at 80 % of the passes, then stays."""
     share = min(1.0, progress / WEIGHT_FALLS_UNTIL)
-    return start * (final / start) ** share
+    weight: WeightT = start * (final / start) ** share
+    return weight
