@@ -477,17 +477,17 @@ class PA3C:
         if env is not None:
             if not isinstance(env, VectorEnv):
                 raise OptionError(f"PA3C.load: expected a vector environment, got {type(env).__name__}")
-            shape = env.single_observation_space.shape
-            if shape is None or len(shape) != 3 or shape[0] != agent.channels:
-                raise OptionError(
-                    f"{path}: the agent was trained on {agent.channels} channels, the environment's observations "
-                    f"have shape {shape}; use the same dataset, channels and observation"
-                )
             found_labels = _label_count(env)
             if found_labels != agent.labels:
                 raise OptionError(
                     f"{path}: the agent was trained on {agent.labels} label(s), the environment has {found_labels}; "
                     "use the same dataset and labels"
+                )
+            shape = env.single_observation_space.shape
+            if shape is None or len(shape) != 3 or shape[0] != agent.channels:
+                raise OptionError(
+                    f"{path}: the agent was trained on {agent.channels} channels, the environment's observations "
+                    f"have shape {shape}; use the same dataset, channels and observation"
                 )
             for name in ("transition", "observation"):
                 trained, found = getattr(agent, name), _attribute(env, name, getattr(agent, name))
