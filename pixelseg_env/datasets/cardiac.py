@@ -115,7 +115,7 @@ def load_cardiac(
 
 
 def _is_label(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
 
 
 def _check_labels(labels: Any, label: int | None) -> tuple[int, ...]:
