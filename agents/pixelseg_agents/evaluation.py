@@ -264,7 +264,9 @@ def _shaped(actions: Any, shape: tuple[int, ...]) -> Any:
     """Actions in the environment's shape: flat ones unfolded, one map for all labels repeated."""
     batch, *maps = shape
     if tuple(actions.shape) == (batch, math.prod(maps)):  # an agent trained on flat actions
-        return actions.reshape(shape)
+        flat = np.asarray(actions)
+        # Stable-Baselines3's policies draw binary actions as floats.
+        return (flat.astype(np.int8) if flat.dtype.kind == "f" and np.isin(flat, (0, 1)).all() else flat).reshape(shape)
     if len(maps) == 3 and tuple(actions.shape) == (batch, *maps[1:]):  # a reference that knows of one object
         return np.repeat(to_numpy(actions)[:, None], maps[0], axis=1)
     return actions
