@@ -19,8 +19,8 @@ from pixelseg_agents.references import KeepAll, Otsu
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.env_util import make_vec_env
 
-from pixelseg_env import PixelSegVectorEnv, balanced
-from pixelseg_env.sb3 import FlatActions, PixelPolicy, PixelVecEnv
+from pixelseg_env import FlatActions, PixelSegVectorEnv, balanced
+from pixelseg_env.sb3 import PixelPolicy, PixelVecEnv
 
 VIEW = 9
 NETWORK: dict[str, Any] = {"net_arch": [64, 64]}

@@ -8,6 +8,7 @@ import gymnasium as gym
 from pixelseg_env.datasets import SegmentationDataset, load_dataset, register_dataset, registered_datasets
 from pixelseg_env.env import PixelSegEnv
 from pixelseg_env.errors import ActionError, DataError, OptionError, PixelSegError
+from pixelseg_env.flat_actions import FlatActions
 from pixelseg_env.metrics import METRICS, compute_metrics
 from pixelseg_env.rewards import balanced, register_reward, registered_rewards
 from pixelseg_env.vector_env import PixelSegVectorEnv
@@ -18,6 +19,7 @@ __all__ = [
     "METRICS",
     "ActionError",
     "DataError",
+    "FlatActions",
     "OptionError",
     "PixelSegEnv",
     "PixelSegError",

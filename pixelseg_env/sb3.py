@@ -1,4 +1,6 @@
-"""Stable-Baselines3 views: every pixel a sub-environment, or a whole small image with one flat action.
+"""Stable-Baselines3 view: every pixel a sub-environment.
+
+`pixelseg_env.FlatActions` is the other way: one action for a whole small image.
 
 Needs the extra `sb3` (`pip install "pixelseg-env[sb3]"`).
 """
@@ -14,7 +16,6 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets import SegmentationDataset
-from pixelseg_env.env import PixelSegEnv
 from pixelseg_env.errors import ActionError, OptionError
 from pixelseg_env.vector_env import PixelSegVectorEnv
 from pixelseg_env.windows import check_view, windows
@@ -205,34 +206,3 @@ class PixelPolicy:
         actions, _ = self.model.predict(cells, deterministic=deterministic)
         maps = np.asarray(actions, np.int8).reshape(batch, height, width)
         return (maps if self.labels == 1 else np.repeat(maps[:, None], self.labels, axis=1)), state
-
-
-class FlatActions(gym.ActionWrapper[Floats, NDArray[np.int8], NDArray[np.int8]]):
-    """`PixelSegEnv` with the action `MultiBinary(H W)`, row by row: SB3 takes no `MultiBinary((H, W))`.
-
-    PPO and A2C then decide over a whole small image at once. Their models take part in
-    `pixelseg_agents.evaluation.evaluate` as they are, for it accepts flat actions.
-
-    Args:
-        env: a `PixelSegEnv`, wrapped or not.
-    """
-
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
-        super().__init__(env)
-        if not isinstance(env.unwrapped, PixelSegEnv):
-            raise OptionError(f"FlatActions: expected a PixelSegEnv, got {type(env.unwrapped).__name__}")
-        self._map_shape = env.unwrapped.task.map_shape
-        self.action_space = spaces.MultiBinary(int(np.prod(self._map_shape)))
-
-    def action(self, action: NDArray[np.int8]) -> NDArray[np.int8]:
-        """Folds a flat action into (H, W), or (L, H, W).
-
-        Raises:
-            ActionError: it has another length.
-        """
-        flat = np.asarray(action)
-        if flat.shape != self.action_space.shape:
-            raise ActionError(f"action: expected shape {self.action_space.shape}, got {flat.shape}")
-        if flat.dtype.kind == "f" and np.isin(flat, (0, 1)).all():  # SB3's policies draw them as floats
-            flat = flat.astype(np.int8)
-        return flat.reshape(self._map_shape)

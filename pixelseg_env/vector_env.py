@@ -131,6 +131,11 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         return self.task.dataset
 
     @property
+    def index(self) -> NDArray[np.int64]:
+        """Which image of the data set each episode shows, int64 (B,), a copy."""
+        return self._index.copy()
+
+    @property
     def horizon(self) -> int:
         """Steps of an episode, unless `reset(options={"horizon": h})` says otherwise."""
         return self.task.horizon

@@ -17,8 +17,8 @@ from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import VecMonitor
 
 from examples import sb3_agents
-from pixelseg_env import ActionError, OptionError, PixelSegVectorEnv
-from pixelseg_env.sb3 import FlatActions, PixelPolicy, PixelVecEnv
+from pixelseg_env import ActionError, FlatActions, OptionError, PixelSegVectorEnv
+from pixelseg_env.sb3 import PixelPolicy, PixelVecEnv
 from pixelseg_env.windows import windows
 from tests.env_helpers import TASKS, random_actions, small_set
 
