@@ -29,8 +29,6 @@ Floats = NDArray[np.float32]
 Info = dict[str, Any]
 Stepped = tuple[dict[str, Floats], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Info]]
 
-_WHOLE_NUMBERS = (int, np.integer, np.bool_)
-
 
 class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):
     """`PixelSegEnv` for PettingZoo: one agent per pixel, each with its own window, action and reward.
@@ -228,24 +226,22 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):
         # A dictionary for each agent: wrappers such as SuperSuit's write every agent's own entries into it.
         return dict(zip(self._names, map(dict.copy, repeat(info, len(self._names))), strict=True))
 
-    def _joint(self, actions: Mapping[str, int]) -> NDArray[np.int64]:
-        """The joint action int64, of the map's shape, from every agent's."""
+    def _joint(self, actions: Mapping[str, int]) -> NDArray[np.uint8]:
+        """The joint action, uint8 of the map's shape, from every agent's."""
         if not isinstance(actions, Mapping):
             raise ActionError(f"actions: expected a dictionary by agent, got type {type(actions).__name__}")
         if actions.keys() != self._keys:
             raise ActionError(self._wrong_agents(actions))
         values = list(map(actions.__getitem__, self._names))
-        # The types first: they are few, and what else is read as a number would be rounded silently.
-        if not all(issubclass(kind, _WHOLE_NUMBERS) for kind in set(map(type, values))):
-            values = list(map(_whole_number, self._names, values))
         try:
-            joint = np.fromiter(values, np.int64, len(values))
-        except OverflowError:
-            joint = np.array([value if value in (0, 1) else 2 for value in values], np.int64)
-        wrong = np.flatnonzero(joint & ~1)
-        if len(wrong):
-            raise _wrong_action(self._names[wrong[0]], values[wrong[0]])
-        return joint.reshape(self._env.task.map_shape)
+            joint = bytes(values)  # converts and checks in one pass: whole numbers from 0 to 255 and nothing else
+        except (TypeError, ValueError):
+            joint = bytes(map(_decision, self._names, values))
+        array = np.frombuffer(joint, np.uint8)
+        if array.max() > 1:
+            for name, value in zip(self._names, values, strict=True):
+                _decision(name, value)
+        return array.reshape(self._env.task.map_shape)
 
     def _wrong_agents(self, actions: Mapping[str, int]) -> str:
         missing = [name for name in self._names if name not in actions]
@@ -290,18 +286,19 @@ def _check_view(view: Any) -> int:
     return int(view)
 
 
-def _whole_number(agent: str, value: Any) -> int:
-    """What counts as an index, such as an array or a tensor of one whole number, as an int."""
-    if isinstance(value, np.bool_):
-        return int(value)
+def _decision(agent: str, value: Any) -> int:
+    """One agent's action as an int; arrays and tensors of one whole number will do.
+
+    Raises:
+        ActionError: it is not 0 or 1.
+    """
     try:
-        return operator.index(value)
+        action = int(value) if isinstance(value, np.bool_) else operator.index(value)
     except TypeError:
-        raise _wrong_action(agent, value) from None
-
-
-def _wrong_action(agent: str, value: Any) -> ActionError:
-    return ActionError(f"action of {agent}: expected 0 (zero) or 1 (keep), got {value!r} ({type(value).__name__})")
+        action = -1
+    if action not in (0, 1):
+        raise ActionError(f"action of {agent}: expected 0 (zero) or 1 (keep), got {value!r} ({type(value).__name__})")
+    return action
 
 
 def _first(names: list[Any]) -> str:
