@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 RUN ?= runs/phantom-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help install train test lint slow clean
+.PHONY: help install train test lint slow bench-env clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,10 @@ test: lint  ## lint, types and the test suite
 
 slow: .venv/installed  ## the tests that take minutes each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+
+bench-env: .venv/installed  ## speed of the environment, a few minutes; the record goes to benchmarks/records/
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.env_speed --out benchmarks/records/speed/env-cpu.json
+	$(BIN)/python -m benchmarks.env_report benchmarks/records/speed
 
 clean:  ## remove the virtual environment and caches (not runs/)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -30,7 +30,7 @@ Info = dict[str, Any]
 Stepped = tuple[dict[str, Floats], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Info]]
 
 
-class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):
+class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
     """`PixelSegEnv` for PettingZoo: one agent per pixel, each with its own window, action and reward.
 
     `pixelseg_env.parallel_env(...)` makes one, and so does
@@ -190,7 +190,7 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):
         """
         if not self.agents:
             raise gym.error.ResetNeeded("step() without agents: the episode has ended or not begun; call reset()")
-        self._state, _, terminated, truncated, info = self._env.step(self._joint(actions))
+        self._state, _, terminated, truncated, info = self._env.step(self._joint(actions).view(np.int8))
         if terminated:
             self.agents = []
         return (
