@@ -115,7 +115,7 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
         )
         self.render_mode = render_mode
         self._names = agent_names(self._env.task.map_shape)
-        self._keys = dict.fromkeys(self._names).keys()
+        self._keys = frozenset(self._names)
         self.possible_agents = list(self._names)
         self.agents: list[str] = []
         channels = self._env.task.observation_shape[0]
