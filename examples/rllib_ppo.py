@@ -27,8 +27,8 @@ SIZE = 16
 def make_env(config: Any = None) -> gym.Env[Any, Any]:
     """The single environment with flat observations and a flat action that RLlib's catalog knows."""
     plain = gym.make("PixelSegEnv-v0", dataset="phantom", size=SIZE, horizon=1, reward=balanced(6.0))
-    flat = TransformAction(FlatActions(plain), lambda action: action, MultiDiscrete([2] * SIZE * SIZE))
-    return FlattenObservation(flat)
+    many: Any = MultiDiscrete([2] * SIZE * SIZE)
+    return FlattenObservation(TransformAction(FlatActions(plain), lambda action: action, many))
 
 
 def held_out_dice(module: Any) -> float:

@@ -38,6 +38,7 @@ class Augmentation:
         flips = torch.randint(0, 2, (3, batch), generator=generator).bool()
         self._horizontal, self._vertical = flips[0].to(device), flips[1].to(device)
         self._transpose = (flips[2] & square).to(device)
+        self._transposes = bool((flips[2] & square).any())  # asked on the CPU: a GPU would have to be waited for
         self._channels = channels
         spread = -torch.log(torch.tensor(1.0 - brightness))
         draws = torch.rand((2, batch, channels // copies, 1, 1), generator=generator).repeat(1, 1, copies, 1, 1)
@@ -47,7 +48,7 @@ class Augmentation:
         """Turns maps (B, ..., H, W) the way the policy sees them."""
         maps = _where(self._horizontal, maps.flip(-1), maps)
         maps = _where(self._vertical, maps.flip(-2), maps)
-        return _where(self._transpose, maps.transpose(-1, -2), maps) if bool(self._transpose.any()) else maps
+        return _where(self._transpose, maps.transpose(-1, -2), maps) if self._transposes else maps
 
     def observation(self, observation: Tensor) -> Tensor:
         """Turns observations (B, C, H, W) and changes the brightness of their image channels."""
@@ -57,7 +58,7 @@ class Augmentation:
 
     def restore(self, actions: Tensor) -> Tensor:
         """Undoes `maps`: turns actions (B, ..., H, W) back the way the environment sees them."""
-        if bool(self._transpose.any()):
+        if self._transposes:
             actions = _where(self._transpose, actions.transpose(-1, -2), actions)
         actions = _where(self._vertical, actions.flip(-2), actions)
         return _where(self._horizontal, actions.flip(-1), actions)
