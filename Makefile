@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 RUN ?= runs/phantom-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help install train test lint slow clean
+.PHONY: help install train test lint slow bench-env test-rllib clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,5 +30,19 @@ test: lint  ## lint, types and the test suite
 slow: .venv/installed  ## the tests that take minutes each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
+bench-env: .venv/installed  ## speed of the environment, a few minutes; the record goes to benchmarks/records/
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.env_speed --out benchmarks/records/speed/env-cpu.json
+	$(BIN)/python -m benchmarks.env_report benchmarks/records/speed
+
+# RLlib pins an older Gymnasium than the newest, so it and the environment's tests run in an environment of their own.
+.venv-rllib/installed: constraints-rllib.txt pyproject.toml
+	test -x .venv-rllib/bin/python || $(PYTHON) -m venv .venv-rllib
+	.venv-rllib/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-rllib.txt torch
+	.venv-rllib/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-rllib.txt -e . "ray[rllib]" pytest hypothesis pygame
+	touch $@
+
+test-rllib: .venv-rllib/installed  ## RLlib, and the environment's tests with Gymnasium 1.2 (a second environment)
+	OMP_NUM_THREADS=1 .venv-rllib/bin/python -W ignore -m pytest tests/rllib tests/test_env.py tests/test_vector_env.py tests/test_dynamics.py tests/test_rewards.py
+
 clean:  ## remove the virtual environment and caches (not runs/)
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-rllib .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -40,7 +40,7 @@ def comparison(records: list[Record]) -> str:
         if len(trained) > 1:
             cells = [_values(record) for record in trained]
             rows.append([f"**{name}**", "mean", *_formatted(list(np.mean(cells, axis=0)), trained[0])])
-    return _markdown([header, *rows])
+    return markdown([header, *rows])
 
 
 def _values(record: Record) -> list[float]:
@@ -73,7 +73,8 @@ def _formatted(values: list[float], record: Record) -> list[str]:
     ]
 
 
-def _markdown(rows: list[list[str]]) -> str:
+def markdown(rows: list[list[str]]) -> str:
+    """A table; the first row is the header, columns after the first are right-aligned."""
     rule = ["---", *["---:"] * (len(rows[0]) - 1)]
     return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], rule, *rows[1:]])
 

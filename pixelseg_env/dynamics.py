@@ -2,22 +2,23 @@
 
 Symbols are those of the publication: image `I` float32 (..., C, H, W) in [0, 1], segmentation map
 `f(t)` uint8 (..., H, W) of 0 and 1 with `f(0) = 1` everywhere, joint action `a(t)` (..., H, W) with
-0 = zero (background) and 1 = keep.
+0 = zero (background) and 1 = keep. With L labels, maps and actions are (..., L, H, W).
+
+Arrays are NumPy's or torch's (CPU or CUDA); results are of the same kind, on the same device, and equal
+to the last bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
+from pixelseg_env.arrays import Array, namespace
 
-Map = NDArray[np.uint8]
-Transition = Callable[[Map, Map], Map]
-Observe = Callable[[NDArray[np.float32], Map], NDArray[np.float32]]
+Transition = Callable[[Array, Array], Array]
+Observe = Callable[[Array, Array], Array]
 
 
-def absorbing(previous: Map, action: Map) -> Map:
+def absorbing(previous: Array, action: Array) -> Array:
     """f(t) = f(t-1) a(t): zero is final, keep does nothing.
 
     Args:
@@ -30,33 +31,39 @@ def absorbing(previous: Map, action: Map) -> Map:
     return previous & action
 
 
-def restorable(previous: Map, action: Map) -> Map:
+def restorable(previous: Array, action: Array) -> Array:
     """f(t) = a(t): every step decides every pixel anew, and keep brings a zeroed pixel back."""
-    return action.copy()
+    return namespace(action).asarray(action, copy=True)
 
 
-def masked(image: NDArray[np.float32], segmentation: Map) -> NDArray[np.float32]:
+def masked(image: Array, segmentation: Array) -> Array:
     """X(t) = I f(t): the image where the map is 1, zero elsewhere.
 
     Args:
         image: float32 (..., C, H, W).
-        segmentation: uint8 (..., H, W).
+        segmentation: uint8 (..., H, W), or (..., L, H, W) with L labels.
 
     Returns:
-        A new float32 array (..., C, H, W).
+        A new float32 array (..., C, H, W); with labels (..., L C, H, W), the image under each label's map.
     """
-    return image * segmentation[..., None, :, :]
+    if segmentation.ndim < image.ndim:
+        return image * segmentation[..., None, :, :]
+    *lead, labels, height, width = segmentation.shape
+    cut = image[..., None, :, :, :] * segmentation[..., :, None, :, :]
+    return namespace(image).reshape(cut, (*lead, labels * image.shape[-3], height, width))
 
 
-def stacked(image: NDArray[np.float32], segmentation: Map) -> NDArray[np.float32]:
-    """I with f(t) as one channel more: float32 (..., C + 1, H, W), fully observed."""
-    return np.concatenate([image, segmentation[..., None, :, :].astype(np.float32)], axis=-3)
+def stacked(image: Array, segmentation: Array) -> Array:
+    """I with f(t) as one channel more, or L more: float32 (..., C + L, H, W), fully observed."""
+    xp = namespace(image)
+    maps = segmentation if segmentation.ndim == image.ndim else segmentation[..., None, :, :]
+    return xp.concat([image, xp.astype(maps, image.dtype)], axis=-3)
 
 
 TRANSITIONS: dict[str, Transition] = {"absorbing": absorbing, "restorable": restorable}
 OBSERVATIONS: dict[str, Observe] = {"masked": masked, "stacked": stacked}
 
 
-def observation_channels(image_channels: int, observation: str) -> int:
-    """Channels of the observation: C when masked, C + 1 when stacked."""
-    return image_channels + (observation == "stacked")
+def observation_channels(image_channels: int, observation: str, labels: int = 1) -> int:
+    """Channels of the observation: C L when masked, C + L when stacked."""
+    return image_channels * labels if observation == "masked" else image_channels + labels

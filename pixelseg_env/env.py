@@ -9,10 +9,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from pixelseg_env.arrays import Array, mean
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import check_option_names
 from pixelseg_env.errors import check_choice
-from pixelseg_env.metrics import dice
+from pixelseg_env.metrics import map_dice
 from pixelseg_env.rendering import Viewer, render_frame
 from pixelseg_env.rewards import RewardFunction
 from pixelseg_env.task import DataPath, check_action, check_horizon, check_reset_options, make_task
@@ -219,11 +220,11 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         self._step_count += 1
         if self.render_mode == "human":
             self.render()
-        reward = float(reward_map.reshape(-1).mean(dtype=np.float64))
+        reward = float(mean(reward_map, reward_map.ndim))
         terminated = self._step_count >= self._episode_horizon
         return self._observe(), reward, terminated, False, self._info(reward_map)
 
-    def _observe(self) -> NDArray[np.float32]:
+    def _observe(self) -> Array:
         return self.task.observe(self._image, self._segmentation)
 
     def _info(self, reward_map: NDArray[np.float32]) -> dict[str, Any]:
@@ -232,11 +233,15 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
             "reward_map": reward_map,
             "segmentation": self._segmentation.copy(),
             "target": self._target.copy(),
-            "dice": float(dice(self._segmentation, self._target)),
+            **self._scores(),
             "case": self.dataset.cases[self._index],
             "slice": int(self.dataset.slices[self._index]),
             "step": self._step_count,
         }
+
+    def _scores(self) -> dict[str, Any]:
+        dice = map_dice(self._segmentation, self._target)
+        return {"dice": float(dice)} if dice.ndim == 0 else {"dice": float(dice.mean(-1)), "label_dice": dice}
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """Draws image, map (pixels changed by the last step in red) and contours.

@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pixelseg_env.arrays import Array, area, namespace
 from pixelseg_env.errors import DataError, check_choice
 
 EPSILON = 1e-4
@@ -49,6 +50,19 @@ def dice(prediction: ArrayLike, target: ArrayLike) -> Scores:
     """
     overlap, predicted, actual = _counts(prediction, target)
     return (2 * overlap + EPSILON) / (predicted + actual + EPSILON)
+
+
+def map_dice(prediction: Array, target: Array) -> Array:
+    """`dice` without its checks, for maps of an environment: uint8 (..., H, W), NumPy or torch.
+
+    Returns:
+        float64 (...), on the device of the maps.
+    """
+    xp = namespace(target)
+    # In float64 before anything is added: torch's whole numbers would become float32.
+    overlap = xp.astype(area(prediction & target), xp.float64)
+    total = xp.astype(area(prediction) + area(target), xp.float64)
+    return (2 * overlap + EPSILON) / (total + EPSILON)
 
 
 def ppv(prediction: ArrayLike, target: ArrayLike) -> Scores:
@@ -177,20 +191,7 @@ def _binary(name: str, mask: NDArray[Any]) -> Mask:
 def _counts(prediction: ArrayLike, target: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Pixels in both, in the prediction and in the target, each int64 (...)."""
     first, second = _pair(prediction, target)
-    return _area(first & second), _area(first), _area(second)
-
-
-def _area(mask: Mask) -> NDArray[np.int64]:
-    """Counts the ones of each image of (..., H, W)."""
-    flags = mask.view(np.bool_)
-    pixels = mask.shape[-2] * mask.shape[-1]
-    if pixels < 16_384:
-        return np.asarray(flags.reshape(*mask.shape[:-2], pixels).sum(axis=-1, dtype=np.uint32), np.int64)
-    # count_nonzero of a whole bool array is vectorised, along axes it is not: a loop over large images wins.
-    area = np.empty(mask.shape[:-2], np.int64)
-    for at in np.ndindex(area.shape):
-        area[at] = np.count_nonzero(flags[at])
-    return area
+    return area(first & second), area(first), area(second)
 
 
 def _erode(mask: Mask, shape: int, depth: int) -> Mask:

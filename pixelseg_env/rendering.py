@@ -48,7 +48,7 @@ def render_frame(
 
     Args:
         image: float32 (C, H, W) in [0, 1], the whole image, not the masked observation.
-        segmentation: f(t), uint8 (H, W) of 0 and 1.
+        segmentation: f(t), uint8 (H, W) of 0 and 1, or (L, H, W): one row of panels per label.
         target: the ground truth, uint8 (H, W) of 0 and 1.
         previous: f(t-1); without it nothing is marked as changed.
         step: t, for the line of text.
@@ -58,6 +58,11 @@ def render_frame(
         uint8 (H', W', 3), RGB. H' and W' are even, as video codecs want, and depend on (H, W) only, so
         that every frame of an episode has one size.
     """
+    if segmentation.ndim == 3:
+        befores = [None] * len(segmentation) if previous is None else list(previous)
+        rows_of_labels = zip(segmentation, target, befores, strict=True)
+        frames = [render_frame(image, s, t, before, step=step, horizon=horizon) for s, t, before in rows_of_labels]
+        return np.concatenate(frames)
     factor = enlargement(segmentation.shape[0], segmentation.shape[1])
     panels = (
         ("image", _TEXT, enlarge(to_rgb(image), factor)),

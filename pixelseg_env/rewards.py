@@ -1,8 +1,10 @@
 """Reward functions: what every pixel earns when the segmentation map changes.
 
 A reward function takes `(previous, current, target)`, three uint8 arrays (..., H, W) of 0 and 1, and
-returns a float32 array of the same shape. Leading dimensions are a batch; a function must treat each
-(H, W) map by itself, so that the single and the vector environment agree.
+returns a float32 array of the same shape. Leading dimensions are a batch (and labels, where there are
+several); a function must treat each (H, W) map by itself, so that the single and the vector environment
+agree. With `backend="torch"` the arrays are tensors, and so must the result be; the functions here take
+either kind.
 """
 
 from __future__ import annotations
@@ -12,13 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pixelseg_env.arrays import Array, namespace
 from pixelseg_env.errors import OptionError, check_choice
-from pixelseg_env.metrics import dice
+from pixelseg_env.metrics import map_dice
 
-Map = NDArray[np.uint8]
-RewardMap = NDArray[np.float32]
+Map = Array  # uint8 (..., H, W) of 0 and 1
+RewardMap = Array  # float32 (..., H, W)
 RewardFunction = Callable[[Map, Map, Map], RewardMap]
 
 BALANCED_FOREGROUND_WEIGHT = 10.0
@@ -30,8 +32,9 @@ def squared_error(previous: Map, current: Map, target: Map) -> RewardMap:
     Undiscounted, the rewards of an episode add up to (f(0) - G)^2 - (f(T) - G)^2.
     """
     # For maps of 0 and 1 the squared difference is the exclusive or; int8 keeps the memory traffic low.
-    before, after = (previous ^ target).view(np.int8), (current ^ target).view(np.int8)
-    return (before - after).astype(np.float32)
+    xp = namespace(target)
+    before, after = (previous ^ target).view(xp.int8), (current ^ target).view(xp.int8)
+    return xp.astype(before - after, xp.float32)
 
 
 def sign(previous: Map, current: Map, target: Map) -> RewardMap:
@@ -39,7 +42,7 @@ def sign(previous: Map, current: Map, target: Map) -> RewardMap:
 
     On maps of 0 and 1 this equals `squared_error`; it differs once maps hold values in between.
     """
-    return np.sign(squared_error(previous, current, target))
+    return namespace(target).sign(squared_error(previous, current, target))
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class balanced:  # noqa: N801 (used like the functions beside it)
 
     def __call__(self, previous: Map, current: Map, target: Map) -> RewardMap:
         """The reward map, float32 (..., H, W)."""
-        weight = np.where(target == 1, np.float32(self.foreground_weight), np.float32(1))
-        return squared_error(previous, current, target) * weight
+        earned = squared_error(previous, current, target)
+        return namespace(target).where(target == 1, earned * float(self.foreground_weight), earned)
 
 
 def dice_gain(previous: Map, current: Map, target: Map) -> RewardMap:
@@ -76,8 +79,9 @@ def dice_gain(previous: Map, current: Map, target: Map) -> RewardMap:
     The mean over pixels, the environment's scalar reward, is then the Dice gain itself, and the
     rewards of an episode add up to Dice(f(T), G) - Dice(f(0), G).
     """
-    gain = np.asarray(dice(current, target) - dice(previous, target), dtype=np.float32)
-    return np.broadcast_to(gain[..., None, None], target.shape).copy()
+    xp = namespace(target)
+    gain = xp.astype(map_dice(current, target) - map_dice(previous, target), xp.float32)
+    return xp.asarray(xp.broadcast_to(gain[..., None, None], target.shape), copy=True)
 
 
 _REWARDS: dict[str, RewardFunction] = {
@@ -86,6 +90,14 @@ _REWARDS: dict[str, RewardFunction] = {
     "balanced": balanced(),
     "dice_gain": dice_gain,
 }
+
+
+_BUILT_IN = (squared_error, sign, dice_gain)
+
+
+def is_built_in(function: RewardFunction) -> bool:
+    """Whether the function is one of this module, whose results need no check."""
+    return function in _BUILT_IN or type(function) is balanced
 
 
 def registered_rewards() -> tuple[str, ...]:

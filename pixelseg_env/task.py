@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env import dynamics
+from pixelseg_env.arrays import Array, frozen, namespace
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import load_shared
 from pixelseg_env.errors import ActionError, OptionError, check_choice, did_you_mean
-from pixelseg_env.rewards import RewardFunction, resolve_reward, squared_error
+from pixelseg_env.rewards import RewardFunction, is_built_in, resolve_reward
 
 DataPath = str | Path | list[str | Path] | list[str] | list[Path] | None
 
@@ -31,39 +32,49 @@ class Task:
 
     @property
     def observation_shape(self) -> tuple[int, int, int]:
-        """(C, H, W), or (C + 1, H, W) when the map is stacked."""
+        """(C, H, W), or (C + 1, H, W) when the map is stacked; with L labels (C L, H, W) or (C + L, H, W)."""
         channels, height, width = self.dataset.image_shape
-        return dynamics.observation_channels(channels, self.observation), height, width
+        return dynamics.observation_channels(channels, self.observation, self.dataset.labels), height, width
 
     @property
-    def map_shape(self) -> tuple[int, int]:
-        """(H, W)."""
-        return self.dataset.image_shape[1:]
+    def map_shape(self) -> tuple[int, ...]:
+        """(H, W), or (L, H, W) with L > 1 labels."""
+        return self.dataset.map_shape
 
-    def observe(self, images: NDArray[np.float32], segmentation: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The observation, float32 (..., C', H, W), of images (..., C, H, W) under maps (..., H, W)."""
+    def observe(self, images: Array, segmentation: Array) -> Array:
+        """The observation, float32 (..., C', H, W), of images (..., C, H, W) under maps (..., [L,] H, W)."""
         return dynamics.OBSERVATIONS[self.observation](images, segmentation)
 
-    def advance(
-        self, previous: NDArray[np.uint8], action: NDArray[np.uint8], target: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """One step on maps (..., H, W): returns f(t) and the reward map r(t)."""
+    def advance(self, previous: Array, action: Array, target: Array) -> tuple[Array, Array]:
+        """One step on maps (..., [L,] H, W): returns f(t) and the reward map r(t)."""
         current = dynamics.TRANSITIONS[self.transition](previous, action)
-        for array in (previous, current, target):
-            array.flags.writeable = False  # a reward function that writes to what it judges must fail, not cheat
-        reward_map = np.asarray(self.reward(previous, current, target))
-        if reward_map.dtype.kind not in "biuf":
-            raise OptionError(f"reward: expected a map of numbers, the function returned type {reward_map.dtype}")
-        if reward_map.shape != target.shape:
-            raise OptionError(
-                f"reward: expected a map of shape {target.shape}, the function returned {reward_map.shape}"
-            )
-        if self.reward is squared_error:  # known to be finite, and not to keep or share what it returned
+        untouched = frozen(previous, current, target)  # a reward function that writes to what it judges must fail
+        reward_map = self.reward(previous, current, target)
+        if is_built_in(self.reward):  # known to be right, finite, and not to keep or share what it returned
             return current, reward_map
-        reward_map = reward_map.astype(np.float32)
-        if not np.isfinite(reward_map).all():
-            raise OptionError("reward: expected finite numbers, the function returned NaN or infinite ones")
-        return current, reward_map
+        return current, _checked_reward(reward_map, target, untouched())
+
+
+def _checked_reward(reward_map: Any, target: Array, untouched: bool) -> Array:
+    """What a third party's reward function returned, as float32; raises OptionError if it cannot be used."""
+    xp = namespace(target)
+    if not untouched:
+        raise OptionError("reward: expected a function that leaves its arguments alone, it wrote to them")
+    try:
+        reward_map = xp.asarray(reward_map)
+        number = xp.isdtype(reward_map.dtype, ("bool", "real floating", "integral"))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise OptionError(f"reward: expected a map of numbers, the function returned {reward_map!r}") from error
+    if not number:
+        raise OptionError(f"reward: expected a map of numbers, the function returned type {reward_map.dtype}")
+    if reward_map.shape != target.shape:
+        raise OptionError(
+            f"reward: expected a map of shape {tuple(target.shape)}, the function returned {tuple(reward_map.shape)}"
+        )
+    reward_map = xp.astype(reward_map, xp.float32, copy=True)
+    if not bool(xp.all(xp.isfinite(reward_map))):
+        raise OptionError("reward: expected finite numbers, the function returned NaN or infinite ones")
+    return reward_map
 
 
 def make_task(
@@ -146,7 +157,7 @@ def check_action(action: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         raise ActionError(f"action: expected integers 0 (zero) or 1 (keep), got type {array.dtype}")
     # Seen as unsigned, a negative int8 is large: one pass finds every value that is not 0 or 1.
     as_bytes = array.view(np.uint8) if array.dtype.itemsize == 1 else array
-    if array.size and (as_bytes.max() > 1 or as_bytes.min() < 0):
+    if array.size and (as_bytes.max() > 1 or (as_bytes.dtype.kind == "i" and as_bytes.min() < 0)):
         wrong = array[(array != 0) & (array != 1)]
         raise ActionError(f"action: expected only 0 (zero) or 1 (keep), found {wrong.flat[0]}")
     return as_bytes if as_bytes.dtype == np.uint8 else array.astype(np.uint8)

@@ -13,19 +13,20 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from pixelseg_env.arrays import Array, mean, to_numpy
+from pixelseg_env.backend import make_backend
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import check_option_names
 from pixelseg_env.errors import OptionError, check_choice
-from pixelseg_env.metrics import dice
+from pixelseg_env.metrics import map_dice
 from pixelseg_env.rendering import render_frame
 from pixelseg_env.rewards import RewardFunction
-from pixelseg_env.task import RESET_OPTIONS, DataPath, check_action, check_horizon, check_reset_options, make_task
+from pixelseg_env.task import RESET_OPTIONS, DataPath, check_horizon, check_reset_options, make_task
 
-Floats = NDArray[np.float32]
 Infos = dict[str, Any]
 
 
-class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
+class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
     """`num_envs` copies of `PixelSegEnv` stepped together, without a loop over the images.
 
     `gym.make_vec("PixelSegEnv-v0", num_envs=8, ...)` makes one. Process, spaces, rewards and arguments
@@ -46,7 +47,16 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
             `"NextStep"` (the next `step` ignores that image's action and resets it), `"SameStep"`
             (reset within the step; the last observation and info are in `final_obs`, `final_info`) or
             `"Disabled"` (the caller resets with `reset_mask`).
+        backend: `"numpy"`, or `"torch"`: images, targets and maps live on `device`, and observations, rewards,
+            `terminated`, `truncated` and the infos `reward_map`, `segmentation`, `target` and `dice` are tensors
+            there; what the host counts anyway (`case`, `slice`, `step`, the masks `_key`) stays NumPy. A step
+            moves nothing to the host. Trajectories equal those of `"numpy"` to the last bit (means within 1e-6).
+        device: of the torch backend, `"cpu"`, `"cuda"`, `"cuda:1"`.
         **others: as `PixelSegEnv`.
+
+    Bytes that a step must touch, per pixel, for an image of C channels observed masked: it reads the action (1),
+    the map before (1), the target (1) and the image (4 C), and writes the map (1), the reward map (4), the
+    observation (4 C) and the copies of map and target in `infos` (2).
 
     Raises:
         OptionError: an option's name or value is not known.
@@ -72,6 +82,8 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
         reward: str | RewardFunction = "squared_error",
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        backend: str = "numpy",
+        device: str = "cpu",
         **dataset_options: Any,
     ) -> None:
         check_option_names(dataset, dataset_options, PixelSegVectorEnv.__init__)
@@ -83,6 +95,7 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
             modes = {mode.value: mode for mode in AutoresetMode}
             autoreset_mode = modes[check_choice("autoreset_mode", autoreset_mode, modes)]
         self.task = make_task(dataset, data, split, size, horizon, transition, observation, reward, **dataset_options)
+        self._backend = make_backend(backend, device, self.task.dataset)
         self.num_envs = num_envs
         self.render_mode = render_mode
         self.autoreset_mode = autoreset_mode
@@ -94,18 +107,33 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
         self._action_shape = (num_envs, *self.task.map_shape)
         self._case_names = np.asarray(self.task.dataset.cases, dtype=object)
         self._generators: list[np.random.Generator] = []  # empty until the first reset
-        self._image: Floats
-        self._target: NDArray[np.uint8]
-        self._segmentation: NDArray[np.uint8]
-        self._previous: NDArray[np.uint8]
+        self._image: Array
+        self._target: Array
+        self._segmentation: Array
+        self._previous: Array
         self._index: NDArray[np.int64]
         self._horizons: NDArray[np.int64]
         self._steps: NDArray[np.int64]
 
     @property
+    def backend(self) -> str:
+        """`"numpy"` or `"torch"`."""
+        return self._backend.name
+
+    @property
+    def device(self) -> str:
+        """Where the arrays are: `"cpu"`, `"cuda:0"`, ..."""
+        return str(self._backend.device)
+
+    @property
     def dataset(self) -> SegmentationDataset:
         """The images and masks that episodes are drawn from."""
         return self.task.dataset
+
+    @property
+    def index(self) -> NDArray[np.int64]:
+        """Which image of the data set each episode shows, int64 (B,), a copy."""
+        return self._index.copy()
 
     @property
     def horizon(self) -> int:
@@ -124,7 +152,7 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Floats, Infos]:
+    ) -> tuple[Array, Infos]:
         """Starts an episode in every image, or in those that `options["reset_mask"]` marks.
 
         Args:
@@ -136,8 +164,12 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
 
         Raises:
             OptionError: an option is not known, out of range or of the wrong shape.
+            ActionError: on CUDA, an action since the last reset held other values than 0 and 1.
+            gymnasium.error.ClosedEnvironmentError: after `close`.
             gymnasium.error.ResetNeeded: a partial reset before the first whole one.
         """
+        self._check_open()
+        self._backend.check()
         chosen = check_reset_options(options, (*RESET_OPTIONS, "reset_mask"))
         mask = self._check_mask(chosen.get("reset_mask"))
         if not mask.all() and not self._generators:
@@ -152,16 +184,14 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
             check_horizon(horizon[mask].min())
         self._seed(seed, mask)
         self._begin(mask, index, horizon)
-        reward_map = np.zeros(self._action_shape, np.float32)
-        return self._observe(), self._infos(reward_map, mask)
+        return self._observe(), self._infos(self._backend.zeros(self._action_shape), mask)
 
-    def step(
-        self, actions: NDArray[np.int8]
-    ) -> tuple[Floats, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Infos]:
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, Infos]:
         """Applies one joint action to every image.
 
         Args:
-            actions: (B, H, W) of 0 (zero) and 1 (keep), integers or booleans.
+            actions: (B, [L,] H, W) of 0 (zero) and 1 (keep), integers or booleans, NumPy or, with the torch
+                backend, a tensor.
 
         Returns:
             Observations float32 (B, C', H, W), mean rewards float64 (B,), terminated and truncated
@@ -172,9 +202,10 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
             gymnasium.error.ResetNeeded: `reset` was never called, or, without autoreset, an image's
                 episode has ended.
         """
+        self._check_open()
         if not self._generators:
             raise gym.error.ResetNeeded("step() before reset(): call reset() first")
-        decided = check_action(actions, self._action_shape)
+        decided = self._backend.action(actions, self._action_shape)
         ended = self._ended
         if self.autoreset_mode == AutoresetMode.DISABLED and ended.any():
             raise gym.error.ResetNeeded(
@@ -186,10 +217,10 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
         self._steps = self._steps + 1
         if ended.any():  # only with NextStep: these images begin anew and ignore their action
             self._begin(ended)
-            reward_map[ended] = 0
-        rewards = reward_map.reshape(self.num_envs, -1).mean(axis=1, dtype=np.float64)
+            reward_map = self._backend.replaced(reward_map, ended, 0)
+        rewards = mean(reward_map, len(self._action_shape) - 1)
         terminated = self._ended
-        truncated = np.zeros(self.num_envs, np.bool_)
+        ends = self._backend.host(terminated), self._backend.host(np.zeros(self.num_envs, np.bool_))
         everyone = np.ones(self.num_envs, np.bool_)
         if self.autoreset_mode == AutoresetMode.SAME_STEP and terminated.any():
             final_obs = np.full(self.num_envs, None, dtype=object)
@@ -198,11 +229,22 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
                 final_obs[i] = observations[i]
             final_info = self._infos(reward_map, terminated)
             self._begin(terminated)
-            infos = self._infos(np.where(terminated[:, None, None], np.float32(0), reward_map), everyone)
+            infos = self._infos(self._backend.replaced(reward_map, terminated, 0), everyone)
             infos |= {"final_obs": final_obs, "_final_obs": terminated.copy()}
             infos |= {"final_info": final_info, "_final_info": terminated.copy()}
-            return self._observe(), rewards, terminated, truncated, infos
-        return self._observe(), rewards, terminated, truncated, self._infos(reward_map, everyone)
+            return self._observe(), rewards, *ends, infos
+        return self._observe(), rewards, *ends, self._infos(reward_map, everyone)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Gives the memory back, on the device too."""
+        for name in ("_image", "_target", "_segmentation", "_previous"):
+            self.__dict__.pop(name, None)
+        self._generators = []
+        self._backend.close()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise gym.error.ClosedEnvironmentError("the environment has been closed; make a new one")
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
         """One uint8 (H', W', 3) frame per image for `render_mode="rgb_array"`, otherwise None."""
@@ -212,10 +254,10 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
             raise gym.error.ResetNeeded("render() before reset(): call reset() first")
         return tuple(
             render_frame(
-                self._image[i],
-                self._segmentation[i],
-                self._target[i],
-                self._previous[i] if self._steps[i] else None,
+                to_numpy(self._image[i]),
+                to_numpy(self._segmentation[i]),
+                to_numpy(self._target[i]),
+                to_numpy(self._previous[i]) if self._steps[i] else None,
                 step=int(self._steps[i]),
                 horizon=int(self._horizons[i]),
             )
@@ -280,37 +322,35 @@ class PixelSegVectorEnv(VectorEnv[Floats, NDArray[np.int8], NDArray[Any]]):
         new_horizon = np.full(self.num_envs, self.task.horizon, np.int64) if horizon is None else horizon
         if mask.all():
             self._index, self._horizons = new_index.copy(), new_horizon.copy()
-            self._image, self._target = self.dataset.batch(self._index)
-            self._segmentation = np.ones(self._action_shape, np.uint8)
+            self._image, self._target = self._backend.draw(self._index)
+            self._segmentation = self._backend.ones(self._action_shape)
             self._previous = self._segmentation
             self._steps = np.zeros(self.num_envs, np.int64)
         else:
             self._index = np.where(mask, new_index, self._index)
             self._horizons = np.where(mask, new_horizon, self._horizons)
-            images, targets = self.dataset.batch(self._index[mask])
-            self._image, self._target = _replaced(self._image, mask, images), _replaced(self._target, mask, targets)
-            self._segmentation = _replaced(self._segmentation, mask, 1)
-            self._previous = _replaced(self._previous, mask, 1)
+            images, targets = self._backend.draw(self._index[mask])
+            replaced = self._backend.replaced
+            self._image, self._target = replaced(self._image, mask, images), replaced(self._target, mask, targets)
+            self._segmentation = replaced(self._segmentation, mask, 1)
+            self._previous = replaced(self._previous, mask, 1)
             self._steps = np.where(mask, 0, self._steps)
 
-    def _observe(self) -> Floats:
+    def _observe(self) -> Array:
         return self.task.observe(self._image, self._segmentation)
 
-    def _infos(self, reward_map: Floats, mask: NDArray[np.bool_]) -> Infos:
+    def _infos(self, reward_map: Array, mask: NDArray[np.bool_]) -> Infos:
         infos = {
             "reward_map": reward_map,
-            "segmentation": self._segmentation.copy(),
-            "target": self._target.copy(),
-            "dice": np.asarray(dice(self._segmentation, self._target), np.float64),
+            "segmentation": self._backend.copy(self._segmentation),
+            "target": self._backend.copy(self._target),
+            **self._scores(),
             "case": self._case_names[self._index],
             "slice": self.dataset.slices[self._index],
             "step": self._steps.copy(),
         }
         return infos | {f"_{key}": mask.copy() for key in infos}
 
-
-def _replaced(array: NDArray[Any], mask: NDArray[np.bool_], values: Any) -> NDArray[Any]:
-    """A copy of `array` with `values` where the mask is True."""
-    result = array.copy()
-    result[mask] = values
-    return result
+    def _scores(self) -> Infos:
+        dice = map_dice(self._segmentation, self._target)
+        return {"dice": dice} if dice.ndim == 1 else {"dice": dice.mean(-1), "label_dice": dice}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+if importlib.util.find_spec("ray") is None:  # RLlib has an environment of its own: make test-rllib
+    EXAMPLES = [path for path in EXAMPLES if path.stem != "rllib_ppo"]
 
 
 def test_there_are_examples() -> None:

@@ -76,9 +76,11 @@ class TaskArguments:
         )
         return {split: load_dataset(whole, split=split, **split_by) for split in splits}
 
-    def environment(self, dataset: SegmentationDataset, batch: int) -> PixelSegVectorEnv:
-        """Returns a vector environment of a data set that is cut already."""
+    def environment(self, dataset: SegmentationDataset, batch: int, device: str = "cpu") -> PixelSegVectorEnv:
+        """Returns a vector environment of a data set that is cut already, on the GPU if the agent learns there."""
+        place: dict[str, Any] = {"backend": "torch", "device": device} if device.startswith("cuda") else {}
         return PixelSegVectorEnv(
+            **place,
             num_envs=batch,
             dataset=dataset,
             split="all",

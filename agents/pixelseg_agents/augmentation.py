@@ -17,6 +17,7 @@ class Augmentation:
     Args:
         batch: B.
         channels: how many leading channels are image; the rest (a stacked map) keeps its values.
+        copies: how often the image comes in them: once per label when masked.
         square: whether the images are square; otherwise they are not rotated by 90 degrees.
         generator: where the draws come from (on the CPU).
         device: of the tensors that will be transformed.
@@ -31,21 +32,23 @@ class Augmentation:
         square: bool,
         generator: torch.Generator,
         device: torch.device,
+        copies: int = 1,
         brightness: float = 0.2,
     ) -> None:
         flips = torch.randint(0, 2, (3, batch), generator=generator).bool()
         self._horizontal, self._vertical = flips[0].to(device), flips[1].to(device)
         self._transpose = (flips[2] & square).to(device)
+        self._transposes = bool((flips[2] & square).any())  # asked on the CPU: a GPU would have to be waited for
         self._channels = channels
         spread = -torch.log(torch.tensor(1.0 - brightness))
-        draws = torch.rand((2, batch, channels, 1, 1), generator=generator)
+        draws = torch.rand((2, batch, channels // copies, 1, 1), generator=generator).repeat(1, 1, copies, 1, 1)
         self._gamma, self._gain = torch.exp((2 * draws - 1) * spread).to(device)
 
     def maps(self, maps: Tensor) -> Tensor:
         """Turns maps (B, ..., H, W) the way the policy sees them."""
         maps = _where(self._horizontal, maps.flip(-1), maps)
         maps = _where(self._vertical, maps.flip(-2), maps)
-        return _where(self._transpose, maps.transpose(-1, -2), maps) if bool(self._transpose.any()) else maps
+        return _where(self._transpose, maps.transpose(-1, -2), maps) if self._transposes else maps
 
     def observation(self, observation: Tensor) -> Tensor:
         """Turns observations (B, C, H, W) and changes the brightness of their image channels."""
@@ -54,8 +57,8 @@ class Augmentation:
         return self.maps(torch.cat([image, rest], dim=1))
 
     def restore(self, actions: Tensor) -> Tensor:
-        """Undoes `maps`: turns actions (B, H, W) back the way the environment sees them."""
-        if bool(self._transpose.any()):
+        """Undoes `maps`: turns actions (B, ..., H, W) back the way the environment sees them."""
+        if self._transposes:
             actions = _where(self._transpose, actions.transpose(-1, -2), actions)
         actions = _where(self._vertical, actions.flip(-2), actions)
         return _where(self._horizontal, actions.flip(-1), actions)

@@ -7,8 +7,9 @@ Everything goes through the public API of the vector environment, so any object 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_agents.files import write_atomically
+from pixelseg_env.arrays import to_numpy
 from pixelseg_env.errors import DataError, OptionError
 from pixelseg_env.metrics import HIGHER_IS_BETTER, METRICS, biou, compute_metrics, dice
 
@@ -49,6 +51,8 @@ class EvaluationResult:
         biou_by_step: float64 (N, T).
         returns: float64 (N,), the undiscounted sum of the scalar rewards.
         shape: (H, W).
+        labels: with L > 1 labels, label name to that label's own result; then `metrics` and the curves are the
+            means over labels, and the maps are in the labels' results.
         packed: uint8 (N, T, ceil(H W / 8)), the maps of all steps as bits; None where they were not
             kept, as after `load`. Read them with `maps`.
     """
@@ -62,6 +66,7 @@ class EvaluationResult:
     returns: Floats
     shape: tuple[int, int]
     packed: NDArray[np.uint8] | None = None
+    labels: dict[str, EvaluationResult] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -78,7 +83,10 @@ class EvaluationResult:
             OptionError: the maps were not kept.
         """
         if self.packed is None:
-            raise OptionError("this result holds no maps: it was loaded from a file, or evaluated with keep_maps=False")
+            hint = (
+                "they are in its `labels`" if self.labels else "loaded from a file, or evaluated with keep_maps=False"
+            )
+            raise OptionError(f"this result holds no maps: {hint}")
         height, width = self.shape
         bits = np.unpackbits(self.packed[index], axis=-1, count=height * width)
         return bits.reshape(-1, height, width)
@@ -130,7 +138,10 @@ class EvaluationResult:
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the maps: `summary` and `per_case` under these names."""
-        return {"summary": self.summary(), "per_case": self.per_case()}
+        content: dict[str, Any] = {"summary": self.summary(), "per_case": self.per_case()}
+        if self.labels:
+            content["labels"] = {name: result.to_json() for name, result in self.labels.items()}
+        return content
 
     def save(self, path: str | Path) -> None:
         """Writes `to_json` to a file, whole or not at all; missing folders are made."""
@@ -144,20 +155,24 @@ class EvaluationResult:
             DataError: the file is no saved result; the message names it.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            summary, rows = content["summary"], content["per_case"]
-            return cls(
-                dataset=summary["dataset"],
-                cases=tuple(row["case"] for row in rows),
-                slices=np.array([row["slice"] for row in rows], np.int64),
-                metrics={name: np.array([row[name] for row in rows], np.float64) for name in summary["metrics"]},
-                dice_by_step=np.array([row["dice_by_step"] for row in rows], np.float64),
-                biou_by_step=np.array([row["biou_by_step"] for row in rows], np.float64),
-                returns=np.array([row["return"] for row in rows], np.float64),
-                shape=(summary["size"][0], summary["size"][1]),
-            )
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            return cls._from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise DataError(f"{path}: not a saved evaluation result ({type(error).__name__}: {error})") from error
+
+    @classmethod
+    def _from_json(cls, content: dict[str, Any]) -> EvaluationResult:
+        summary, rows = content["summary"], content["per_case"]
+        return cls(
+            dataset=summary["dataset"],
+            cases=tuple(row["case"] for row in rows),
+            slices=np.array([row["slice"] for row in rows], np.int64),
+            metrics={name: np.array([row[name] for row in rows], np.float64) for name in summary["metrics"]},
+            dice_by_step=np.array([row["dice_by_step"] for row in rows], np.float64),
+            biou_by_step=np.array([row["biou_by_step"] for row in rows], np.float64),
+            returns=np.array([row["return"] for row in rows], np.float64),
+            shape=(summary["size"][0], summary["size"][1]),
+            labels={name: cls._from_json(part) for name, part in content.get("labels", {}).items()},
+        )
 
 
 def evaluate(
@@ -186,53 +201,84 @@ def evaluate(
     """
     dataset, batch = env.dataset, int(env.num_envs)
     steps = int(env.horizon if horizon is None else horizon)
-    count, (_, height, width) = len(dataset), dataset.image_shape
-    curves = {"DICE": np.empty((count, steps)), "BIoU": np.empty((count, steps))}
-    returns = np.zeros(count)
-    final = {name: np.empty(count) for name in METRICS}
-    packed = np.empty((count, steps, -(-height * width // 8)), np.uint8) if keep_maps else None
+    count, (height, width), labels = len(dataset), dataset.image_shape[1:], dataset.labels
+    curves = {"DICE": np.empty((labels, count, steps)), "BIoU": np.empty((labels, count, steps))}
+    returns = np.zeros((labels, count))
+    final = {name: np.empty((labels, count)) for name in METRICS}
+    packed = np.empty((labels, count, steps, -(-height * width // 8)), np.uint8) if keep_maps else None
+
+    def by_label(maps: Any) -> NDArray[Any]:
+        """(B, [L,] H, W) of the wanted images as (L, images, H, W)."""
+        array = to_numpy(maps)[: len(wanted)]
+        return np.moveaxis(array.reshape(len(wanted), labels, height, width), 1, 0)
 
     for start in range(0, count, batch):
         wanted = np.arange(start, min(start + batch, count))
         index = np.concatenate([wanted, np.full(batch - len(wanted), wanted[-1])])
-        real = slice(len(wanted))
         observation, _ = env.reset(options={"index": index, "horizon": steps})
         state, fresh = None, np.ones(batch, np.bool_)
         for step in range(steps):
             actions, state = predictor.predict(
                 observation, state=state, episode_start=fresh, deterministic=deterministic
             )
-            actions = np.asarray(actions)
-            if actions.shape == (batch, height * width):  # an agent trained on the flat actions of the SB3 view
-                actions = actions.reshape(batch, height, width)
-            observation, reward, terminated, _, info = env.step(actions)
+            observation, reward, terminated, _, info = env.step(_shaped(actions, (batch, *dataset.map_shape)))
             fresh = np.zeros(batch, np.bool_)
             info = info.get("final_info", info)  # autoreset within the step: the ended episode's own info
-            if bool(np.all(terminated)) != (step == steps - 1):
+            if bool(terminated.all()) != (step == steps - 1):
                 raise OptionError(
                     f"evaluate: expected every episode to end at step {steps}, not at step {step + 1}: "
-                    f"{np.count_nonzero(terminated)} of {batch} ended there"
+                    f"{np.count_nonzero(to_numpy(terminated))} of {batch} ended there"
                 )
-            segmentation, target = info["segmentation"][real], info["target"][real]
-            curves["DICE"][wanted, step] = dice(segmentation, target)
-            curves["BIoU"][wanted, step] = biou(segmentation, target)
-            returns[wanted] += np.asarray(reward)[real]
+            segmentation, target = by_label(info["segmentation"]), by_label(info["target"])
+            curves["DICE"][:, wanted, step] = dice(segmentation, target)
+            curves["BIoU"][:, wanted, step] = biou(segmentation, target)
+            if labels == 1:
+                returns[0, wanted] += to_numpy(reward)[: len(wanted)]
+            else:  # the scalar is the mean over labels
+                returns[:, wanted] += by_label(info["reward_map"]).mean(axis=(-2, -1), dtype=np.float64)
             if packed is not None:
-                packed[wanted, step] = np.packbits(segmentation.reshape(len(wanted), -1), axis=-1)
+                packed[:, wanted, step] = np.packbits(segmentation.reshape(labels, len(wanted), -1), axis=-1)
         for name, values in compute_metrics(segmentation, target).items():
-            final[name][wanted] = values
+            final[name][:, wanted] = values
 
-    return EvaluationResult(
-        dataset=dataset.name,
-        cases=tuple(dataset.cases),
-        slices=np.asarray(dataset.slices, np.int64),
-        metrics=final,
-        dice_by_step=curves["DICE"],
-        biou_by_step=curves["BIoU"],
-        returns=returns,
-        shape=(height, width),
-        packed=packed,
-    )
+    def result(pick: Any, **more: Any) -> EvaluationResult:
+        return EvaluationResult(
+            dataset=dataset.name,
+            cases=tuple(dataset.cases),
+            slices=np.asarray(dataset.slices, np.int64),
+            metrics={name: pick(values) for name, values in final.items()},
+            dice_by_step=pick(curves["DICE"]),
+            biou_by_step=pick(curves["BIoU"]),
+            returns=pick(returns),
+            shape=(height, width),
+            **more,
+        )
+
+    parts = [result(lambda values, k=k: values[k], packed=None if packed is None else packed[k]) for k in range(labels)]
+    if labels == 1:
+        return parts[0]
+    return result(lambda values: values.mean(axis=0), labels=dict(zip(dataset.label_names, parts, strict=True)))
+
+
+def _shaped(actions: Any, shape: tuple[int, ...]) -> Any:
+    """Actions in the environment's shape: flat ones unfolded, one map for all labels repeated."""
+    batch, *maps = shape
+    if tuple(actions.shape) == (batch, math.prod(maps)):  # an agent trained on flat actions
+        flat = np.asarray(actions)
+        # Stable-Baselines3's policies draw binary actions as floats.
+        return (flat.astype(np.int8) if flat.dtype.kind == "f" and np.isin(flat, (0, 1)).all() else flat).reshape(shape)
+    if len(maps) == 3 and tuple(actions.shape) == (batch, *maps[1:]):  # a reference that knows of one object
+        return np.repeat(to_numpy(actions)[:, None], maps[0], axis=1)
+    return actions
+
+
+def expanded(results: Mapping[str, EvaluationResult]) -> dict[str, EvaluationResult]:
+    """The results, each with several labels followed by one result per label."""
+    rows: dict[str, EvaluationResult] = {}
+    for name, result in results.items():
+        rows[name] = result
+        rows |= {f"{name}: {label}": part for label, part in result.labels.items()}
+    return rows
 
 
 def table(rows: Mapping[str, EvaluationResult], by_patient: bool = False) -> str:

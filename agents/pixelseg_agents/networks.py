@@ -66,7 +66,9 @@ class SpatialAttention(nn.Module):
 class _Head(nn.Sequential):
     """Dilated 3x3 convolutions, then a 1x1 convolution whose outputs are shuffled to full resolution."""
 
-    def __init__(self, inputs: int, width: float, dilation: Sequence[int], norm: str, stride: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, width: float, dilation: Sequence[int], norm: str, stride: int
+    ) -> None:
         layers: list[nn.Module] = []
         for channels, rate in zip(HEAD_CHANNELS, dilation, strict=True):
             layers.append(_convolution(inputs, scaled(channels, width), rate, norm))
@@ -74,7 +76,7 @@ class _Head(nn.Sequential):
         # Without the last ReLU. With it, rare foreground ends where every feature is silent: all weights learn
         # to speak for the background first, and no logit can rise above the slow bias (measured: see LOG.md).
         layers[-1] = layers[-1][:-1]  # type: ignore[index]
-        super().__init__(*layers, nn.Conv2d(inputs, stride * stride, 1), nn.PixelShuffle(stride))
+        super().__init__(*layers, nn.Conv2d(inputs, outputs * stride * stride, 1), nn.PixelShuffle(stride))
 
     @property
     def output(self) -> nn.Conv2d:
@@ -127,6 +129,7 @@ class PA3CNetwork(nn.Module):
         norm: `"group"` (GroupNorm after every 3x3 convolution) or `"none"` (as published, as far as known).
         head_stride: 1, 2, 4 or 8: the heads work at 1/head_stride of the resolution. Default 2, which meets the
             published parameter count; `PA3CConfig` has 4, three times as fast.
+        labels: L; with L > 1 every pixel has a policy and a value for each label.
         start_bias: added to the keep logit before training; > 0 starts the policy at "keep".
     """
 
@@ -139,10 +142,11 @@ class PA3CNetwork(nn.Module):
         dilation: bool = True,
         norm: str = "group",
         head_stride: int = 2,
+        labels: int = 1,
         start_bias: float = 0.0,
     ) -> None:
         super().__init__()
-        self.head_stride = head_stride
+        self.head_stride, self.labels = head_stride, labels
         blocks = []
         inputs = channels
         for block, rate in zip(TRUNK_CHANNELS, TRUNK_DILATION, strict=True):
@@ -155,8 +159,8 @@ class PA3CNetwork(nn.Module):
         self.sam = SpatialAttention(inputs) if sam else nn.Identity()
         sources = sum(scaled(block[-1], width) for block in TRUNK_CHANNELS)
         rates = HEAD_DILATION if dilation else (1,) * len(HEAD_DILATION)
-        self.policy = _Head(sources, width, rates, norm, head_stride)
-        self.value = _Head(sources, width, rates, norm, head_stride)
+        self.policy = _Head(sources, labels, width, rates, norm, head_stride)
+        self.value = _Head(sources, labels, width, rates, norm, head_stride)
         for head, bias in ((self.policy, start_bias), (self.value, 0.0)):
             assert head.output.bias is not None
             nn.init.constant_(head.output.bias, bias)
@@ -179,7 +183,7 @@ class PA3CNetwork(nn.Module):
             observation: float32 (B, C, H, W).
 
         Returns:
-            Keep logits and values, both float32 (B, H, W).
+            Keep logits and values, both float32 (B, H, W), or (B, L, H, W) with L > 1 labels.
         """
         height, width = observation.shape[-2:]
         padding = (0, -width % STRIDE, 0, -height % STRIDE)
@@ -187,7 +191,8 @@ class PA3CNetwork(nn.Module):
             observation = F.pad(observation, padding, mode="replicate")
         joined = self.features(observation)
         logits, values = self.policy(joined), self.value(joined)
-        return logits[:, 0, :height, :width], values[:, 0, :height, :width]
+        logits, values = logits[..., :height, :width], values[..., :height, :width]
+        return (logits, values) if self.labels > 1 else (logits[:, 0], values[:, 0])
 
 
 def _resized(features: Tensor, height: int, width: int) -> Tensor:

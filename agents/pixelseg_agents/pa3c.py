@@ -83,9 +83,15 @@ class PA3C:
         shape = env.single_observation_space.shape
         if shape is None or len(shape) != 3:
             raise OptionError(f"PA3C: expected observations of shape (C, H, W), got {shape}")
+        actions = env.single_action_space.shape or ()
+        names: tuple[str, ...] = ("object",)
+        if len(actions) == 3:  # (L, H, W): one policy and value per label
+            names = tuple(getattr(_attribute(env, "dataset", None), "label_names", map(str, range(actions[0]))))
         transition = str(_attribute(env, "transition", "absorbing"))
         observation = str(_attribute(env, "observation", "masked"))
-        self._build((config or PA3CConfig()).replace(**changes), seed, device, int(shape[0]), transition, observation)
+        self._build(
+            (config or PA3CConfig()).replace(**changes), seed, device, int(shape[0]), transition, observation, names
+        )
         self.env: VectorEnv[Any, Any, Any] | None = env
 
     def _build(
@@ -96,11 +102,13 @@ class PA3C:
         channels: int,
         transition: str,
         observation: str,
+        label_names: tuple[str, ...] = ("object",),
     ) -> None:
         self.config = config = config.for_task(transition, observation)
         self.seed = seed
         self.device = resolve_device(device)
         self.channels, self.transition, self.observation = channels, transition, observation
+        self.label_names = label_names
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = PA3CNetwork(
@@ -110,6 +118,7 @@ class PA3C:
                 dilation=config.dilation,
                 norm=config.norm,
                 head_stride=config.head_stride,
+                labels=len(label_names),
                 start_bias=config.start_bias or 0.0,
             )
         self.network = network.to(self.device)
@@ -160,17 +169,18 @@ class PA3C:
         images_per_epoch = _dataset_length(self.env)
         self.network.train()
         started, first = time.perf_counter(), self.updates
+        final = self.config.final_foreground_weight
         while self.updates < total_updates:
             horizon = schedule.horizon(self.updates)
             progress = schedule.progress(self.updates)
-            weight = falling_weight(progress, start_weight, self.config.final_foreground_weight)
+            weight = falling_weight(progress, start_weight, final)
             epoch = self.updates * self.env.num_envs / images_per_epoch
             rate = self._learning_rate(progress, epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.passes += self._update(horizon, weight) * self.env.num_envs
             self.updates += 1
-            self.logger.record_mean("train/foreground_weight", weight)
+            self.logger.record_mean("train/foreground_weight", float(np.mean(weight)))
             self.logger.record_mean("train/learning_rate", rate)
             if self.updates % log_interval == 0 or self.updates == total_updates:
                 self.logger.record("time/updates", self.updates)
@@ -183,13 +193,22 @@ class PA3C:
         self.network.eval()
         return self
 
-    def _start_weight(self) -> float:
-        if self.config.foreground_weight is not None:
-            return self.config.foreground_weight
-        ratio = float(getattr(_attribute(self.env, "dataset", None), "class_ratio", 1.0))
-        if not math.isfinite(ratio):  # no foreground at all: nothing to weight
-            ratio = 1.0
-        return max(ratio, self.config.final_foreground_weight)
+    @property
+    def labels(self) -> int:
+        """L, the number of labels."""
+        return len(self.label_names)
+
+    def _start_weight(self) -> Any:
+        """The foreground weight at the start: a number, or float64 (L,) with L > 1 labels."""
+        given, dataset = self.config.foreground_weight, _attribute(self.env, "dataset", None)
+        if self.labels == 1:
+            ratios = [float(getattr(dataset, "class_ratio", 1.0))]
+        else:
+            ratios = list(getattr(dataset, "class_ratios", (1.0,) * self.labels))
+        # Without any foreground there is nothing to weight.
+        ratios = [ratio if math.isfinite(ratio) else 1.0 for ratio in ratios]
+        starts = [max(ratio, self.config.final_foreground_weight) if given is None else given for ratio in ratios]
+        return starts[0] if self.labels == 1 else np.array(starts)
 
     def _learning_rate(self, progress: float, epoch: float) -> float:
         if self.config.learning_rate_schedule == "linear":
@@ -198,7 +217,7 @@ class PA3C:
             return float(self.config.learning_rate * DECAY ** (epoch // EPOCHS_PER_DECAY))
         return self.config.learning_rate
 
-    def _update(self, horizon: int, weight: float) -> int:
+    def _update(self, horizon: int, weight: Any) -> int:
         """Algorithm 1: rolls out one batch of episodes and takes one gradient step.
 
         Returns:
@@ -219,8 +238,10 @@ class PA3C:
         foreground = turn.maps(target) if turn else target
         weights = self._weight_maps(foreground, weight)
 
-        logits, values, actions, alive, rewards, ended = [], [], [], [], [], []
-        raw_reward = 0.0
+        logits, values, actions, alive, ended = [], [], [], [], []
+        rewards: list[Tensor] = []
+        on_device = isinstance(observation, Tensor)  # the environment's backend is torch: hand actions over as they are
+        raw_reward = torch.zeros((), dtype=torch.float64, device=self.device)
         for _ in range(horizon):
             seen = self._tensor(observation)
             playing = self._playing(info["segmentation"])
@@ -228,21 +249,23 @@ class PA3C:
             with torch.no_grad():
                 keep = torch.rand(step_logits.shape, generator=sampling, device=self.device) < step_logits.sigmoid()
             chosen = turn.restore(keep) if turn else keep
-            observation, reward, terminated, _, info = self.env.step(chosen.cpu().numpy().astype(np.int8))
+            observation, reward, terminated, _, info = self.env.step(
+                chosen if on_device else chosen.cpu().numpy().astype(np.int8)
+            )
             reward_map = self._tensor(_of_this_step(info, "reward_map"))
             logits.append(step_logits)
             values.append(step_values)
             actions.append(keep.float())
             alive.append(turn.maps(playing) if turn else playing)
             rewards.append((turn.maps(reward_map) if turn else reward_map) * weights[min(len(rewards), 1)])
-            ended.append(torch.as_tensor(np.asarray(terminated), device=self.device))
-            raw_reward += float(np.mean(reward))
+            ended.append(self._tensor(terminated))
+            raw_reward += self._tensor(reward).mean()
             if bool(ended[-1].all()):
                 break
             if bool(ended[-1].any()) and "final_info" not in info:
                 raise OptionError(
                     "PA3C: expected the episodes of a batch to end together, or an environment that resets within "
-                    f'the step (autoreset_mode="SameStep"); terminated was {np.asarray(terminated).tolist()}'
+                    f'the step (autoreset_mode="SameStep"); terminated was {ended[-1].tolist()}'
                 )
         with torch.no_grad():
             if bool(ended[-1].all()):
@@ -259,16 +282,18 @@ class PA3C:
             self.logger.record_mean(f"train/{name}", float(value.detach()))
         self.logger.record_mean("train/gradient_norm", norm)
         self.logger.record_mean("train/horizon", horizon)
-        self.logger.record_mean("train/reward", raw_reward)
-        self.logger.record_mean("train/dice", float(np.mean(_of_this_step(info, "dice"))))
+        self.logger.record_mean("train/reward", float(raw_reward))
+        self.logger.record_mean("train/dice", float(self._tensor(_of_this_step(info, "dice")).mean()))
         return len(rewards)
 
-    def _weight_maps(self, foreground: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    def _weight_maps(self, foreground: Tensor, weight: Any) -> tuple[Tensor, Tensor]:
         """The factors on the rewards of the first step and of the later ones, float32 (B, H, W).
 
         Where zero is final, every later step is one more chance to lose a pixel for good, and a look at a carved
         image of a patient never seen is a noisy one; so a later step earns less by zeroing background.
         """
+        if self.labels > 1:
+            weight = torch.as_tensor(weight, dtype=torch.float32, device=self.device).reshape(-1, 1, 1)
         first = 1 + (weight - 1) * foreground
         assert self.config.later_background_weight is not None  # spelt out in _build
         return first, first * (foreground + (1 - foreground) * self.config.later_background_weight)
@@ -329,16 +354,19 @@ class PA3C:
     def _augmentation(self, shape: tuple[int, ...], seed: int) -> Augmentation | None:
         if not self.config.augmentation:
             return None
-        image_channels = self.channels - (self.observation == "stacked")
+        stacked = self.observation == "stacked"
         return Augmentation(
             shape[0],
-            image_channels,
+            self.channels - self.labels * stacked,
             square=shape[-1] == shape[-2],
             generator=torch.Generator().manual_seed(seed),
             device=self.device,
+            copies=1 if stacked else self.labels,
         )
 
     def _tensor(self, array: Any) -> Tensor:
+        if isinstance(array, Tensor):
+            return array.to(self.device)
         return torch.from_numpy(np.array(array)).to(self.device)  # a copy: infos may be read-only
 
     # ---------------------------------------------------------------- use
@@ -346,30 +374,32 @@ class PA3C:
     @torch.no_grad()
     def predict(
         self,
-        observation: NDArray[np.float32],
+        observation: Any,
         state: tuple[NDArray[Any], ...] | None = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
-    ) -> tuple[NDArray[np.int8], tuple[NDArray[Any], ...] | None]:
+    ) -> tuple[Any, tuple[NDArray[Any], ...] | None]:
         """Chooses an action for every pixel (Stable-Baselines3's signature).
 
         Args:
-            observation: float32 (C, H, W) or (B, C, H, W), any H and W.
+            observation: float32 (C, H, W) or (B, C, H, W), any H and W; NumPy, or a tensor.
             state: not used; this agent has no memory.
             episode_start: not used.
             deterministic: the likelier action of every pixel, or one drawn from the policy.
 
         Returns:
-            Actions, int8 (H, W) or (B, H, W), 0 = zero and 1 = keep; and the state as it came.
+            Actions, int8 (H, W) or (B, H, W), with L > 1 labels ([B,] L, H, W), 0 = zero and 1 = keep, of the
+            observation's kind (a tensor on the agent's device); and the state as it came.
 
         Raises:
             OptionError: the observation has the wrong number of dimensions or channels.
         """
-        array = np.asarray(observation, dtype=np.float32)
-        if array.ndim not in (3, 4) or array.shape[-3] != self.channels or array.size == 0:
+        as_tensor = isinstance(observation, Tensor)
+        array: Any = observation if as_tensor else np.asarray(observation, dtype=np.float32)
+        if array.ndim not in (3, 4) or array.shape[-3] != self.channels or 0 in array.shape:
             raise OptionError(
                 f"predict: expected an observation of shape ({self.channels}, H, W) or (B, {self.channels}, H, W), "
-                f"got {array.shape}"
+                f"got {tuple(array.shape)}"
             )
         self.network.eval()
         logits, _ = self.network(self._tensor(array if array.ndim == 4 else array[None]))
@@ -378,7 +408,7 @@ class PA3C:
         else:
             draw = torch.rand(logits.shape, generator=self._predict_generator, device=self.device)
             keep = draw < logits.sigmoid()
-        actions = keep.cpu().numpy().astype(np.int8)
+        actions = keep.to(torch.int8) if as_tensor else keep.cpu().numpy().astype(np.int8)
         return (actions if array.ndim == 4 else actions[0]), state
 
     # ---------------------------------------------------------------- files
@@ -400,6 +430,7 @@ class PA3C:
             "channels": self.channels,
             "transition": self.transition,
             "observation": self.observation,
+            "label_names": list(self.label_names),
             "updates": self.updates,
             "total_updates": self.total_updates,
             "passes": self.passes,
@@ -435,6 +466,7 @@ class PA3C:
                 settings["channels"],
                 settings["transition"],
                 settings["observation"],
+                tuple(settings.get("label_names", ("object",))),
             )
             agent._restore(checkpoint.tensors)
             agent.updates, agent.total_updates = int(settings["updates"]), int(settings["total_updates"])
@@ -445,6 +477,12 @@ class PA3C:
         if env is not None:
             if not isinstance(env, VectorEnv):
                 raise OptionError(f"PA3C.load: expected a vector environment, got {type(env).__name__}")
+            found_labels = _label_count(env)
+            if found_labels != agent.labels:
+                raise OptionError(
+                    f"{path}: the agent was trained on {agent.labels} label(s), the environment has {found_labels}; "
+                    "use the same dataset and labels"
+                )
             shape = env.single_observation_space.shape
             if shape is None or len(shape) != 3 or shape[0] != agent.channels:
                 raise OptionError(
@@ -500,15 +538,20 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def _of_this_step(info: dict[str, Any], key: str) -> NDArray[Any]:
+def _of_this_step(info: dict[str, Any], key: str) -> Any:
     """What `info` says of the step just done.
 
     With autoreset within the step, `info` speaks of the new episode, and `final_info` of the one that ended.
     """
-    values = np.array(info[key])
-    if "final_info" in info:
-        ended = np.asarray(info["_final_info"])
-        values[ended] = np.asarray(info["final_info"][key])[ended]
+    if "final_info" not in info:
+        return info[key]
+    values, final = info[key], info["final_info"][key]
+    ended = np.flatnonzero(info["_final_info"])
+    if isinstance(values, Tensor):
+        where = torch.from_numpy(ended).to(values.device)
+        return values.index_put((where,), final[where])
+    values = np.array(values)
+    values[ended] = np.asarray(final)[ended]
     return values
 
 
@@ -521,6 +564,11 @@ def _attribute(env: Any, name: str, default: Any) -> Any:
         return base.get_attr(name)[0]
     except AttributeError:
         return default
+
+
+def _label_count(env: VectorEnv[Any, Any, Any]) -> int:
+    shape = env.single_action_space.shape or ()
+    return int(shape[0]) if len(shape) == 3 else 1
 
 
 def _dataset_length(env: VectorEnv[Any, Any, Any]) -> int:

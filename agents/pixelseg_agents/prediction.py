@@ -17,7 +17,7 @@ from pixelseg_agents.files import write_atomically
 from pixelseg_agents.options import RUNS_OWN, parse_pairs
 from pixelseg_agents.registry import load_agent
 from pixelseg_agents.runs import open_run, run_size
-from pixelseg_agents.targets import Job, is_volume, plan
+from pixelseg_agents.targets import Job, is_volume, label_targets, plan
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset
 from pixelseg_env.datasets import brain, folder
 from pixelseg_env.datasets.cardiac import volume_slices
@@ -52,7 +52,13 @@ class Segmenter:
     @property
     def channels(self) -> int:
         """Channels of an image, without the map that a stacked observation adds."""
-        return int(self.agent.channels) - int(self.agent.observation == "stacked")
+        total, labels = int(self.agent.channels), len(self.label_names)
+        return total - labels if self.agent.observation == "stacked" else total // labels
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the agent segments; more than one name makes masks (L, ...)."""
+        return tuple(getattr(self.agent, "label_names", ("object",)))
 
     @property
     def fit(self) -> str:
@@ -60,7 +66,7 @@ class Segmenter:
         return str((self.options or {}).get("fit", "resize"))
 
     def segment_image(self, path: Path) -> Masks:
-        """Segments an image file; returns 0 and 1, uint8 (H, W) of the image's own size."""
+        """Segments an image file; returns 0 and 1, uint8 (H, W) of the image's own size, or (L, H, W)."""
         if self.dataset == "brain":
             pixels: NDArray[Any] = brain.read_image(path, str((self.options or {}).get("channels", "all")))
         else:
@@ -68,15 +74,22 @@ class Segmenter:
         native = pixels.shape[0], pixels.shape[1]
         image = fit_image(pixels, self.size or native, self.fit)
         self._check_channels(path, image.shape[0])
-        return fit_mask(self.segment(np.ascontiguousarray(image[None]))[0], native, self.fit)
+        masks = self.segment(np.ascontiguousarray(image[None]))[0]
+        return self._fitted(masks, native)
 
     def segment_volume(self, path: Path) -> Masks:
-        """Segments a NIfTI volume slice by slice; returns 0 and 1, uint8 (X, Y, Z)."""
+        """Segments a NIfTI volume slice by slice; returns 0 and 1, uint8 (X, Y, Z), or (L, X, Y, Z)."""
         self._check_channels(path, 1)
         volume = read_volume(path)
         native = volume.shape[0], volume.shape[1]
         images = volume_slices(volume, range(volume.shape[2]), self.size or native, self.fit)
-        return np.stack([fit_mask(mask, native, self.fit) for mask in self.segment(images)], axis=-1)
+        return np.stack([self._fitted(masks, native) for masks in self.segment(images)], axis=-1)
+
+    def _fitted(self, masks: Masks, native: tuple[int, int]) -> Masks:
+        """Masks (H, W), or (L, H, W), at the input's own size."""
+        if masks.ndim == 2:
+            return fit_mask(masks, native, self.fit)
+        return np.stack([fit_mask(mask, native, self.fit) for mask in masks])
 
     def segment(self, images: NDArray[Any]) -> Masks:
         """Plays one episode per image, from f(0) = 1.
@@ -85,10 +98,12 @@ class Segmenter:
             images: (N, C, H, W), uint8 or float32 in [0, 1].
 
         Returns:
-            f(horizon), uint8 (N, H, W).
+            f(horizon), uint8 (N, H, W), or (N, L, H, W) with L > 1 labels.
         """
         count, _, height, width = images.shape
-        unknown = np.zeros((count, height, width), np.uint8)  # the truth: nobody knows it, and no agent sees it
+        labels = (len(self.label_names),) if len(self.label_names) > 1 else ()
+        # The truth: nobody knows it, and no agent sees it.
+        unknown = np.zeros((count, *labels, height, width), np.uint8)
         dataset = SegmentationDataset("prediction", images, unknown, ("",) * count, np.arange(count))
         size = min(self.batch, count)
         env = PixelSegVectorEnv(
@@ -129,8 +144,9 @@ def predict(arguments: PredictArguments) -> int:
     size = None if arguments.native else check_size(run_size(run, arguments.size))
     options = parse_pairs(task.dataset_option) if task else {}
     skip = str(options.get("mask_suffix", "_mask"))
-    jobs = plan(arguments.inputs, arguments.out, arguments.overwrite, skip)
     agent = load_agent(run.checkpoint, device=arguments.device)
+    names = getattr(agent, "label_names", ("object",))
+    jobs = plan(arguments.inputs, arguments.out, arguments.overwrite, skip, names)
     segmenter = Segmenter(
         agent, size, check_horizon(horizon), task.dataset if task else "folder", options, arguments.batch
     )
@@ -140,18 +156,22 @@ def predict(arguments: PredictArguments) -> int:
 
 
 def run_job(segmenter: Segmenter, job: Job) -> None:
-    """Segments one file and writes its mask."""
-    if is_volume(job.source):
-        masks = segmenter.segment_volume(job.source)
-        content = _nifti(job.source, masks, compressed=job.target.name.endswith(".gz"))
-    else:
-        masks = segmenter.segment_image(job.source)
-        content = cv2.imencode(job.target.suffix.lower(), masks * 255)[1].tobytes()
-    try:
-        write_atomically(job.target, content)
-    except OSError as error:
-        raise DataError(f"{job.target}: cannot be written ({error.strerror})") from error
-    print(f"{job.target}: {masks.mean():.1%} of {job.source} is object")
+    """Segments one file and writes its mask, or with several labels one mask per label."""
+    volume = is_volume(job.source)
+    masks = segmenter.segment_volume(job.source) if volume else segmenter.segment_image(job.source)
+    names = segmenter.label_names
+    for mask, name, target in zip(
+        masks if len(names) > 1 else [masks], names, label_targets(job.target, names), strict=True
+    ):
+        if volume:
+            content = _nifti(job.source, mask, compressed=target.name.lower().endswith(".gz"))
+        else:
+            content = cv2.imencode(target.suffix.lower(), mask * 255)[1].tobytes()
+        try:
+            write_atomically(target, content)
+        except OSError as error:
+            raise DataError(f"{target}: cannot be written ({error.strerror})") from error
+        print(f"{target}: {mask.mean():.1%} of {job.source} is {name}")
 
 
 def _nifti(source: Path, mask: Masks, compressed: bool) -> bytes:

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelseg_env.arrays import to_numpy
+
 Actions = NDArray[np.int8]
 
 
@@ -100,7 +102,8 @@ class Otsu:
             actions = state[0].copy()
             fresh = np.zeros(batch, np.bool_) if episode_start is None else np.asarray(episode_start, np.bool_)
         for i in np.flatnonzero(fresh):
-            shown = observation[i].mean(axis=0) if self._channel is None else observation[i, self._channel]
+            image = to_numpy(observation[i])
+            shown = image.mean(axis=0) if self._channel is None else image[self._channel]
             actions[i] = _brighter_side(shown)
         return actions, (actions,)
 

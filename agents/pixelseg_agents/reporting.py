@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pixelseg_agents.evaluation import EvaluationResult, Predictor, evaluate, table
+from pixelseg_agents.evaluation import EvaluationResult, Predictor, evaluate, expanded, table
 from pixelseg_agents.figures import case_figure, dice_by_step, step_figure
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.references import KeepAll, Otsu
@@ -52,9 +52,14 @@ def write_report(
     }
     write_atomically(folder / "evaluation.json", json.dumps(content, indent=1) + "\n")
     write_atomically(folder / "evaluation.md", "\n".join(_markdown(results, about)) + "\n")
-    dice_by_step(results, folder / "dice_by_step.png")
-    case_figure(result, dataset, folder / "cases.png")
-    _step_figure(result, dataset, folder / "segmentation_steps.png")
+    dice_by_step(expanded({name: result}) | dict(references), folder / "dice_by_step.png")
+    if not result.labels:
+        case_figure(result, dataset, folder / "cases.png")
+        _step_figure(result, dataset, folder / "segmentation_steps.png")
+    for number, (label, part) in enumerate(result.labels.items()):
+        ending = f"{label.replace(' ', '-')}.png"
+        case_figure(part, dataset.label(number), folder / f"cases-{ending}")
+        _step_figure(part, dataset.label(number), folder / f"segmentation_steps-{ending}")
     return content
 
 
@@ -67,7 +72,7 @@ def summary_text(results: Mapping[str, EvaluationResult]) -> str:
         [
             f"{count['images']} images of {count['patients']} patients, mean ± sd over images (HD95 in pixels):",
             "",
-            table(results),
+            table(expanded(results)),
             "",
             f"{name}: mean Dice {first:.3f} after step 1, {last:.3f} after step {result.horizon}.",
         ]

@@ -29,8 +29,9 @@ class RewardMapConvolution(nn.Module):
             self.weight[..., kernel_size // 2, kernel_size // 2] = 1.0
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Convolves maps (B, H, W), zero outside the image."""
-        return F.conv2d(maps[:, None], self.weight, padding=self.weight.shape[-1] // 2)[:, 0]
+        """Convolves maps (B, H, W) or (B, L, H, W), each label by itself, zero outside the image."""
+        alone = maps.reshape(-1, 1, *maps.shape[-2:])
+        return F.conv2d(alone, self.weight, padding=self.weight.shape[-1] // 2).reshape(maps.shape)
 
 
 def discounted_returns(
@@ -43,14 +44,14 @@ def discounted_returns(
     """n-step returns of Algorithm 1: R(t) = r(t) + gamma R(t+1), with R = 0 after the terminal step.
 
     Args:
-        rewards: T reward maps, float32 (B, H, W).
+        rewards: T reward maps, float32 (B, H, W) or (B, L, H, W).
         terminated: T boolean tensors (B,), whether the episode ended with that step.
         bootstrap: V of the observation after the last step, (B, H, W); used where it is not terminal.
         gamma: the discount.
         convolution: applied to R(t+1) (Eq. 8), except where step t is terminal.
 
     Returns:
-        T tensors (B, H, W). They carry a gradient for the convolution's kernel only.
+        T tensors like the rewards. They carry a gradient for the convolution's kernel only.
     """
     following = bootstrap.detach()
     returns: list[Tensor] = []
@@ -60,6 +61,6 @@ def discounted_returns(
         else:
             if convolution is not None:
                 following = convolution(following)
-            following = reward + gamma * following * (~ended)[:, None, None]
+            following = reward + gamma * following * (~ended).view(-1, *(1,) * (reward.ndim - 1))
         returns.append(following)
     return returns[::-1]

@@ -7,6 +7,10 @@ batch through the network h times, so stages are shared out by passes, not by up
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 WEIGHT_FALLS_UNTIL = 0.8
 
@@ -50,7 +54,11 @@ class TrainingSchedule:
         return min(1.0, passes / max(1, self.total_passes))
 
 
-def falling_weight(progress: float, start: float, final: float) -> float:
-    """Falls geometrically from `start` to `final` at 80 % of the passes, then stays."""
+WeightT = TypeVar("WeightT", float, NDArray[np.float64])
+
+
+def falling_weight(progress: float, start: WeightT, final: float) -> WeightT:
+    """Falls geometrically from `start` (one, or one per label) to `final` at 80 % of the passes, then stays."""
     share = min(1.0, progress / WEIGHT_FALLS_UNTIL)
-    return float(start * (final / start) ** share)
+    weight: WeightT = start * (final / start) ** share
+    return weight

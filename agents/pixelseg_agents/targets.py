@@ -27,7 +27,9 @@ def is_volume(path: Path) -> bool:
     return path.name.lower().endswith(VOLUME_SUFFIXES)
 
 
-def plan(inputs: Sequence[Path], out: Path, overwrite: bool, mask_suffix: str = "_mask") -> list[Job]:
+def plan(
+    inputs: Sequence[Path], out: Path, overwrite: bool, mask_suffix: str = "_mask", labels: Sequence[str] = ("object",)
+) -> list[Job]:
     """Pairs every input with its output.
 
     Args:
@@ -35,6 +37,7 @@ def plan(inputs: Sequence[Path], out: Path, overwrite: bool, mask_suffix: str = 
         out: a file for a single input file; otherwise a folder.
         overwrite: whether an output may exist.
         mask_suffix: in folders, `x<mask_suffix>.png` beside `x.png` is a mask and left out.
+        labels: what is segmented; several make one file each, see `label_targets`.
 
     Raises:
         DataError: an input is missing or of an unknown kind, or an output exists.
@@ -52,8 +55,16 @@ def plan(inputs: Sequence[Path], out: Path, overwrite: bool, mask_suffix: str = 
         for entry in inputs:
             found = _files(entry, out, mask_suffix) if entry.is_dir() else [(entry, Path(entry.name))]
             jobs += [Job(source, out / _mask_name(place)) for source, place in found]
-    _check(jobs, overwrite)
+    _check([Job(job.source, target) for job in jobs for target in label_targets(job.target, labels)], overwrite)
     return jobs
+
+
+def label_targets(target: Path, labels: Sequence[str]) -> list[Path]:
+    """Where the mask of each label goes: `target`, or with several labels `<name>_<label><ending>` each."""
+    if len(labels) == 1:
+        return [target]
+    ending = target.name[len(_stem(target)) :]
+    return [target.with_name(f"{_stem(target)}_{label.replace(' ', '-')}{ending}") for label in labels]
 
 
 def _files(root: Path, out: Path, mask_suffix: str) -> list[tuple[Path, Path]]:

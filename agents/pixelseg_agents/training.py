@@ -15,6 +15,7 @@ from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.figures import learning_curve
 from pixelseg_agents.interruption import Interruption
 from pixelseg_agents.networks import parameter_count
+from pixelseg_agents.pa3c import resolve_device
 from pixelseg_agents.progress import RunLogger
 from pixelseg_agents.registry import agent_class, load_agent
 from pixelseg_agents.reporting import evaluate_all, summary_text, write_report
@@ -38,7 +39,7 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
         check_free(arguments.folder)
     validation = {"val"} if arguments.eval_every else set()
     sets = arguments.task.load(*({"train", arguments.eval_split} | validation))
-    env = arguments.task.environment(sets["train"], arguments.batch)
+    env = arguments.task.environment(sets["train"], arguments.batch, str(resolve_device(arguments.device)))
     if run is None:
         agent, folder = _start(arguments, env, command), arguments.folder
     else:

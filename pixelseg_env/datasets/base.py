@@ -24,9 +24,10 @@ class SegmentationDataset:
         name: the data set's name, for messages and run folders.
         images: (N, C, H, W), uint8 in 0..255 or float32 in [0, 1]. uint8 is kept as it is and scaled
             by 1/255 when drawn, so that a data set costs no more memory than its files' pixels.
-        masks: uint8 (N, H, W), 0 = background, 1 = object.
+        masks: uint8 (N, H, W), 0 = background, 1 = object; or (N, L, H, W) with L > 1 labels, which may overlap.
         cases: N case (patient) names; slices of one patient share theirs.
         slices: int64 (N,), the slice's number within its case, as the source counts it.
+        label_names: L names, for tables; "object" where there is one label.
 
     Raises:
         DataError: the arrays do not fit together, or hold values that they must not hold.
@@ -37,6 +38,7 @@ class SegmentationDataset:
     masks: NDArray[np.uint8]
     cases: tuple[str, ...]
     slices: NDArray[np.int64]
+    label_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -45,11 +47,12 @@ class SegmentationDataset:
                 f"data set {self.name!r}: expected images of shape (N, C, H, W) and type uint8 or float32, "
                 f"got {self.images.shape} {self.images.dtype}"
             )
-        expected = (count, *self.images.shape[2:])
+        several = self.masks.shape[1:2] if self.masks.ndim == 4 and self.masks.shape[1] > 1 else ()
+        expected = (count, *several, *self.images.shape[2:])
         if self.masks.shape != expected or self.masks.dtype != np.uint8:
             raise DataError(
-                f"data set {self.name!r}: expected uint8 masks of shape {expected}, "
-                f"got {self.masks.shape} {self.masks.dtype}"
+                f"data set {self.name!r}: expected uint8 masks of shape {expected}, or with L > 1 labels "
+                f"{(count, 'L', *self.images.shape[2:])}, got {self.masks.shape} {self.masks.dtype}"
             )
         if len(self.cases) != count or len(self.slices) != count:
             raise DataError(
@@ -64,6 +67,11 @@ class SegmentationDataset:
             low, high = float(self.images.min()), float(self.images.max())
             if not (low >= 0.0 and high <= 1.0):  # also false for NaN
                 raise DataError(f"data set {self.name!r}: float images must lie in [0, 1], found {low:g} to {high:g}")
+        if not self.label_names:
+            names = tuple(f"label {k + 1}" for k in range(self.labels)) if self.labels > 1 else ("object",)
+            object.__setattr__(self, "label_names", names)
+        if len(self.label_names) != self.labels:
+            raise DataError(f"data set {self.name!r}: {self.labels} labels but the names {self.label_names}")
         for name in ("images", "masks", "slices"):
             view = np.asarray(getattr(self, name)).view()
             view.flags.writeable = False
@@ -86,10 +94,31 @@ class SegmentationDataset:
         return channels, height, width
 
     @property
+    def labels(self) -> int:
+        """L, the number of labels."""
+        return int(self.masks.shape[1]) if self.masks.ndim == 4 else 1
+
+    @property
+    def map_shape(self) -> tuple[int, ...]:
+        """(H, W), or (L, H, W) with L > 1 labels."""
+        return tuple(self.masks.shape[1:])
+
+    def label(self, number: int) -> SegmentationDataset:
+        """Returns the data set of one of its labels alone, masks (N, H, W); the images are shared."""
+        masks = self.masks[:, number] if self.labels > 1 else self.masks
+        names = (self.label_names[number],)
+        return SegmentationDataset(self.name, self.images, masks, self.cases, self.slices, names)
+
+    @property
     def class_ratio(self) -> float:
-        """Background pixels per foreground pixel over the whole set (infinite without foreground)."""
+        """Background pixels per foreground pixel over the whole set and all labels (infinite without foreground)."""
         foreground = int(np.count_nonzero(self.masks))
         return (self.masks.size - foreground) / foreground if foreground else float("inf")
+
+    @property
+    def class_ratios(self) -> tuple[float, ...]:
+        """`class_ratio` of each label."""
+        return tuple(self.label(k).class_ratio for k in range(self.labels))
 
     def batch(self, indices: Sequence[int] | NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Draws images and masks.
@@ -98,7 +127,7 @@ class SegmentationDataset:
             indices: B positions in the data set.
 
         Returns:
-            New arrays: images float32 (B, C, H, W) in [0, 1], masks uint8 (B, H, W).
+            New arrays: images float32 (B, C, H, W) in [0, 1], masks uint8 (B, [L,] H, W).
         """
         index = np.asarray(indices, dtype=np.int64)
         images = self.images[index]
@@ -115,6 +144,7 @@ class SegmentationDataset:
             self.masks[index],
             tuple(self.cases[i] for i in index),
             self.slices[index],
+            self.label_names,
         )
 
     def check_index(self, index: int) -> int:

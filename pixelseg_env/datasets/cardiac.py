@@ -21,7 +21,12 @@ PERCENTILES = (0.5, 99.5)
 
 
 def load_cardiac(
-    data: list[Path], size: tuple[int, int] | None, fit: str, keep_empty: bool, label: int | None = None
+    data: list[Path],
+    size: tuple[int, int] | None,
+    fit: str,
+    keep_empty: bool,
+    label: int | None = None,
+    labels: Sequence[int] | None = None,
 ) -> SegmentationDataset:
     """Reads the 2D slices, along the last axis, of `imagesTr/<case>.nii[.gz]` and `labelsTr/<case>.nii[.gz]`.
 
@@ -38,28 +43,33 @@ def load_cardiac(
         fit: "resize" or "crop".
         keep_empty: keep slices without object.
         label: the value that is the object. Default: the labels must hold 0 and one other value, which is it.
+        labels: several values, each a label of its own, such as (1, 2): masks are then (N, L, H, W).
 
     Returns:
         The whole set, C = 1, uint8.
 
     Raises:
-        OptionError: `label` is not a positive whole number.
+        OptionError: `label` is not a positive whole number, `labels` not several different ones, or both are given.
         DataError: a file is missing, damaged, not 3-dimensional or not finite; label and image differ in shape;
-            labels hold several values; all labels are empty.
+            labels hold several values; all labels are empty, or one of `labels` is nowhere.
     """
-    if label is not None and (isinstance(label, bool) or not isinstance(label, int | np.integer) or label < 1):
+    if label is not None and not _is_label(label):
         raise OptionError(f"label={label!r} is not valid; expected a positive whole number or None")
+    wanted = _check_labels(labels, label)
     pairs = sort_unique("cardiac", [pair for root in data for pair in _find_pairs(root)])
 
     def masks_of(pair: Pair) -> tuple[tuple[int, ...], dict[int, NDArray[np.uint8]], float | None]:
         volume = read_volume(pair.mask)
-        mask, value = _binary(pair.mask, volume, label)
-        occupied = np.asarray(mask.any(axis=(0, 1)))
+        if wanted:
+            mask, value = np.stack([volume == one for one in wanted]).view(np.uint8), None
+        else:
+            mask, value = _binary(pair.mask, volume, label)
+        occupied = np.asarray(mask.any(axis=tuple(range(mask.ndim - 1))))
         slices = {}
-        for z in range(mask.shape[2]):
+        for z in range(volume.shape[2]):
             if keep_empty or occupied[z]:
                 native = np.ascontiguousarray(mask[..., z])
-                fitted = fit_mask(native, size, fit) if size else native
+                fitted = _fitted(native, size, fit) if size else native
                 if keep_empty or fitted.any():  # an object can vanish when it shrinks, or lie outside the crop
                     slices[z] = fitted
         return volume.shape, slices, value
@@ -70,11 +80,16 @@ def load_cardiac(
     del read
     if not any(mask.any() for _, _, masks in kept for mask in masks.values()):
         raise DataError(all_empty("cardiac", len(pairs), pairs[0].mask))
+    for k, one in enumerate(wanted):
+        if not any(mask[k].any() for _, _, masks in kept for mask in masks.values()):
+            raise DataError(
+                f"{pairs[0].mask.parent}: labels={wanted}: no label file holds the value {one}; leave it out"
+            )
     height, width = size or common_size(
         "cardiac", [(shape[0], shape[1]) for _, shape, _ in kept], [str(pair.image) for pair, _, _ in kept]
     )
     starts = np.cumsum([0, *(len(masks) for _, _, masks in kept)])
-    images, all_masks = allocate("cardiac", int(starts[-1]), 1, height, width, np.uint8)
+    images, all_masks = allocate("cardiac", int(starts[-1]), 1, height, width, np.uint8, len(wanted) or 1)
 
     def fill(position: int) -> None:
         pair, shape, masks = kept[position]
@@ -95,7 +110,31 @@ def load_cardiac(
         all_masks,
         tuple(pair.case for pair, _, masks in kept for _ in masks),
         np.array([z for _, _, masks in kept for z in masks], np.int64),
+        tuple(f"label {one}" for one in wanted),
     )
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
+
+
+def _check_labels(labels: Any, label: int | None) -> tuple[int, ...]:
+    """The values of several labels, or none."""
+    if labels is None:
+        return ()
+    values = tuple(labels) if isinstance(labels, Sequence | np.ndarray) and not isinstance(labels, str) else ()
+    if len(values) < 2 or len(set(values)) < len(values) or not all(map(_is_label, values)):
+        raise OptionError(f"labels={labels!r} is not valid; expected two or more different values, such as (1, 2)")
+    if label is not None:
+        raise OptionError(f"label={label!r} and labels={labels!r}: give one of them")
+    return tuple(int(value) for value in values)
+
+
+def _fitted(mask: NDArray[np.uint8], size: tuple[int, int], fit: str) -> NDArray[np.uint8]:
+    """A mask (H, W), or (L, H, W), brought to a size."""
+    if mask.ndim == 2:
+        return fit_mask(mask, size, fit)
+    return np.stack([fit_mask(one, size, fit) for one in mask])
 
 
 def volume_slices(volume: NDArray[Any], numbers: Sequence[int], size: tuple[int, int], fit: str) -> NDArray[np.uint8]:

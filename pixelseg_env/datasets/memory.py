@@ -16,7 +16,7 @@ class LargeDatasetWarning(UserWarning):
 
 
 def allocate(
-    name: str, count: int, channels: int, height: int, width: int, dtype: DTypeLike
+    name: str, count: int, channels: int, height: int, width: int, dtype: DTypeLike, labels: int = 1
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Makes the arrays of a data set, not yet filled, and announces them if they are large.
 
@@ -29,12 +29,13 @@ def allocate(
         height: H.
         width: W.
         dtype: of the images, uint8 or float32.
+        labels: L.
 
     Returns:
-        Images (N, C, H, W) of `dtype` and masks uint8 (N, H, W).
+        Images (N, C, H, W) of `dtype` and masks uint8 (N, H, W), or (N, L, H, W) with L > 1 labels.
     """
     pixels = count * height * width
-    total = pixels * (channels * np.dtype(dtype).itemsize + 1)
+    total = pixels * (channels * np.dtype(dtype).itemsize + labels)
     if total > LARGE_BYTES:
         warnings.warn(
             f"data set {name!r}: {count} images of {channels}x{height}x{width} need {total / 2**30:.1f} GiB of memory; "
@@ -42,4 +43,5 @@ def allocate(
             LargeDatasetWarning,
             stacklevel=2,
         )
-    return np.empty((count, channels, height, width), dtype), np.empty((count, height, width), np.uint8)
+    several = (labels,) if labels > 1 else ()
+    return np.empty((count, channels, height, width), dtype), np.empty((count, *several, height, width), np.uint8)

@@ -17,7 +17,7 @@ from pixelseg_env.errors import OptionError
 MIN_SIDE = 16
 NATIVE_SIZE = (64, 64)
 
-TISSUE, DARK = 0.36, 0.16
+TISSUE, DARK, LESION = 0.36, 0.16, 0.44
 GRAIN, NOISE = 0.13, 0.035
 RIM = 0.09  # thickness of the bright rim, in half-widths of the picture
 WAVES = np.array([0.16, 0.12, 0.08, 0.05, 0.04], np.float32)  # largest amplitudes of an outline's waves 2 to 6
@@ -34,6 +34,7 @@ def load_phantom(
     keep_empty: bool,
     count: int = 400,
     seed: int = 0,
+    labels: int = 1,
 ) -> SegmentationDataset:
     """Draws `count` pictures that look like slices through a head.
 
@@ -50,6 +51,9 @@ def load_phantom(
     net has all it needs. A multiplicative bias field (0.75 to 1.2) and Rician noise, as in MRI, lie
     over all of it. Otsu's threshold takes the head for the object (Dice about 0.25).
 
+    With `labels=2` the object is an organ with a lesion inside: a smooth darker spot of 8 to 16 % of its area. The
+    organ's mask holds the lesion's, so the labels overlap; everything else is drawn as with one label.
+
     Item k depends on `seed` and k only, not on `count`; at another size it is the same scene with grain and noise
     of its own, because these are drawn pixel by pixel.
 
@@ -60,30 +64,36 @@ def load_phantom(
         keep_empty: not used, every picture has an object.
         count: N, the number of pictures; each is a case of its own, "phantom_0000" and so on.
         seed: another seed gives other pictures.
+        labels: 1, or 2 for organ and lesion.
 
     Returns:
         The whole set, C = 1, uint8.
 
     Raises:
-        OptionError: `count` or `seed` is not valid, or the size is too small.
+        OptionError: `count`, `seed` or `labels` is not valid, or the size is too small.
     """
     del data, fit, keep_empty
     for option, value, least in (("count", count, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise OptionError(f"{option}={value!r} is not valid; expected a whole number of {least} or more")
+    if labels not in (1, 2) or isinstance(labels, bool):
+        raise OptionError(f"labels={labels!r}: data set 'phantom' has 1 label, or 2: organ and lesion")
     height, width = size or NATIVE_SIZE
     if min(height, width) < MIN_SIDE:
         raise OptionError(
             f"size={(height, width)} is too small for data set 'phantom'; expected {MIN_SIDE} or more on each side"
         )
-    images, masks = allocate("phantom", count, 1, height, width, np.uint8)
+    images, masks = allocate("phantom", count, 1, height, width, np.uint8, labels)
     for k in range(count):
-        images[k, 0], masks[k] = draw_phantom(seed, k, height, width)
+        images[k, 0], masks[k] = draw_phantom(seed, k, height, width, labels)
     cases = tuple(f"phantom_{k:04d}" for k in range(count))
-    return SegmentationDataset("phantom", images, masks, cases, np.zeros(count, np.int64))
+    names = ("organ", "lesion") if labels == 2 else ()
+    return SegmentationDataset("phantom", images, masks, cases, np.zeros(count, np.int64), names)
 
 
-def draw_phantom(seed: int, k: int, height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def draw_phantom(
+    seed: int, k: int, height: int, width: int, labels: int = 1
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Draws picture k of a seed.
 
     Coordinates run from -1 to 1 along each side, whatever the size.
@@ -93,9 +103,10 @@ def draw_phantom(seed: int, k: int, height: int, width: int) -> tuple[NDArray[np
         k: which picture.
         height: H.
         width: W.
+        labels: 1, or 2 for an organ with a lesion in it.
 
     Returns:
-        The picture, uint8 (H, W), and its mask, uint8 (H, W) of 0 and 1.
+        The picture, uint8 (H, W), and its mask, uint8 (H, W) of 0 and 1, or (2, H, W).
     """
     rng = np.random.default_rng((seed, k))
     # The scene is drawn from the generator before anything whose number of values depends on the size.
@@ -131,6 +142,10 @@ def draw_phantom(seed: int, k: int, height: int, width: int) -> tuple[NDArray[np
         spot = _at(body, 2 * math.pi * turn, 0.8 * math.sqrt(distance))
         canvas.paint(*spot, 0.15, _ellipse(*[0.05 + 0.05 * thickness] * 2), bright)
     mask = canvas.paint(*target[:2], radii[0] * REACH, target[2], bright + grain)
+
+    if labels == 2:
+        lesion = _inside(target[2], radii[0], np.random.default_rng((seed, k, 1)))  # leaves the scene as it was
+        mask = np.stack([mask, canvas.paint(*target[:2], radii[0] * REACH, lesion, LESION)])
 
     picture = canvas.picture * canvas.spread(bias)
     noise = NOISE * rng.standard_normal((2, height, width), dtype=np.float32)
@@ -184,6 +199,15 @@ class _Canvas:
 def _at(body: NDArray[np.float64], angle: float, distance: float) -> tuple[float, float]:
     """The point in a direction, at a share of the body's half axis."""
     return float(body[0]) * distance * math.sin(angle), float(body[1]) * distance * math.cos(angle)
+
+
+def _inside(organ: Shape, radius: float, rng: np.random.Generator) -> Shape:
+    """A smaller blob near the middle of another, cut off at its outline."""
+    size, distance, angle = rng.uniform((0.28, 0.0, 0.0), (0.40, 0.15, 2 * math.pi))
+    spot = _blob(float(radius * size), rng)
+    dy = np.float32(radius * distance * math.sin(angle))
+    dx = np.float32(radius * distance * math.cos(angle))
+    return lambda y, x: np.minimum(spot(y - dy, x - dx), organ(y, x))
 
 
 def _ellipse(height: float, width: float) -> Shape:
