@@ -49,7 +49,7 @@ class EnvSpeed:
     """Which environments to time."""
     batch: int = 8
     """Images at once."""
-    seconds: float = 2.0
+    seconds: float = 1.0
     """Of measuring, per figure."""
     out: Path = Path("env-speed.json")
     """The record."""
