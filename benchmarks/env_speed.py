@@ -107,7 +107,7 @@ def make(stack: str, device: str, batch: int, size: int, horizon: int = 10) -> A
         return gym.make_vec("PixelSegEnv-v0", num_envs=batch, backend=stack, device=device, **options)
     if stack in ("sync", "async"):
         kind: Any = SyncVectorEnv if stack == "sync" else AsyncVectorEnv
-        return kind([lambda: gym.make("PixelSegEnv-v0", **options)] * batch)
+        return kind([lambda: gym.make("pixelseg_env:PixelSegEnv-v0", **options)] * batch)
     if stack == "pettingzoo":
         return pixelseg_env.parallel_env(**options)
     if stack == "sb3":

@@ -24,8 +24,7 @@ def test_a_step_is_a_few_copies_of_its_bytes(backend: str) -> None:
 
 
 def test_the_script_measures_every_stack_and_the_report_shows_it(tmp_path: Path) -> None:
-    # In processes of their own, as the script does it: AsyncVectorEnv forks, which a test process may not survive.
-    rows = [env_speed.in_own_process(env_speed.one_stack, stack, "cpu", 2, 16, 0.02) for stack in env_speed.STACKS]
+    rows = [env_speed.one_stack(stack, "cpu", 2, 16, 0.02) for stack in env_speed.STACKS]
     copies = [env_speed.step_against_copy(backend, "cpu", 2, 16, 0.02) for backend in ("numpy", "torch")]
     share = env_speed.share_of_training(16, 1, "cpu")
     assert [row["pixel_agents"] for row in rows] == [512] * 4 + [256, 512]
