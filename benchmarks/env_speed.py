@@ -233,8 +233,7 @@ def one_stack(stack: str, device: str, batch: int, size: int, seconds: float) ->
     row: Row = {"stack": stack, "device": device, "size": size, "images": batch, "pixel_agents": pixels}
     row["step_ms"] = 1e3 * timed(step, seconds, device)
     row["environment"] = pixels / row["step_ms"] * 1e3
-    if stack in ("numpy", "torch", "sync", "async"):
-        row |= with_agent(env, device, pixels, seconds)
+    row |= with_agent(stack, env, device, batch, size, pixels, seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     if stack != "async":
@@ -248,26 +247,46 @@ def one_stack(stack: str, device: str, batch: int, size: int, seconds: float) ->
     return row
 
 
-def with_agent(env: Any, device: str, pixels: int, seconds: float) -> Row:
+def with_agent(stack: str, env: Any, device: str, batch: int, size: int, pixels: int, seconds: float) -> Row:
     """Rates with the default network of PA3C (width 0.25) deciding, and learning with t_max 2."""
-    if not isinstance(env.unwrapped, pixelseg_env.PixelSegVectorEnv):
-        return {}  # PA3C resets all images together with options, which single environments side by side do not take
-    agent = PA3C(env, device=device, horizons=(2,))
-    state: dict[str, Any] = {"observation": env.reset(seed=0)[0]}
-
-    def act() -> None:
-        actions, _ = agent.predict(state["observation"])
-        state["observation"] = env.step(actions)[0]
-
-    inference = timed(act, seconds, device)
+    batched = stack not in ("pettingzoo", "sb3")
+    agent = PA3C(env if batched else make("numpy", device, batch, size), device=device, horizons=(2,))
+    row = {"with_inference": pixels / timed(actor(stack, env, agent), seconds, device)}
+    if not batched:  # these hand out windows, of which PA3C's network makes nothing
+        return row
     planned = 1_000_000
 
     def learn() -> None:
         done = agent.updates
         agent.learn(planned, callback=lambda a: a.updates < done + 1)
 
-    training = timed(learn, seconds, device)
-    return {"with_inference": pixels / inference, "with_training": 2 * pixels / training}
+    return row | {"with_training": 2 * pixels / timed(learn, seconds, device)}
+
+
+def actor(stack: str, env: Any, agent: PA3C) -> Callable[[], Any]:
+    """A function that has the agent decide on every pixel and steps the environment once."""
+    if stack == "pettingzoo":
+
+        def act_on_pettingzoo() -> None:
+            if not env.agents:
+                env.reset()
+            actions, _ = agent.predict(env.state())
+            env.step(dict(zip(env.agents, actions.reshape(-1).tolist(), strict=True)))
+
+        env.reset(seed=0)
+        return act_on_pettingzoo
+    last = [env.reset() if stack == "sb3" else env.reset(seed=0)[0]]
+
+    def act() -> None:
+        if stack == "sb3":  # the middles of the windows are the image
+            channels, height, width = env.dataset.images.shape[1:]
+            cells = last[0][:, :, env.view // 2, env.view // 2].reshape(-1, height, width, channels)
+            actions, _ = agent.predict(np.moveaxis(cells, -1, 1))
+            last[0] = env.step(actions.reshape(-1).astype(np.int64))[0]
+        else:
+            last[0] = env.step(agent.predict(last[0])[0])[0]
+
+    return act
 
 
 def share_of_training(size: int, batch: int, device: str) -> Row:

@@ -83,6 +83,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     | `case`         | str, the patient                                                             |
     | `slice`        | int, the slice's number within the case                                      |
     | `step`         | int, t                                                                       |
+    | `horizon`      | int, steps of this episode: it ends when `step` gets there                   |
 
     ## Reset Options
 
@@ -237,6 +238,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
             "case": self.dataset.cases[self._index],
             "slice": int(self.dataset.slices[self._index]),
             "step": self._step_count,
+            "horizon": self._episode_horizon,
         }
 
     def _scores(self) -> dict[str, Any]:

@@ -7,14 +7,13 @@ the module in the function's place.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import chain, repeat
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
@@ -24,6 +23,7 @@ from pixelseg_env.env import RENDER_MODES, PixelSegEnv
 from pixelseg_env.errors import ActionError, OptionError, did_you_mean
 from pixelseg_env.rewards import RewardFunction
 from pixelseg_env.task import RESET_OPTIONS, DataPath
+from pixelseg_env.windows import check_view, windows
 
 Floats = NDArray[np.float32]
 Info = dict[str, Any]
@@ -109,7 +109,7 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
         **dataset_options: Any,
     ) -> None:
         check_option_names(dataset, dataset_options, PixelSegParallelEnv.__init__)
-        self.view = _check_view(view)
+        self.view = check_view(view)
         self._env = PixelSegEnv(
             dataset, data, split, size, horizon, transition, observation, reward, render_mode, **dataset_options
         )
@@ -220,7 +220,9 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
         self._env.close()
 
     def _windows(self) -> dict[str, Floats]:
-        return dict(zip(self._names, windows(self._state, self.view, len(self._names)), strict=True))
+        labels = len(self._names) // (self._state.shape[-2] * self._state.shape[-1])
+        rows = repeat(windows(self._state, self.view), labels)  # agents of every label look at the same windows
+        return dict(zip(self._names, chain.from_iterable(chain.from_iterable(rows)), strict=True))
 
     def _infos(self, info: Info) -> dict[str, Info]:
         # A dictionary for each agent: wrappers such as SuperSuit's write every agent's own entries into it.
@@ -259,31 +261,6 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
 def agent_names(map_shape: tuple[int, ...]) -> tuple[str, ...]:
     """The agents of a map, in the order of its entries: `"pixel_y_x"`, after the label's number if there is one."""
     return tuple("pixel_" + "_".join(map(str, index)) for index in np.ndindex(map_shape))
-
-
-def windows(observation: Floats, view: int, count: int) -> Iterator[Floats]:
-    """The window around every pixel, row by row, until there are `count`.
-
-    Args:
-        observation: float32 (C, H, W).
-        view: side of the window, odd.
-        count: H W, or a multiple of it for maps of several labels: the pixels are then gone through again.
-
-    Returns:
-        Read-only views (C, view, view) of one array; zero beyond the border.
-    """
-    channels, height, width = observation.shape
-    border = view // 2
-    padded = np.zeros((channels, height + 2 * border, width + 2 * border), np.float32)
-    padded[:, border : border + height, border : border + width] = observation
-    grid = np.moveaxis(sliding_window_view(padded, (view, view), axis=(1, 2)), 0, 2)  # (H, W, C, view, view)
-    return chain.from_iterable(chain.from_iterable(repeat(grid, count // (height * width))))
-
-
-def _check_view(view: Any) -> int:
-    if isinstance(view, bool) or not isinstance(view, (int, np.integer)) or view < 1 or view % 2 == 0:
-        raise OptionError(f"view={view!r}: expected an odd number of pixels, at least 1")
-    return int(view)
 
 
 def _decision(agent: str, value: Any) -> int:

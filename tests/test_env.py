@@ -100,6 +100,7 @@ def test_spaces_and_trajectory_by_the_definition(transition: str, observation: s
             "case": "case2",
             "slice": 5,
             "step": t,
+            "horizon": 4,
         }
         assert_same(info, expected)
         assert reward == pytest.approx(reward_map.mean(), abs=1e-7)

@@ -26,7 +26,8 @@ from stable_baselines3 import PPO
 
 import pixelseg_env
 from pixelseg_env import ActionError, OptionError, PixelSegEnv, SegmentationDataset
-from pixelseg_env.pettingzoo_view import PixelSegParallelEnv, agent_names, windows
+from pixelseg_env.pettingzoo_view import PixelSegParallelEnv, agent_names
+from pixelseg_env.windows import windows
 
 H, W = 12, 9
 UNKNOWN_OPTION = "reset.*'options' is not known and ignored"  # parallel_api_test passes it to every environment
@@ -371,12 +372,12 @@ def test_maps_of_several_labels_go_through_the_pixels_once_a_label() -> None:
     assert names[:4] == ("pixel_0_0_0", "pixel_0_0_1", "pixel_0_0_2", "pixel_0_1_0")
     assert names[6] == "pixel_1_0_0"
     assert len(set(names)) == 12
-    observation = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
-    seen = list(windows(observation, 3, 12))
-    assert len(seen) == 12
-    for first, second in zip(seen[:6], seen[6:], strict=True):
-        np.testing.assert_array_equal(first, second)
-    np.testing.assert_array_equal(seen[5][1], [[7, 8, 0], [10, 11, 0], [0, 0, 0]])
+    env = pixelseg_env.parallel_env(dataset="phantom", size=32, count=10, labels=2, horizon=2, view=3)
+    seen, _ = env.reset(seed=0)
+    assert len(seen) == 2 * 32 * 32
+    around = windows(env.state(), 3)
+    for label, y, x in np.ndindex(2, 32, 32):
+        np.testing.assert_array_equal(seen[f"pixel_{label}_{y}_{x}"], around[y, x])
 
 
 def test_frames_and_pickles() -> None:

@@ -29,7 +29,8 @@ def test_the_script_measures_every_stack_and_the_report_shows_it(tmp_path: Path)
     share = env_speed.share_of_training(16, 1, "cpu")
     assert [row["pixel_agents"] for row in rows] == [512] * 4 + [256, 512]
     assert all(row["environment"] > 0 and row["peak_mib"] > 0 for row in rows)
-    assert {row["stack"] for row in rows if row.get("with_training")} == {"numpy", "torch"}
+    assert {row["stack"] for row in rows if row.get("with_training")} == {"numpy", "torch", "sync", "async"}
+    assert all(row["with_inference"] > 0 for row in rows)
     assert 0 < share["share"] < 0.2
     broken = [{"failed": "one_stack('sb3') ..."}]
     write_record(tmp_path / "cpu.json", {"copy": copies, "stacks": rows + broken, "share": [share]})

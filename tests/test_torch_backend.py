@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pixelseg_agents import PA3C
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.references import Otsu
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pixelseg_env import ActionError, OptionError, PixelSegVectorEnv, balanced, register_reward
 from tests.env_helpers import REWARDS, TASKS, random_actions, small_set
@@ -291,3 +292,28 @@ def test_predict_returns_what_it_was_given() -> None:
     np.testing.assert_array_equal(of_array, of_tensor.numpy())
     single, _ = agent.predict(torch.from_numpy(observation[0]))
     assert single.shape == (16, 16)
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the numbers that are read from tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("autoreset_mode", ["Disabled", "SameStep", "NextStep"])
+def test_an_update_of_pa3c_reads_only_its_final_numbers_whatever_its_length(autoreset_mode: str) -> None:
+    def reads(horizon: int) -> int:
+        env = PixelSegVectorEnv(3, small_set(), backend="torch", horizon=horizon, autoreset_mode=autoreset_mode)
+        agent = PA3C(env, width=1 / 16, horizons=(horizon,), device="cpu")
+        with HostReads() as counted:
+            agent.learn(1)
+        return counted.count
+
+    assert reads(1) > 5, "losses, reward, Dice and the norm of the gradient are reported"
+    assert reads(6) == reads(1), "a step that read something would be counted six times"

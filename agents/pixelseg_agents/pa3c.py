@@ -260,15 +260,16 @@ class PA3C:
             rewards.append((turn.maps(reward_map) if turn else reward_map) * weights[min(len(rewards), 1)])
             ended.append(self._tensor(terminated))
             raw_reward += self._tensor(reward).mean()
-            if bool(ended[-1].all()):
+            over = _ended(terminated, info)
+            if over.all():
                 break
-            if bool(ended[-1].any()) and "final_info" not in info:
+            if over.any() and "final_info" not in info:
                 raise OptionError(
                     "PA3C: expected the episodes of a batch to end together, or an environment that resets within "
-                    f'the step (autoreset_mode="SameStep"); terminated was {ended[-1].tolist()}'
+                    f'the step (autoreset_mode="SameStep"); terminated was {over.tolist()}'
                 )
         with torch.no_grad():
-            if bool(ended[-1].all()):
+            if over.all():
                 bootstrap = torch.zeros_like(rewards[-1])
             else:  # an environment that did not take the horizon option: n-step return
                 seen = self._tensor(observation)
@@ -536,6 +537,15 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise OptionError(f'device={device!r}: no CUDA device is available; use "cpu" or "auto"')
     return chosen
+
+
+def _ended(terminated: Any, info: dict[str, Any]) -> NDArray[np.bool_]:
+    """Which episodes a step has ended, bool (B,), without waiting for a device."""
+    if "_final_info" in info:
+        return np.asarray(info["_final_info"])
+    if isinstance(terminated, Tensor) and "horizon" in info:  # tensors on a device; the host counts steps anyway
+        return np.asarray(info["step"] >= info["horizon"])
+    return np.asarray(terminated.cpu() if isinstance(terminated, Tensor) else terminated)
 
 
 def _of_this_step(info: dict[str, Any], key: str) -> Any:

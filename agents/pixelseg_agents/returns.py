@@ -56,11 +56,9 @@ def discounted_returns(
     following = bootstrap.detach()
     returns: list[Tensor] = []
     for reward, ended in zip(reversed(rewards), reversed(terminated), strict=True):
-        if bool(ended.all()):
-            following = reward
-        else:
-            if convolution is not None:
-                following = convolution(following)
-            following = reward + gamma * following * (~ended).view(-1, *(1,) * (reward.ndim - 1))
+        if convolution is not None:
+            following = convolution(following)
+        going_on = (~ended).view(-1, *(1,) * (reward.ndim - 1))  # a factor: to ask would be to wait for the device
+        following = reward + gamma * following * going_on
         returns.append(following)
     return returns[::-1]
