@@ -258,9 +258,8 @@ class PA3C:
             actions.append(keep.float())
             alive.append(turn.maps(playing) if turn else playing)
             rewards.append((turn.maps(reward_map) if turn else reward_map) * weights[min(len(rewards), 1)])
-            ended.append(self._tensor(terminated))
             raw_reward += self._tensor(reward).mean()
-            over = _ended(terminated, info)
+            ended.append(over := _ended(terminated, info))
             if over.all():
                 break
             if over.any() and "final_info" not in info:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -36,7 +38,7 @@ class RewardMapConvolution(nn.Module):
 
 def discounted_returns(
     rewards: Sequence[Tensor],
-    terminated: Sequence[Tensor],
+    terminated: Sequence[NDArray[np.bool_] | Tensor],
     bootstrap: Tensor,
     gamma: float,
     convolution: nn.Module | None = None,
@@ -45,7 +47,7 @@ def discounted_returns(
 
     Args:
         rewards: T reward maps, float32 (B, H, W) or (B, L, H, W).
-        terminated: T boolean tensors (B,), whether the episode ended with that step.
+        terminated: T boolean arrays (B,) on the host, whether the episode ended with that step.
         bootstrap: V of the observation after the last step, (B, H, W); used where it is not terminal.
         gamma: the discount.
         convolution: applied to R(t+1) (Eq. 8), except where step t is terminal.
@@ -56,9 +58,13 @@ def discounted_returns(
     following = bootstrap.detach()
     returns: list[Tensor] = []
     for reward, ended in zip(reversed(rewards), reversed(terminated), strict=True):
-        if convolution is not None:
-            following = convolution(following)
-        going_on = (~ended).view(-1, *(1,) * (reward.ndim - 1))  # a factor: to ask would be to wait for the device
-        following = reward + gamma * following * going_on
+        over = np.asarray(ended)
+        if over.all():
+            following = reward
+        else:
+            if convolution is not None:
+                following = convolution(following)
+            going_on = torch.from_numpy(~over).to(reward.device).view(-1, *(1,) * (reward.ndim - 1))
+            following = reward + gamma * following * going_on
         returns.append(following)
     return returns[::-1]
