@@ -79,10 +79,11 @@ def _millions(rate: float | None) -> str:
 
 
 def main(folder: Annotated[Path, tyro.conf.Positional] = Path("benchmarks/records/speed")) -> None:
-    """Prints the tables of every record in a folder."""
-    for record in read_records(folder):
-        texts = [copies(record), parts(record), stacks(record), *shares(record), *failures(record)]
-        print("\n\n".join(texts), "\n")
+    """Prints the tables of all records in a folder; what was measured in several runs has a row for each."""
+    records = [record for record in read_records(folder) if "stacks" in record]
+    whole = {kind: [row for record in records for row in record[kind]] for kind in ("copy", "stacks", "share")}
+    texts = [copies(whole), parts(records[0]), stacks(whole), *shares(whole), *failures(whole)]
+    print("\n\n".join(texts), "\n")
 
 
 if __name__ == "__main__":
