@@ -43,17 +43,12 @@ class SupervisedTwin(PA3C):
         super().__init__(env, config, seed=seed, device=device, **changes)
 
     def _update(self, horizon: int, weight: float) -> int:
-        assert self.env is not None
         assert self.logger is not None
-        env_seed, torch_seed = self._draws()
-        observation, info = self.env.reset(seed=env_seed, options={"horizon": 1})
-        turn = self._augmentation(observation.shape, torch_seed)
-        image, target = self._tensor(observation), self._tensor(info["target"]).float()
-        if turn:
-            image, target = turn.observation(image), turn.maps(target)
-        logits, _ = self.network(image)
+        episodes, _ = self._play(1)
+        target = episodes.foreground
+        logits, _ = self.network(episodes.observation)
         loss = F.binary_cross_entropy_with_logits(logits, target, weight=1 + (weight - 1) * target)
         norm = self._descend(loss)
         self.logger.record_mean("train/loss", float(loss.detach()))
         self.logger.record_mean("train/gradient_norm", norm)
-        return 1
+        return len(target)

@@ -82,6 +82,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     | `dice`         | float, Dice of f(t) and G                                                    |
     | `case`         | str, the patient                                                             |
     | `slice`        | int, the slice's number within the case                                      |
+    | `index`        | int, the image's position in the data set                                    |
     | `step`         | int, t                                                                       |
     | `horizon`      | int, steps of this episode: it ends when `step` gets there                   |
 
@@ -237,6 +238,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
             **self._scores(),
             "case": self.dataset.cases[self._index],
             "slice": int(self.dataset.slices[self._index]),
+            "index": self._index,
             "step": self._step_count,
             "horizon": self._episode_horizon,
         }

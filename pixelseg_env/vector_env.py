@@ -35,8 +35,8 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
 
     `infos` holds the keys of the single environment as arrays (`reward_map` float32 (B, H, W),
     `segmentation` and `target` uint8 (B, H, W), `dice` float64 (B,), `case` object (B,), `slice`,
-    `step` and `horizon` int64 (B,)) and, as in Gymnasium, for each key a boolean mask `_key` (B,) that tells which
-    images it speaks of: after a partial reset those that were reset, otherwise all.
+    `index`, `step` and `horizon` int64 (B,)) and, as in Gymnasium, for each key a boolean mask `_key` (B,) that tells
+    which images it speaks of: after a partial reset those that were reset, otherwise all.
 
     Reset options: `index` and `horizon`, a number or one per image, and `reset_mask`, a boolean array
     (B,) that resets only the images it marks (at least one); the others go on as they were.
@@ -49,8 +49,8 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
             `"Disabled"` (the caller resets with `reset_mask`).
         backend: `"numpy"`, or `"torch"`: images, targets and maps live on `device`, and observations, rewards,
             `terminated`, `truncated` and the infos `reward_map`, `segmentation`, `target` and `dice` are tensors
-            there; what the host counts anyway (`case`, `slice`, `step`, `horizon`, the masks `_key`) stays NumPy.
-            A step moves nothing to the host. Trajectories equal those of `"numpy"` to the last bit (means within 1e-6).
+            there; what the host counts anyway (`case`, `slice`, `index`, `step`, `horizon`, the masks `_key`) stays
+            NumPy. A step moves nothing to the host. Trajectories equal those of `"numpy"` to the last bit (means within 1e-6).
         device: of the torch backend, `"cpu"`, `"cuda"`, `"cuda:1"`.
         **others: as `PixelSegEnv`.
 
@@ -347,6 +347,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
             **self._scores(),
             "case": self._case_names[self._index],
             "slice": self.dataset.slices[self._index],
+            "index": self._index.copy(),
             "step": self._steps.copy(),
             "horizon": self._horizons.copy(),
         }

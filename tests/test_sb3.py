@@ -62,7 +62,7 @@ def test_trajectories_are_those_of_the_vector_environment(task: tuple[str, str])
         np.testing.assert_allclose(rewards.reshape(3, -1).mean(axis=1), means, atol=1e-6)
         np.testing.assert_array_equal(dones.reshape(3, -1), np.repeat(terminated[:, None], 108, axis=1))
         for i in range(3):
-            for key in ("dice", "case", "slice", "step", "horizon"):
+            for key in ("dice", "case", "slice", "index", "step", "horizon"):
                 assert infos[108 * i + 5][key] == ended[key][i], key
 
 

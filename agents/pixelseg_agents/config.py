@@ -1,11 +1,11 @@
-"""PA3C's hyperparameters."""
+"""Hyperparameters: those that every pixel agent has, and PA3C's."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from pixelseg_env import OptionError
 from pixelseg_env.errors import did_you_mean
@@ -20,22 +20,19 @@ LATER_BACKGROUND_WEIGHT = 0.25
 
 
 @dataclass(frozen=True)
-class PA3CConfig:
-    """Hyperparameters of PA3C. `PA3CConfig.published()` gives the publication's settings, as far as it states them."""
+class AgentConfig:
+    """Hyperparameters that every pixel agent has.
+
+    Raises:
+        OptionError: a value is not valid.
+    """
+
+    agent: ClassVar[str] = "an agent"
 
     width: float = 0.25
-    """Scales the network's channels; 1 is the publication's size (7.146 M; 7.143 M with --head-stride 2)."""
-    sam: bool = True
-    """Spatial attention on conv4-3 (ablation: off)."""
-    dilation: bool = True
-    """Dilated convolutions (ablation: off)."""
+    """Scales the network's channels; 1 is the publication's size."""
     norm: str = "group"
     """Normalisation after every 3x3 convolution: "group" or "none"."""
-    head_stride: int = 4
-    """The heads work at 1/head_stride of the resolution: 1, 2, 4 or 8."""
-    start_bias: float | None = None
-    """Log-odds of "keep" at the start; None: by task (0 where the first horizon is 1)."""
-
     learning_rate: float = 1e-3
     """Of Adam, at the start."""
     learning_rate_schedule: str = "linear"
@@ -47,10 +44,6 @@ class PA3CConfig:
     (1 3 10, or 2 3 10 for restorable and stacked)."""
     horizon_shares: tuple[float, ...] = ()
     """Share of the network passes per horizon; none: 60 % for the first, the rest alike for the others."""
-    entropy_coefficient: float = 0.02
-    """Weight of the policy's entropy, which keeps it from settling too early."""
-    value_coefficient: float = 0.5
-    """Weight of the value loss."""
     foreground_weight: float | None = None
     """Factor on object pixels' rewards at the start; None: background per foreground pixel of the set."""
     final_foreground_weight: float = 1.0
@@ -58,8 +51,6 @@ class PA3CConfig:
     later_background_weight: float | None = None
     """Factor on background pixels' rewards from the second step on; None: by task (0.25 where zero is final).
     Ten looks are ten chances to lose a pixel: at 0.25 a later step zeroes one that is background at odds above 4."""
-    reward_map_convolution: int = 0
-    """Side of the learnable kernel of Eq. 8, odd; 0: off."""
     augmentation: bool = True
     """Flips, rotations by 90 degrees and brightness."""
     max_gradient_norm: float = 1.0
@@ -67,51 +58,46 @@ class PA3CConfig:
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
-            wanted, value = item.type, getattr(self, item.name)
+            wanted, value = str(item.type), getattr(self, item.name)
             if "tuple" in wanted and not isinstance(value, tuple):
                 raise OptionError(f"{item.name}={value!r}: expected a tuple of numbers, such as (10,)")
             if "float" in wanted and "tuple" not in wanted and not isinstance(value, (int, float, type(None))):
                 raise OptionError(f"{item.name}={value!r}: expected a number")
-        checks = {
+            if wanted == "int" and (not isinstance(value, int) or isinstance(value, bool)):
+                raise OptionError(f"{item.name}={value!r}: expected a whole number")
+        for name, valid in self._checks().items():
+            if not valid:
+                raise OptionError(f"{name}={getattr(self, name)!r} is not valid: {_MEANING.get(name, 'out of range')}")
+
+    def _checks(self) -> dict[str, bool]:
+        """Whether each value is valid."""
+        return {
             "width": 0 < self.width < math.inf,
             "norm": self.norm in ("group", "none"),
-            "head_stride": self.head_stride in (1, 2, 4, 8),
             "learning_rate": 0 < self.learning_rate < math.inf,
             "learning_rate_schedule": self.learning_rate_schedule in ("linear", "epochs", "constant"),
             "gamma": 0 <= self.gamma <= 1,
             "horizons": all(isinstance(h, int) and h >= 1 for h in self.horizons),
             "horizon_shares": (not self.horizons or len(self.horizon_shares) in (0, len(self.horizons)))
             and all(share > 0 for share in self.horizon_shares),
-            "entropy_coefficient": self.entropy_coefficient >= 0,
-            "value_coefficient": self.value_coefficient >= 0,
             "foreground_weight": self.foreground_weight is None or self.foreground_weight > 0,
             "final_foreground_weight": self.final_foreground_weight > 0,
             "later_background_weight": self.later_background_weight is None or self.later_background_weight > 0,
-            "reward_map_convolution": self.reward_map_convolution == 0
-            or (self.reward_map_convolution > 0 and self.reward_map_convolution % 2 == 1),
             "max_gradient_norm": self.max_gradient_norm >= 0,
         }
-        for name, valid in checks.items():
-            if not valid:
-                raise OptionError(f"{name}={getattr(self, name)!r} is not valid: {_MEANING.get(name, 'out of range')}")
 
-    def for_task(self, transition: str, observation: str) -> PA3CConfig:
-        """A copy in which what is left to the task (`horizons`, `start_bias`, ...) is spelt out.
+    def for_task(self, transition: str, observation: str) -> Self:
+        """A copy in which what is left to the task (`horizons`, ...) is spelt out.
 
         Args:
             transition: of the environment.
             observation: of the environment.
         """
-        task = transition, observation
-        horizons = self.horizons or HORIZONS.get(task, (1, 3, 10))
-        bias = self.start_bias
-        if bias is None:
-            # A one-step episode needs no bias; a longer one must not zero the image before it is learnt from.
-            bias = START_BIAS.get(task, 0.0) if horizons[0] > 1 else 0.0
+        horizons = self.horizons or HORIZONS.get((transition, observation), (1, 3, 10))
         later = self.later_background_weight
         if later is None:
             later = LATER_BACKGROUND_WEIGHT if transition == "absorbing" else 1.0
-        return dataclasses.replace(self, horizons=horizons, start_bias=bias, later_background_weight=later)
+        return dataclasses.replace(self, horizons=horizons, later_background_weight=later)
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -119,6 +105,87 @@ class PA3CConfig:
         if self.horizon_shares or len(self.horizons) < 2:
             return self.horizon_shares or (1.0,)
         return (0.6, *(0.4 / (len(self.horizons) - 1),) * (len(self.horizons) - 1))
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some hyperparameters changed.
+
+        Raises:
+            OptionError: a name is not known, or a value not valid.
+        """
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in known:
+                raise OptionError(f"{self.agent} has no hyperparameter {name!r}.{did_you_mean(name, known)}")
+        if len(changes.get("horizons", ())) not in (0, len(self.horizon_shares)):
+            changes = {"horizon_shares": ()} | changes
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            OptionError: a name is not known, or a value not valid.
+        """
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls().replace(**(values | lists))
+
+
+@dataclass(frozen=True)
+class PolicyConfig(AgentConfig):
+    """Hyperparameters of an agent with a policy and a value for every pixel."""
+
+    start_bias: float | None = None
+    """Log-odds of "keep" at the start; None: by task (0 where the first horizon is 1)."""
+    entropy_coefficient: float = 0.02
+    """Weight of the policy's entropy, which keeps it from settling too early."""
+    value_coefficient: float = 0.5
+    """Weight of the value loss."""
+
+    def _checks(self) -> dict[str, bool]:
+        return super()._checks() | {
+            "entropy_coefficient": self.entropy_coefficient >= 0,
+            "value_coefficient": self.value_coefficient >= 0,
+        }
+
+    def for_task(self, transition: str, observation: str) -> Self:
+        """As `AgentConfig`'s, `start_bias` too."""
+        spelt_out = super().for_task(transition, observation)
+        if self.start_bias is not None:
+            return spelt_out
+        # A one-step episode needs no bias; a longer one must not zero the image before it is learnt from.
+        bias = START_BIAS.get((transition, observation), 0.0) if spelt_out.horizons[0] > 1 else 0.0
+        return dataclasses.replace(spelt_out, start_bias=bias)
+
+
+@dataclass(frozen=True)
+class PA3CConfig(PolicyConfig):
+    """Hyperparameters of PA3C. `PA3CConfig.published()` gives the publication's settings, as far as it states them.
+
+    At `width=1` the network has 7.146 M parameters, with `head_stride=2` the published 7.143 M.
+    """
+
+    agent: ClassVar[str] = "PA3C"
+
+    sam: bool = True
+    """Spatial attention on conv4-3 (ablation: off)."""
+    dilation: bool = True
+    """Dilated convolutions (ablation: off)."""
+    head_stride: int = 4
+    """The heads work at 1/head_stride of the resolution: 1, 2, 4 or 8."""
+    reward_map_convolution: int = 0
+    """Side of the learnable kernel of Eq. 8, odd; 0: off."""
+
+    def _checks(self) -> dict[str, bool]:
+        kernel = self.reward_map_convolution
+        return super()._checks() | {
+            "head_stride": self.head_stride in (1, 2, 4, 8),
+            "reward_map_convolution": kernel == 0 or (kernel > 0 and kernel % 2 == 1),
+        }
 
     @classmethod
     def published(cls, **changes: Any) -> PA3CConfig:
@@ -138,34 +205,6 @@ class PA3CConfig:
             "augmentation": False,
         }
         return cls(**(settings | changes))
-
-    def replace(self, **changes: Any) -> PA3CConfig:
-        """A copy with some hyperparameters changed.
-
-        Raises:
-            OptionError: a name is not known, or a value not valid.
-        """
-        known = [field.name for field in dataclasses.fields(self)]
-        for name in changes:
-            if name not in known:
-                raise OptionError(f"PA3C has no hyperparameter {name!r}.{did_you_mean(name, known)}")
-        if len(changes.get("horizons", ())) not in (0, len(self.horizon_shares)):
-            changes = {"horizon_shares": ()} | changes
-        return dataclasses.replace(self, **changes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> PA3CConfig:
-        """The inverse of `to_dict`.
-
-        Raises:
-            OptionError: a name is not known, or a value not valid.
-        """
-        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-        return cls().replace(**(values | lists))
 
 
 _MEANING = {

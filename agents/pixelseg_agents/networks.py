@@ -24,16 +24,16 @@ def _groups(channels: int) -> int:
     return next(groups for groups in (8, 4, 2, 1) if channels % groups == 0)
 
 
-def _convolution(inputs: int, outputs: int, dilation: int, norm: str) -> nn.Sequential:
-    """3x3 convolution, normalisation, ReLU; the bias is left out where the normalisation has one."""
-    convolution = nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation, bias=norm == "none")
-    layers: list[nn.Module] = [convolution]
+def convolution(inputs: int, outputs: int, dilation: int, norm: str, bias: bool = False) -> nn.Sequential:
+    """3x3 convolution, normalisation, ReLU; the convolution has a bias without normalisation, or if `bias`."""
+    layer = nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation, bias=bias or norm == "none")
+    layers: list[nn.Module] = [layer]
     if norm == "group":
         layers.append(nn.GroupNorm(_groups(outputs), outputs))
     else:  # nothing rescales the signal, and PyTorch's default start would let it vanish over 14 layers
-        assert convolution.bias is not None
-        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")  # He et al. 2015
-        nn.init.zeros_(convolution.bias)
+        assert layer.bias is not None
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # He et al. 2015
+        nn.init.zeros_(layer.bias)
     layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
 
@@ -71,7 +71,7 @@ class _Head(nn.Sequential):
     ) -> None:
         layers: list[nn.Module] = []
         for channels, rate in zip(HEAD_CHANNELS, dilation, strict=True):
-            layers.append(_convolution(inputs, scaled(channels, width), rate, norm))
+            layers.append(convolution(inputs, scaled(channels, width), rate, norm))
             inputs = scaled(channels, width)
         # Without the last ReLU. With it, rare foreground ends where every feature is silent: all weights learn
         # to speak for the background first, and no logit can rise above the slow bias (measured: see LOG.md).
@@ -152,7 +152,7 @@ class PA3CNetwork(nn.Module):
         for block, rate in zip(TRUNK_CHANNELS, TRUNK_DILATION, strict=True):
             layers = []
             for outputs in block:
-                layers.append(_convolution(inputs, scaled(outputs, width), rate if dilation else 1, norm))
+                layers.append(convolution(inputs, scaled(outputs, width), rate if dilation else 1, norm))
                 inputs = scaled(outputs, width)
             blocks.append(nn.Sequential(*layers))
         self.trunk = nn.ModuleList(blocks)

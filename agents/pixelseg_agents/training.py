@@ -10,12 +10,12 @@ from typing import Any
 from stable_baselines3.common.logger import Logger
 from tqdm import tqdm
 
+from pixelseg_agents.agent import resolve_device
 from pixelseg_agents.arguments import TrainArguments
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.figures import learning_curve
 from pixelseg_agents.interruption import Interruption
 from pixelseg_agents.networks import parameter_count
-from pixelseg_agents.pa3c import resolve_device
 from pixelseg_agents.progress import RunLogger
 from pixelseg_agents.registry import agent_class, load_agent
 from pixelseg_agents.reporting import evaluate_all, summary_text, write_report

@@ -1,0 +1,445 @@
+"""What all pixel agents share: setup on an environment, the training loop, prediction and checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from stable_baselines3.common.logger import Logger, configure
+from torch import Tensor, nn
+
+from pixelseg_agents.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from pixelseg_agents.config import AgentConfig
+from pixelseg_agents.episodes import Episodes, attribute, dataset_length, label_count, tensor
+from pixelseg_agents.schedule import TrainingSchedule, falling_weight
+from pixelseg_env import OptionError, PixelSegError
+
+EPOCHS_PER_DECAY, DECAY = 25, 0.9  # the published learning-rate schedule
+
+
+Callback = Callable[[Any], bool | None]
+
+
+class TrainingError(PixelSegError):
+    """A training that cannot go on."""
+
+
+class PixelAgent:
+    """An agent that decides every pixel; a subclass says with what network, and how that learns.
+
+    The environment is used through its public interface alone: spaces, `reset(seed, options={"horizon"})`,
+    `step`, and keys of `info`. The target weights rewards during training and is never shown to the network.
+
+    A subclass has a `name`, a `config_class` and three methods:
+
+    - `_make_parts()`: its modules, `"network"` first; parameters with `requires_grad` are trained.
+    - `_update(horizon, weight)`: one batch of episodes and the gradient steps that belong to it.
+    - `_keep(observation, deterministic)`: the decision.
+
+    Args:
+        env: a vector environment; its number of images is the batch size.
+        config: hyperparameters; default: those of the agent's `config_class`.
+        seed: of parameters, images, actions and augmentation. A training is reproducible on the CPU, and
+            one that was saved and resumed gives the same result as one that was not interrupted.
+        device: "auto" (CUDA where available), "cpu", "cuda", ...
+        **changes: single hyperparameters, `PA3C(env, width=0.5)`.
+
+    Attributes:
+        updates: updates done.
+        passes: images that went through a network while learning, those looked at without a gradient too.
+        episodes: episodes begun, each one visit to an image.
+
+    Raises:
+        OptionError: a hyperparameter is not known or not valid, or `env` is not a vector environment.
+    """
+
+    name: ClassVar[str]
+    config_class: ClassVar[type[AgentConfig]]
+    config: Any  # of type config_class
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        config: AgentConfig | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        **changes: Any,
+    ) -> None:
+        if not isinstance(env, VectorEnv):
+            raise OptionError(
+                f'{self.name}: expected a vector environment, such as gym.make_vec("PixelSegEnv-v0", num_envs=8), '
+                f"got {type(env).__name__}"
+            )
+        if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
+            raise OptionError(f"seed={seed!r}: expected a whole number from 0 to 2**63 - 1")
+        shape = env.single_observation_space.shape
+        if shape is None or len(shape) != 3:
+            raise OptionError(f"{self.name}: expected observations of shape (C, H, W), got {shape}")
+        actions = env.single_action_space.shape or ()
+        names: tuple[str, ...] = ("object",)
+        if len(actions) == 3:  # (L, H, W): one policy and value per label
+            names = tuple(getattr(attribute(env, "dataset", None), "label_names", map(str, range(actions[0]))))
+        transition = str(attribute(env, "transition", "absorbing"))
+        observation = str(attribute(env, "observation", "masked"))
+        config = (config or self.config_class()).replace(**changes)
+        self._build(config, seed, device, int(shape[0]), transition, observation, names)
+        self.env: VectorEnv[Any, Any, Any] | None = env
+
+    def _build(
+        self,
+        config: AgentConfig,
+        seed: int,
+        device: str | torch.device,
+        channels: int,
+        transition: str,
+        observation: str,
+        label_names: tuple[str, ...] = ("object",),
+    ) -> None:
+        self.config = config.for_task(transition, observation)
+        self.seed = seed
+        self.device = resolve_device(device)
+        self.channels, self.transition, self.observation = channels, transition, observation
+        self.label_names = label_names
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            parts = self._make_parts()
+        self.parts = {name: part.to(self.device) for name, part in parts.items()}
+        self._parameters = [p for part in self.parts.values() for p in part.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(self._parameters, lr=self.config.learning_rate)
+        self.updates = 0
+        self.total_updates = 0
+        self.passes = 0
+        self.episodes = 0
+        self.logger: Logger | None = None
+        self._predict_generator = torch.Generator(self.device).manual_seed(seed)
+
+    @property
+    def network(self) -> Any:
+        """The network that decides, an `nn.Module`."""
+        return self.parts["network"]
+
+    def _make_parts(self) -> dict[str, nn.Module]:
+        """The agent's modules by name, `"network"` first."""
+        raise NotImplementedError
+
+    def _update(self, horizon: int, weight: Any) -> int:
+        """Plays one batch of episodes and learns from it.
+
+        Args:
+            horizon: t_max of these episodes.
+            weight: factor on object pixels' rewards; float64 (L,) with L > 1 labels.
+
+        Returns:
+            How many images went through a network.
+        """
+        raise NotImplementedError
+
+    def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
+        """The decision on a batch, bool ([B,] [L,] H, W), True where a pixel is kept."""
+        raise NotImplementedError
+
+    # ---------------------------------------------------------------- training
+
+    def learn(
+        self,
+        total_updates: int,
+        *,
+        callback: Callback | None = None,
+        log_interval: int = 10,
+        logger: Logger | None = None,
+    ) -> Self:
+        """Trains until `total_updates` updates have been done in all.
+
+        One update is one batch of episodes, and the gradient steps that belong to it. A second call (or one after
+        `load`) goes on from where the first stopped.
+
+        Args:
+            total_updates: updates in all; schedules stretch over them.
+            callback: called after every update with the agent; returning False stops the training.
+            log_interval: updates whose means make one line of the log.
+            logger: a Stable-Baselines3 logger; default: none.
+
+        Returns:
+            The agent itself.
+        """
+        if self.env is None:
+            raise OptionError(f"learn: the agent has no environment; load it with {self.name}.load(path, env=...)")
+        for name, value in (("total_updates", total_updates), ("log_interval", log_interval)):
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise OptionError(f"{name}={value!r}: expected a whole number of at least 1")
+        self.logger = logger or configure(None, [])
+        self.total_updates = total_updates
+        schedule = TrainingSchedule(total_updates, self.config.horizons, self.config.shares)
+        start_weight = self._start_weight()
+        images_per_epoch = dataset_length(self.env)
+        self.network.train()
+        started, first = time.perf_counter(), self.updates
+        final = self.config.final_foreground_weight
+        while self.updates < total_updates:
+            horizon = schedule.horizon(self.updates)
+            progress = schedule.progress(self.updates)
+            weight = falling_weight(progress, start_weight, final)
+            epoch = self.updates * self.env.num_envs / images_per_epoch
+            rate = self._learning_rate(progress, epoch)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.passes += self._update(horizon, weight)
+            self.updates += 1
+            self.episodes += self.env.num_envs
+            self.logger.record_mean("train/foreground_weight", float(np.mean(weight)))
+            self.logger.record_mean("train/learning_rate", rate)
+            if self.updates % log_interval == 0 or self.updates == total_updates:
+                self.logger.record("time/updates", self.updates)
+                self.logger.record("time/passes", self.passes)
+                elapsed = max(1e-9, time.perf_counter() - started)
+                self.logger.record("time/updates_per_second", (self.updates - first) / elapsed)
+                self.logger.dump(self.updates)
+            if callback is not None and callback(self) is False:
+                break
+        self.network.eval()
+        return self
+
+    @property
+    def labels(self) -> int:
+        """L, the number of labels."""
+        return len(self.label_names)
+
+    def _start_weight(self) -> Any:
+        """The foreground weight at the start: a number, or float64 (L,) with L > 1 labels."""
+        given, dataset = self.config.foreground_weight, attribute(self.env, "dataset", None)
+        if self.labels == 1:
+            ratios = [float(getattr(dataset, "class_ratio", 1.0))]
+        else:
+            ratios = list(getattr(dataset, "class_ratios", (1.0,) * self.labels))
+        # Without any foreground there is nothing to weight.
+        ratios = [ratio if math.isfinite(ratio) else 1.0 for ratio in ratios]
+        starts = [max(ratio, self.config.final_foreground_weight) if given is None else given for ratio in ratios]
+        return starts[0] if self.labels == 1 else np.array(starts)
+
+    def _learning_rate(self, progress: float, epoch: float) -> float:
+        if self.config.learning_rate_schedule == "linear":
+            return float(self.config.learning_rate * (1 - progress))
+        if self.config.learning_rate_schedule == "epochs":
+            return float(self.config.learning_rate * DECAY ** (epoch // EPOCHS_PER_DECAY))
+        return float(self.config.learning_rate)
+
+    def _draws(self) -> tuple[int, int]:
+        """Seeds of the environment and of torch for this update.
+
+        They are a function of seed and update number, so a resumed run goes on exactly.
+        """
+        first, second = np.random.SeedSequence([self.seed, self.updates]).generate_state(2)
+        return int(first) // 2, int(second)  # halved: image i is seeded with seed + i, which must stay in range
+
+    def _descend(self, loss: Tensor) -> float:
+        """Takes one gradient step; returns the norm of the gradient before clipping."""
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        limit = self.config.max_gradient_norm or float("inf")
+        norm = nn.utils.clip_grad_norm_(self._parameters, limit)
+        if not torch.isfinite(norm):
+            raise TrainingError(
+                f"update {self.updates + 1}: the gradient is not finite (loss {float(loss.detach()):g}); parameters "
+                "are as after the update before. Try a smaller learning rate, or look at the rewards"
+            )
+        self.optimizer.step()
+        return float(norm)
+
+    def _play(self, horizon: int, augmentation: bool | None = None) -> tuple[Episodes, torch.Generator]:
+        """Begins a batch of episodes; returns it, and a generator for the actions' draws."""
+        assert self.env is not None
+        env_seed, torch_seed = self._draws()
+        augmentation = self.config.augmentation if augmentation is None else augmentation
+        stacked = self.observation == "stacked"
+        episodes = Episodes(
+            self.env,
+            horizon,
+            seed=env_seed,
+            augmentation_seed=torch_seed if augmentation else None,
+            device=self.device,
+            image_channels=self.channels - self.labels * stacked,
+            copies=1 if stacked else self.labels,
+            absorbing=self.transition == "absorbing",
+        )
+        return episodes, torch.Generator(self.device).manual_seed(torch_seed)
+
+    def _record_episodes(self, episodes: Episodes, horizon: int) -> None:
+        """Logs what a finished batch of episodes earned."""
+        assert self.logger is not None
+        self.logger.record_mean("train/horizon", horizon)
+        self.logger.record_mean("train/reward", float(episodes.reward))
+        self.logger.record_mean("train/dice", float(episodes.dice))
+
+    # ---------------------------------------------------------------- use
+
+    @torch.no_grad()
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Any, tuple[NDArray[Any], ...] | None]:
+        """Chooses an action for every pixel (Stable-Baselines3's signature).
+
+        Args:
+            observation: float32 (C, H, W) or (B, C, H, W), any H and W; NumPy, or a tensor.
+            state: not used; this agent has no memory.
+            episode_start: not used.
+            deterministic: the likelier action of every pixel, or one drawn from the policy.
+
+        Returns:
+            Actions, int8 (H, W) or (B, H, W), with L > 1 labels ([B,] L, H, W), 0 = zero and 1 = keep, of the
+            observation's kind (a tensor on the agent's device); and the state as it came.
+
+        Raises:
+            OptionError: the observation has the wrong number of dimensions or channels.
+        """
+        as_tensor = isinstance(observation, Tensor)
+        array: Any = observation if as_tensor else np.asarray(observation, dtype=np.float32)
+        if array.ndim not in (3, 4) or array.shape[-3] != self.channels or 0 in array.shape:
+            raise OptionError(
+                f"predict: expected an observation of shape ({self.channels}, H, W) or (B, {self.channels}, H, W), "
+                f"got {tuple(array.shape)}"
+            )
+        self.network.eval()
+        keep = self._keep(tensor(array if array.ndim == 4 else array[None], self.device), deterministic)
+        actions = keep.to(torch.int8) if as_tensor else keep.cpu().numpy().astype(np.int8)
+        return (actions if array.ndim == 4 else actions[0]), state
+
+    # ---------------------------------------------------------------- files
+
+    def save(self, path: str | Path) -> Path:
+        """Writes parameters, optimizer and settings to one safetensors file (suffix added when missing).
+
+        Returns:
+            The path that was written.
+        """
+        tensors = {
+            f"{part}.{name}": value
+            for part, module in self.parts.items()
+            for name, value in module.state_dict().items()
+        }
+        for number, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+        settings = {
+            "config": self.config.to_dict(),
+            "seed": self.seed,
+            "channels": self.channels,
+            "transition": self.transition,
+            "observation": self.observation,
+            "label_names": list(self.label_names),
+            "updates": self.updates,
+            "total_updates": self.total_updates,
+            "passes": self.passes,
+            "episodes": self.episodes,
+        }
+        return save_checkpoint(path, Checkpoint(self.name, settings, tensors))
+
+    @classmethod
+    def load(
+        cls, path: str | Path, env: VectorEnv[Any, Any, Any] | None = None, device: str | torch.device = "auto"
+    ) -> Self:
+        """Reads an agent that `save` wrote.
+
+        Args:
+            path: the checkpoint.
+            env: to go on training; not needed to predict.
+            device: where to put it.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or of another kind.
+            OptionError: `env` does not fit the agent, or `device` is not there.
+        """
+        checkpoint = load_checkpoint(path)
+        if checkpoint.algorithm != cls.name:
+            raise CheckpointError(f"{path}: a checkpoint of {checkpoint.algorithm}, expected {cls.name}")
+        agent = cls.__new__(cls)
+        device = resolve_device(device)
+        try:
+            settings = dict(checkpoint.settings)
+            agent._build(
+                cls.config_class.from_dict(settings["config"]),
+                settings["seed"],
+                device,
+                settings["channels"],
+                settings["transition"],
+                settings["observation"],
+                tuple(settings.get("label_names", ("object",))),
+            )
+            agent._restore(checkpoint.tensors)
+            agent.updates, agent.total_updates = int(settings["updates"]), int(settings["total_updates"])
+            agent.passes, agent.episodes = int(settings["passes"]), int(settings.get("episodes", 0))
+        except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+            message = f"{path}: the checkpoint does not fit this version of {cls.name} ({error})"
+            raise CheckpointError(message) from error
+        agent.env = env
+        if env is not None:
+            if not isinstance(env, VectorEnv):
+                raise OptionError(f"{cls.name}.load: expected a vector environment, got {type(env).__name__}")
+            found_labels = label_count(env)
+            if found_labels != agent.labels:
+                raise OptionError(
+                    f"{path}: the agent was trained on {agent.labels} label(s), the environment has {found_labels}; "
+                    "use the same dataset and labels"
+                )
+            shape = env.single_observation_space.shape
+            if shape is None or len(shape) != 3 or shape[0] != agent.channels:
+                raise OptionError(
+                    f"{path}: the agent was trained on {agent.channels} channels, the environment's observations "
+                    f"have shape {shape}; use the same dataset, channels and observation"
+                )
+            for name in ("transition", "observation"):
+                trained, found = getattr(agent, name), attribute(env, name, getattr(agent, name))
+                if found != trained:
+                    raise OptionError(
+                        f"{path}: the agent was trained with {name}={trained!r}, the environment has {found!r}; "
+                        f"make it with {name}={trained!r}"
+                    )
+        return agent
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        for name, value in tensors.items():
+            if not torch.isfinite(value).all():
+                raise ValueError(f"{name} holds NaN or infinite numbers")
+        parts: dict[str, dict[str, Tensor]] = {name: {} for name in (*self.parts, "optimizer")}
+        for key, value in tensors.items():
+            part, _, name = key.partition(".")
+            parts[part][name] = value
+        for name, module in self.parts.items():
+            module.load_state_dict(parts[name])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in parts["optimizer"].items():
+            number, _, name = key.partition(".")
+            moments.setdefault(int(number), {})[name] = value
+        for index, values in moments.items():
+            shape = self._parameters[index].shape
+            if any(value.ndim and value.shape != shape for value in values.values()):
+                raise ValueError(f"the optimizer's state of parameter {index} has another shape than the parameter")
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Returns the device that a name stands for; "auto" is CUDA where there is one.
+
+    Raises:
+        OptionError: CUDA is asked for and not available, or the name is not known.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise OptionError(f'device={device!r}: expected "auto", "cpu", "cuda" or "cuda:N"') from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise OptionError(f'device={device!r}: no CUDA device is available; use "cpu" or "auto"')
+    return chosen
