@@ -173,6 +173,11 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         """`"masked"` or `"stacked"`."""
         return self.task.observation
 
+    @property
+    def reward(self) -> RewardFunction:
+        """The reward function, `(previous, current, target) -> map`."""
+        return self.task.reward
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:

@@ -47,8 +47,8 @@ class PixelVecEnv(VecEnv):
     (C', view, view), zero beyond the border; acts with `Discrete(2)`, 0 = zero and 1 = keep; and earns its own
     entry of the reward map. Where a whole image's mean reward is wanted, average over its cells.
 
-    Its info holds `dice`, `case`, `slice`, `index`, `step` and `horizon` of its image, as in `PixelSegEnv`: all cells of an
-    image are handed the same dictionary. At the end of an episode, when the images start anew by themselves, each
+    Its info holds `dice`, `case`, `slice`, `index`, `step` and `horizon` of its image, as in `PixelSegEnv`: all cells
+    of an image are handed the same dictionary. At the end of an episode, when the images start anew by themselves, each
     has one of its own, with `terminal_observation`, the last window of the old episode, and `TimeLimit.truncated`,
     always False: the horizon is part of the task, so its last step ends the episode and nothing is bootstrapped.
 

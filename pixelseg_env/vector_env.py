@@ -50,7 +50,8 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         backend: `"numpy"`, or `"torch"`: images, targets and maps live on `device`, and observations, rewards,
             `terminated`, `truncated` and the infos `reward_map`, `segmentation`, `target` and `dice` are tensors
             there; what the host counts anyway (`case`, `slice`, `index`, `step`, `horizon`, the masks `_key`) stays
-            NumPy. A step moves nothing to the host. Trajectories equal those of `"numpy"` to the last bit (means within 1e-6).
+            NumPy. A step moves nothing to the host. Trajectories equal those of `"numpy"` to the last bit (means
+            within 1e-6).
         device: of the torch backend, `"cpu"`, `"cuda"`, `"cuda:1"`.
         **others: as `PixelSegEnv`.
 
@@ -149,6 +150,11 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
     def observation(self) -> str:
         """`"masked"` or `"stacked"`."""
         return self.task.observation
+
+    @property
+    def reward(self) -> RewardFunction:
+        """The reward function, `(previous, current, target) -> map`."""
+        return self.task.reward
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

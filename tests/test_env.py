@@ -99,6 +99,7 @@ def test_spaces_and_trajectory_by_the_definition(transition: str, observation: s
             "dice": (2 * int((now & target).sum()) + 1e-4) / (int(now.sum()) + int(target.sum()) + 1e-4),
             "case": "case2",
             "slice": 5,
+            "index": 4,
             "step": t,
             "horizon": 4,
         }

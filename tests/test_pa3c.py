@@ -17,8 +17,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 from pixelseg_agents import PA3C, CheckpointError, PA3CConfig
 from pixelseg_agents import pa3c as module
-from pixelseg_agents.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pixelseg_agents.agent import TrainingError
+from pixelseg_agents.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pixelseg_agents.returns import discounted_returns
 from safetensors.torch import load_file, save_file
 from torch import Tensor

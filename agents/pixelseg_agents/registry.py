@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pixelseg_agents.ac import AC
 from pixelseg_agents.checkpoint import CheckpointError, load_checkpoint
-from pixelseg_agents.config import PA3CConfig
+from pixelseg_agents.dqn import DQN, DoubleDQN, DuelingDQN
 from pixelseg_agents.pa3c import PA3C
 from pixelseg_env import OptionError
 from pixelseg_env.errors import check_choice
 
-# Name to (agent, its hyperparameters). An agent has PA3C's __init__, learn, predict, save and load; its
-# hyperparameters are a dataclass with `replace`, `to_dict` and `from_dict` (and `published`, if there are such).
-AGENTS: dict[str, tuple[Any, Any]] = {"pa3c": (PA3C, PA3CConfig)}
+# An agent has PixelAgent's __init__, learn, predict, save and load; its `config_class` is a dataclass with `replace`,
+# `to_dict` and `from_dict` (and `published`, if there are such settings).
+AGENTS: dict[str, Any] = {"pa3c": PA3C, "ac": AC, "dqn": DQN, "double-dqn": DoubleDQN, "dueling-dqn": DuelingDQN}
 
 PRESETS = ("default", "published")
 
@@ -24,7 +25,7 @@ def agent_class(name: str) -> Any:
     Raises:
         OptionError: the name is not known; the message gives the nearest.
     """
-    return AGENTS[check_choice("agent", name, AGENTS)][0]
+    return AGENTS[check_choice("agent", name, AGENTS)]
 
 
 def preset_config(name: str, preset: str) -> Any:
@@ -34,7 +35,7 @@ def preset_config(name: str, preset: str) -> Any:
         OptionError: agent or preset is not known, or the agent has no published settings.
     """
     check_choice("preset", preset, PRESETS)
-    config_class = AGENTS[check_choice("agent", name, AGENTS)][1]
+    config_class = AGENTS[check_choice("agent", name, AGENTS)].config_class
     if preset == "default":
         return config_class()
     if not hasattr(config_class, "published"):
@@ -54,8 +55,8 @@ def load_agent(path: Path, env: Any = None, device: str = "auto") -> Any:
         CheckpointError: the file is missing, damaged, or of an agent that is not known.
     """
     algorithm = load_checkpoint(path).algorithm
-    for agent, _ in AGENTS.values():
+    for agent in AGENTS.values():
         if agent.name == algorithm:
             return agent.load(path, env=env, device=device)
-    known = ", ".join(agent.name for agent, _ in AGENTS.values())
+    known = ", ".join(agent.name for agent in AGENTS.values())
     raise CheckpointError(f"{path}: a checkpoint of {algorithm}, which is not known here; known: {known}")

@@ -1,0 +1,249 @@
+"""Pixel-level DQN (Mnih et al. 2015) with its variants Double (van Hasselt et al. 2016) and Dueling (Wang et al. 2016).
+
+Every pixel is an agent with two Q-values, of *zero* and of *keep*; all share the network. What a variant changes:
+
+- Double: `_next_value` lets the online network choose the action that the target network values.
+- Dueling: `QNetwork(dueling=True)` composes Q of a value and two advantages.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pixelseg_agents.agent import PixelAgent
+from pixelseg_agents.augmentation import Augmentation
+from pixelseg_agents.config import AgentConfig
+from pixelseg_agents.episodes import Episodes, attribute, tensor, weight_maps
+from pixelseg_agents.replay import ReplayBuffer, Transitions, image_source
+from pixelseg_agents.schedule import TrainingSchedule
+from pixelseg_agents.unet import QNetwork
+from pixelseg_env import OptionError
+from pixelseg_env.dynamics import OBSERVATIONS
+
+KEEP = 1
+
+
+@dataclass(frozen=True)
+class DQNConfig(AgentConfig):
+    """Hyperparameters of DQN. At `width=1` the network has 7.77 M parameters, 33 more when dueling."""
+
+    agent: ClassVar[str] = "DQN"
+
+    double: bool = False
+    """The online network chooses the next action, the target network values it."""
+    dueling: bool = False
+    """Q is composed of a value and two advantages."""
+    replay_size: int = 10_000
+    """Transitions in the replay; one of 256x256 pixels takes 24.6 kB."""
+    replay_batch: int = 8
+    """Transitions per gradient step."""
+    learning_starts: int = 64
+    """Transitions before the first gradient step."""
+    train_every: int = 1
+    """Steps of the batch per gradient step."""
+    target_update: int = 100
+    """Gradient steps between copies of the network to the target network."""
+    exploration_start: float = 1.0
+    """Share of random actions at the start, epsilon."""
+    exploration_end: float = 0.02
+    """Epsilon at the end of its fall."""
+    exploration_share: float = 0.3
+    """Share of the passes over which epsilon falls, linearly."""
+
+    def _checks(self) -> dict[str, bool]:
+        counts = ("replay_size", "replay_batch", "learning_starts", "train_every", "target_update")
+        shares = ("exploration_start", "exploration_end", "exploration_share")
+        return (
+            super()._checks()
+            | {name: getattr(self, name) >= 1 for name in counts}
+            | {name: 0 <= getattr(self, name) <= 1 for name in shares}
+        )
+
+
+class DQN(PixelAgent):
+    """Pixel-level deep Q-network on a PixelSeg vector environment.
+
+    One update is one batch of episodes; after every `train_every` steps of it, one gradient step on transitions
+    drawn from the replay. Rewards are computed again from the replayed maps with the environment's own reward
+    function, so a wrapper that changes `info["reward_map"]` is refused.
+
+    The replay is not part of a checkpoint: a training that goes on fills it anew, with the policy it has by then,
+    before it takes gradient steps again.
+
+    Arguments are those of `PixelAgent`; hyperparameters are in `DQNConfig`.
+    """
+
+    name = "DQN"
+    config_class: ClassVar[type[DQNConfig]] = DQNConfig
+
+    def _make_parts(self) -> dict[str, nn.Module]:
+        config = self.config
+        network = QNetwork(self.channels, config.width, norm=config.norm, dueling=config.dueling, labels=self.labels)
+        self.replay: ReplayBuffer | None = None
+        self.gradient_steps = 0
+        return {"network": network, "target": copy.deepcopy(network).requires_grad_(False)}
+
+    @property
+    def epsilon(self) -> float:
+        """The share of random actions in this update."""
+        plan = TrainingSchedule(max(1, self.total_updates), self.config.horizons, self.config.shares)
+        fall = plan.progress(self.updates) / max(1e-9, self.config.exploration_share)
+        start, end = self.config.exploration_start, self.config.exploration_end
+        return float(start + (end - start) * min(1.0, fall))
+
+    def _update(self, horizon: int, weight: Any) -> int:
+        assert self.logger is not None
+        episodes, generator = self._play(horizon, augmentation=False)
+        replay = self._open_replay(episodes)
+        draws = torch.Generator().manual_seed(self._draws()[1])
+        passes = 0
+        while not episodes.over and episodes.steps < horizon:
+            passes += len(episodes.observation)
+            self._act(episodes, replay, generator)
+            if len(replay) >= self.config.learning_starts and episodes.steps % self.config.train_every == 0:
+                passes += self._learn(replay.sample(self.config.replay_batch, draws), weight, draws)
+        self.logger.record_mean("train/epsilon", self.epsilon)
+        self._record_episodes(episodes, horizon)
+        return passes
+
+    @torch.no_grad()
+    def _act(self, episodes: Episodes, replay: ReplayBuffer, generator: torch.Generator) -> None:
+        """One epsilon-greedy step of the batch, into the replay."""
+        before, index = tensor(episodes.info["segmentation"], self.device), np.array(episodes.info["index"])
+        keep = self._explored(self.network(episodes.observation), self.epsilon, generator)
+        reward_map = episodes.step(keep)
+        after = tensor(episodes.of_this_step("segmentation"), self.device)
+        if self.updates == 0 and episodes.steps == 1:
+            target = tensor(episodes.of_this_step("target"), self.device)
+            if not torch.allclose(self._reward(before, after, target), reward_map, atol=1e-5):
+                raise OptionError(
+                    f"{self.name}: the reward map of this environment is not what its reward function makes of the "
+                    "maps; replayed rewards need a function (register_reward) instead of a wrapper"
+                )
+        replay.add(index, episodes.steps - 1, before, keep, after, episodes.ended)
+
+    def _learn(self, batch: Transitions, weight: Any, draws: torch.Generator) -> int:
+        """One gradient step on Q(s, a) = r + gamma max Q'(s', a'); returns the images that went through a network."""
+        assert self.logger is not None
+        images, targets = (tensor(array, self.device) for array in self._images.draw(batch.index))
+        before, after, action = (m.to(self.device) for m in (batch.before, batch.after, batch.action))
+        per_image = (-1, *(1,) * (before.ndim - 1))
+        reward = self._reward(before, after, targets)
+        first, later = weight_maps(targets.float(), weight, self.config.later_background_weight)
+        reward = reward * torch.where((batch.step == 0).to(self.device).view(per_image), first, later)
+        going_on = (~batch.terminal).to(self.device).float().view(per_image)
+        observe = OBSERVATIONS[self.observation]
+        now, following = observe(images, before), observe(images, after)
+        playing, still_playing = before.float(), after.float()
+        if self.transition != "absorbing":  # there, a zeroed pixel has left the game and earns nothing any more
+            playing, still_playing = torch.ones_like(playing), torch.ones_like(playing)
+        if self.config.augmentation:
+            turn = self._augmentation(now, draws)
+            now, following = turn.observation(now), turn.observation(following)
+            reward, action, playing, still_playing = map(turn.maps, (reward, action, playing, still_playing))
+        passes = len(now)
+        value = torch.zeros_like(reward)
+        if not bool(batch.terminal.all()):
+            value = self._next_value(following) * still_playing * going_on
+            passes += len(now) * (2 if self.config.double else 1)
+        q = self.network(now).gather(1, action[:, None].long())[:, 0]
+        # Squared, not Huber: Q is the mean of +1 for background and -weight for object, not their median.
+        error = (q - (reward + self.config.gamma * value)) ** 2 * playing
+        loss = error.sum() / playing.sum().clamp_min(1)
+        norm = self._descend(loss)
+        self.gradient_steps += 1
+        if self.gradient_steps % self.config.target_update == 0:
+            self._update_target()
+        for name, number in (("loss", float(loss.detach())), ("gradient_norm", norm), ("q", float(q.detach().mean()))):
+            self.logger.record_mean(f"train/{name}", number)
+        return passes
+
+    @torch.no_grad()
+    def _next_value(self, observation: Tensor) -> Tensor:
+        """The worth of a pixel's next state, float32 (B, [L,] H, W)."""
+        q: Tensor = self.parts["target"](observation)
+        if not self.config.double:
+            return q.amax(dim=1)
+        best = self.network(observation).argmax(dim=1, keepdim=True)
+        return q.gather(1, best)[:, 0]
+
+    def _update_target(self) -> None:
+        self.parts["target"].load_state_dict(self.network.state_dict())
+
+    def _reward(self, before: Tensor, after: Tensor, target: Tensor) -> Tensor:
+        """The environment's reward function on tensors, whatever kind of array it takes."""
+        if self.device.type == "cuda":
+            return tensor(self._reward_function(before, after, target.to(torch.uint8)), self.device).float()
+        maps = (m.cpu().numpy() for m in (before, after, target))
+        return tensor(self._reward_function(*maps), self.device).float()
+
+    def _open_replay(self, episodes: Episodes) -> ReplayBuffer:
+        if self.replay is None:
+            dataset, function = attribute(self.env, "dataset", None), attribute(self.env, "reward", None)
+            if dataset is None or function is None or "index" not in episodes.info:
+                raise OptionError(
+                    f'{self.name}: expected an environment with `dataset`, `reward` and `info["index"]`, as '
+                    "PixelSegVectorEnv has: the replay stores an image's number, not its pixels"
+                )
+            self._images, self._reward_function = image_source(dataset, self.device), function
+            shape = tuple(episodes.foreground.shape[1:])
+            self.replay = ReplayBuffer(self.config.replay_size, shape, self.device)
+        return self.replay
+
+    def _augmentation(self, observation: Tensor, draws: torch.Generator) -> Augmentation:
+        stacked = self.observation == "stacked"
+        return Augmentation(
+            len(observation),
+            self.channels - self.labels * stacked,
+            square=observation.shape[-1] == observation.shape[-2],
+            generator=draws,
+            device=self.device,
+            copies=1 if stacked else self.labels,
+        )
+
+    def _explored(self, q: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+        greedy = q[:, KEEP] > q[:, 1 - KEEP]
+        draw = torch.rand((2, *greedy.shape), generator=generator, device=self.device)
+        return torch.where(draw[0] < epsilon, draw[1] < 0.5, greedy)
+
+    def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
+        epsilon = 0.0 if deterministic else self.config.exploration_end
+        return self._explored(self.network(observation), epsilon, self._predict_generator)
+
+
+@dataclass(frozen=True)
+class DoubleDQNConfig(DQNConfig):
+    """DQN's hyperparameters with `double` on."""
+
+    agent: ClassVar[str] = "Double DQN"
+    double: bool = True
+    """The online network chooses the next action, the target network values it."""
+
+
+class DoubleDQN(DQN):
+    """DQN with `double=True`."""
+
+    name = "Double DQN"
+    config_class = DoubleDQNConfig
+
+
+@dataclass(frozen=True)
+class DuelingDQNConfig(DQNConfig):
+    """DQN's hyperparameters with `dueling` on."""
+
+    agent: ClassVar[str] = "Dueling DQN"
+    dueling: bool = True
+    """Q is composed of a value and two advantages."""
+
+
+class DuelingDQN(DQN):
+    """DQN with `dueling=True`."""
+
+    name = "Dueling DQN"
+    config_class = DuelingDQNConfig

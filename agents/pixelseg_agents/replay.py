@@ -1,0 +1,131 @@
+"""Replay: transitions as what they really are, an image's number and three bit maps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixelseg_env import OptionError
+
+BITS = 8
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """A batch of N transitions.
+
+    Attributes:
+        index: position of the image in the data set, int64 (N,), on the host.
+        step: number of the step, from 0, int64 (N,).
+        before: f(t-1), uint8 (N, [L,] H, W) of 0 and 1.
+        action: a(t), likewise.
+        after: f(t), likewise.
+        terminal: whether the step ended the episode, bool (N,).
+    """
+
+    index: NDArray[np.int64]
+    step: Tensor
+    before: Tensor
+    action: Tensor
+    after: Tensor
+    terminal: Tensor
+
+
+class ReplayBuffer:
+    """The last `capacity` transitions, one bit per pixel and map; the oldest make room for the newest.
+
+    A transition of 256x256 pixels takes 24,597 bytes, so 100,000 of them 2.46 GB. Observations and rewards are
+    not stored: they are functions of image and maps.
+
+    Args:
+        capacity: transitions.
+        map_shape: (H, W) or (L, H, W).
+        device: where the maps are stored, "cpu" or "cuda".
+
+    Raises:
+        OptionError: `capacity` is not at least 1, or the memory is not there.
+    """
+
+    def __init__(self, capacity: int, map_shape: tuple[int, ...], device: str | torch.device = "cpu") -> None:
+        if capacity < 1:
+            raise OptionError(f"capacity={capacity!r}: expected a whole number of transitions, at least 1")
+        self.capacity, self.map_shape = capacity, tuple(map_shape)
+        self.device = torch.device(device)
+        self._pixels = math.prod(map_shape)
+        row = -(-self._pixels // BITS)
+        try:
+            self._maps = torch.empty((capacity, 3, row), dtype=torch.uint8, device=self.device)
+        except RuntimeError as error:
+            raise OptionError(
+                f"replay: {capacity:,} transitions of {'x'.join(map(str, map_shape))} pixels take "
+                f"{capacity * 3 * row / 1e9:.1f} GB, which {self.device} does not have; choose a smaller replay_size"
+            ) from error
+        self._step = torch.empty(capacity, dtype=torch.int32, device=self.device)
+        self._terminal = torch.empty(capacity, dtype=torch.bool, device=self.device)
+        self._index = np.empty(capacity, np.int64)
+        self._powers = 2 ** torch.arange(BITS - 1, -1, -1, dtype=torch.uint8, device=self.device)
+        self._next = self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(a.nbytes for a in (self._maps, self._step, self._terminal, self._index))
+
+    def add(
+        self,
+        index: NDArray[np.int64],
+        step: int,
+        before: Tensor,
+        action: Tensor,
+        after: Tensor,
+        terminal: NDArray[np.bool_],
+    ) -> None:
+        """Stores a batch of B transitions; maps (B, [L,] H, W) of 0 and 1, of any type."""
+        count = len(index)
+        host = (self._next + np.arange(count)) % self.capacity
+        rows = torch.from_numpy(host).to(self.device)
+        maps = torch.stack([m.reshape(count, self._pixels).to(self.device) for m in (before, action, after)], dim=1)
+        self._maps[rows] = self._packed(maps != 0)
+        self._index[host] = index
+        self._step[rows] = step
+        self._terminal[rows] = torch.from_numpy(np.asarray(terminal)).to(self.device)
+        self._next = int((self._next + count) % self.capacity)
+        self._size = min(self.capacity, self._size + count)
+
+    def sample(self, count: int, generator: torch.Generator) -> Transitions:
+        """Draws transitions uniformly, with replacement.
+
+        Args:
+            count: N.
+            generator: of the CPU.
+        """
+        host = torch.randint(self._size, (count,), generator=generator).numpy()
+        rows = torch.from_numpy(host).to(self.device)
+        before, action, after = self._unpacked(self._maps[rows]).reshape(count, 3, *self.map_shape).unbind(1)
+        step, terminal = self._step[rows].long(), self._terminal[rows]
+        return Transitions(self._index[host], step, before, action, after, terminal)
+
+    def _packed(self, bits: Tensor) -> Tensor:
+        padded = torch.nn.functional.pad(bits.to(torch.uint8), (0, -self._pixels % BITS))
+        return (padded.unflatten(-1, (-1, BITS)) * self._powers).sum(-1, dtype=torch.uint8)
+
+    def _unpacked(self, rows: Tensor) -> Tensor:
+        bits = (rows[..., None] & self._powers) != 0
+        return bits.flatten(-2)[..., : self._pixels].to(torch.uint8)
+
+
+def image_source(dataset: Any, device: torch.device) -> Any:
+    """Where images and targets are drawn from again: the data set on the host, or a copy of it on a GPU."""
+    from pixelseg_env.backend import make_backend
+
+    kind = "torch" if device.type == "cuda" else "numpy"
+    return make_backend(kind, str(device), dataset)
