@@ -9,9 +9,19 @@ from typing import Any
 from pixelseg_agents.files import write_atomically
 
 
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Writes a record, whole or not at all; floats are rounded to six digits to keep the files small."""
-    write_atomically(path, json.dumps(_rounded(record), indent=1) + "\n")
+def write_record(path: Path, record: dict[str, Any], lines: bool = False) -> None:
+    """Writes a record, whole or not at all; floats are rounded to six digits to keep the files small.
+
+    Args:
+        path: the file.
+        record: its content.
+        lines: one line per key instead of one per value, for records with long lists.
+    """
+    rounded = _rounded(record)
+    text = json.dumps(rounded, indent=1)
+    if lines:
+        text = "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in rounded.items()) + "\n}"
+    write_atomically(path, text + "\n")
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:

@@ -42,6 +42,10 @@ class SupervisedTwin(PA3C):
         changes |= {"horizons": (1,), "start_bias": 0.0}
         super().__init__(env, config, seed=seed, device=device, **changes)
 
+    def passes_per_update(self, horizon: int) -> float:
+        """One look at the batch."""
+        return 1
+
     def _update(self, horizon: int, weight: float) -> int:
         assert self.logger is not None
         episodes, _ = self._play(1)

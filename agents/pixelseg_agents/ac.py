@@ -41,6 +41,10 @@ class AC(PixelAgent):
         )
         return {"network": network}
 
+    def passes_per_update(self, horizon: int) -> float:
+        """One pass per step, and one more, without a gradient, for the value of every state but the terminal one."""
+        return 2 * horizon - 1
+
     def _update(self, horizon: int, weight: Any) -> int:
         episodes, sampling = self._play(horizon)
         weights = weight_maps(episodes.foreground, weight, self.config.later_background_weight)

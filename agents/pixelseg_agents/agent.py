@@ -37,10 +37,11 @@ class PixelAgent:
     The environment is used through its public interface alone: spaces, `reset(seed, options={"horizon"})`,
     `step`, and keys of `info`. The target weights rewards during training and is never shown to the network.
 
-    A subclass has a `name`, a `config_class` and three methods:
+    A subclass has a `name`, a `config_class` and four methods:
 
     - `_make_parts()`: its modules, `"network"` first; parameters with `requires_grad` are trained.
     - `_update(horizon, weight)`: one batch of episodes and the gradient steps that belong to it.
+    - `passes_per_update(horizon)`: what that costs, for budgets.
     - `_keep(observation, deterministic)`: the decision.
 
     Args:
@@ -140,6 +141,10 @@ class PixelAgent:
         Returns:
             How many images went through a network.
         """
+        raise NotImplementedError
+
+    def passes_per_update(self, horizon: int) -> float:
+        """How often one update passes a batch of images through a network, with episodes of `horizon` steps."""
         raise NotImplementedError
 
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:

@@ -148,7 +148,7 @@ def _stored_arguments(folder: Path) -> TrainArguments[Any]:
         raise RunError(f"{folder}: no {CONFIG} beside the checkpoint, so the run cannot be resumed; start a new one")
     stored = run.config["arguments"]
     try:
-        config = AGENTS[check_choice("agent", stored["agent"], AGENTS)][1].from_dict(stored["hyper"])
+        config = AGENTS[check_choice("agent", stored["agent"], AGENTS)].config_class.from_dict(stored["hyper"])
         arguments = TrainArguments.from_json(stored, _unchecked(config))
     except (KeyError, TypeError) as error:
         raise RunError(f"{run.folder / CONFIG}: does not fit this version of pixelseg-agents ({error!r})") from error

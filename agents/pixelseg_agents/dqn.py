@@ -97,6 +97,13 @@ class DQN(PixelAgent):
         start, end = self.config.exploration_start, self.config.exploration_end
         return float(start + (end - start) * min(1.0, fall))
 
+    def passes_per_update(self, horizon: int) -> float:
+        """A pass per step to act; per gradient step one of the network and, where t_max > 1, one or two of the next."""
+        per_gradient_step = 1 + (horizon > 1) * (2 if self.config.double else 1)
+        batch = self.env.num_envs if self.env is not None else self.config.replay_batch
+        steps = horizon / self.config.train_every
+        return float(horizon + steps * self.config.replay_batch / batch * per_gradient_step)
+
     def _update(self, horizon: int, weight: Any) -> int:
         assert self.logger is not None
         episodes, generator = self._play(horizon, augmentation=False)

@@ -56,6 +56,10 @@ class PA3C(PixelAgent):
         """The reward-map convolution of Eq. 8; None without it."""
         return self.parts.get("convolution")
 
+    def passes_per_update(self, horizon: int) -> float:
+        """One pass per step."""
+        return horizon
+
     def _update(self, horizon: int, weight: Any) -> int:
         """Algorithm 1: rolls out one batch of episodes and takes one gradient step."""
         assert self.logger is not None

@@ -116,7 +116,8 @@ class ReplayBuffer:
 
     def _packed(self, bits: Tensor) -> Tensor:
         padded = torch.nn.functional.pad(bits.to(torch.uint8), (0, -self._pixels % BITS))
-        return (padded.unflatten(-1, (-1, BITS)) * self._powers).sum(-1, dtype=torch.uint8)
+        packed: Tensor = (padded.reshape(*padded.shape[:-1], -1, BITS) * self._powers).sum(-1, dtype=torch.uint8)
+        return packed
 
     def _unpacked(self, rows: Tensor) -> Tensor:
         bits = (rows[..., None] & self._powers) != 0

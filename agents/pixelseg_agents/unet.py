@@ -84,7 +84,8 @@ class QNetwork(nn.Module):
         """Maps float32 (B, C, H, W) to Q-values (B, 2, H, W), zero's and keep's; (B, 2, L, H, W) with labels."""
         features = self.decoder(self.encoder(observation))
         height, width = observation.shape[-2:]
-        q = self.actions(features).unflatten(1, (2, self.labels))
+        q: Tensor = self.actions(features)
+        q = q.reshape(len(q), 2, self.labels, *q.shape[-2:])
         if self.value is not None:
             q = self.value(features)[:, None] + q - q.mean(dim=1, keepdim=True)
         q = q[..., :height, :width]

@@ -1,0 +1,24 @@
+"""`python -m benchmarks run | search | report`: the comparison of the agents."""
+
+from __future__ import annotations
+
+import sys
+
+import tyro
+
+from benchmarks.grid.commands import Report, Run, Search
+from pixelseg_env import PixelSegError
+
+
+def main() -> int:
+    """Runs one command; returns the exit code."""
+    try:
+        command = tyro.extras.subcommand_cli_from_dict({"run": Run, "search": Search, "report": Report})
+        return int(command.main())
+    except PixelSegError as error:
+        print(f"benchmarks: error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,257 @@
+"""One cell of the grid: train one learner once, judge it, write one record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pixelseg_agents.evaluation import EvaluationResult, evaluate
+from pixelseg_agents.networks import parameter_count
+from pixelseg_agents.references import KeepAll, Oracle, Otsu, Random
+from pixelseg_agents.registry import AGENTS
+from pixelseg_agents.runs import provenance
+from pixelseg_agents.schedule import TrainingSchedule
+
+from benchmarks.grid.settings import REFERENCES, SETTINGS, TWINS, Setting
+from benchmarks.records import write_record
+from benchmarks.twin import SupervisedTwin
+from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, load_dataset
+from pixelseg_env.errors import check_choice
+
+FOLDS = 5
+CURVE_POINTS = 10
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What all cells of a grid have in common."""
+
+    size: int = 64
+    """Side of the images in pixels."""
+    width: float = 0.25
+    """Scales the channels of every network."""
+    batch: int = 8
+    """Images per network pass."""
+    passes: int = 30_000
+    """Images that go through a network while learning, those looked at without a gradient too: the same for all."""
+    horizon: int = 10
+    """Steps of the test episodes."""
+    device: str = "cpu"
+    """Where agents train."""
+    split_seed: int = 0
+    """Seed of the deal of patients to train, val and test."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the grid.
+
+    Attributes:
+        dataset: "phantom", "brain", "cardiac" or "folder".
+        data: its folders.
+        agent: a learner or a reference.
+        setting: a name in `SETTINGS`.
+        seed: of training.
+        fold: None for the split 70/10/20; 0 to 4 tests on that fifth of the patients.
+        protocol: what all cells have in common.
+        tuned: hyperparameters that the search has found for this agent.
+    """
+
+    dataset: str
+    data: tuple[str, ...]
+    agent: str
+    setting: str = "default"
+    seed: int = 0
+    fold: int | None = None
+    protocol: Protocol = Protocol()
+    tuned: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_choice("agent", self.agent, (*AGENTS, *TWINS, *REFERENCES))
+        check_choice("setting", self.setting, SETTINGS)
+
+    @property
+    def name(self) -> str:
+        """Unique within a grid; the record's file name without its suffix."""
+        fold = "" if self.fold is None else f"-f{self.fold}"
+        return f"{self.dataset}-{self.agent}-{self.setting}-s{self.seed}{fold}"
+
+    @property
+    def rules(self) -> Setting:
+        """The cell's setting."""
+        return SETTINGS[self.setting]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready; data folders by name alone, so that records of two machines are comparable."""
+        return dataclasses.asdict(self) | {"data": [Path(folder).name for folder in self.data]}
+
+    # ---------------------------------------------------------------- data
+
+    @cached_property
+    def parts(self) -> dict[str, SegmentationDataset]:
+        """The data set's parts: train, val and test, without a patient in common."""
+        seed = self.protocol.split_seed
+        whole = load_dataset(self.dataset, data=list(self.data) or None, split="all", size=self.protocol.size)
+        if self.fold is None:
+            parts = {name: load_dataset(whole, split=name, split_seed=seed) for name in ("train", "val", "test")}
+        else:
+            patients = sorted(set(whole.cases))
+            order = np.random.default_rng(seed).permutation(len(patients))
+            fold_of = {patients[p]: i % FOLDS for i, p in enumerate(order)}
+            folds = np.array([fold_of[case] for case in whole.cases])
+            rest = whole.subset(np.flatnonzero(folds != self.fold))
+            shares = (0.875, 0.125, 0.0)
+            parts = {
+                name: load_dataset(rest, split=name, split_seed=seed, fractions=shares) for name in ("train", "val")
+            }
+            parts["test"] = whole.subset(np.flatnonzero(folds == self.fold))
+        if self.rules.shots:
+            train = parts["train"]
+            drawn = np.random.default_rng(self.seed).permutation(len(train))[: self.rules.shots]
+            parts["train"] = train.subset(np.sort(drawn))
+        return parts
+
+    def environment(self, part: str, horizon: int) -> PixelSegVectorEnv:
+        """The vector environment of one part of the data."""
+        dataset = self.parts[part]
+        place: dict[str, Any] = {}
+        if self.protocol.device.startswith("cuda"):
+            place = {"backend": "torch", "device": self.protocol.device}
+        size = self.protocol.batch if part == "train" else min(self.protocol.batch, len(dataset))
+        return PixelSegVectorEnv(size, dataset, split="all", horizon=horizon, **self.rules.env, **place)
+
+    # ---------------------------------------------------------------- training
+
+    def learner(self, env: PixelSegVectorEnv) -> Any:
+        """The untrained agent."""
+        protocol = self.protocol
+        if self.agent in REFERENCES:
+            oracle = Oracle(env) if self.agent == "oracle" else None
+            return oracle or {"random": Random(self.seed), "keep-all": KeepAll(), "otsu": Otsu()}[self.agent]
+        kind = SupervisedTwin if self.agent in TWINS else AGENTS[self.agent]
+        known = {item.name for item in dataclasses.fields(kind.config_class)}
+        changes = {"width": protocol.width} | (self.tuned if self.rules.tuned else {}) | self.rules.hyper
+        if self.agent == "twin-plain":
+            changes |= {"foreground_weight": 1.0, "final_foreground_weight": 1.0}
+        config = kind.config_class().replace(**{name: value for name, value in changes.items() if name in known})
+        return kind(env, config, seed=self.seed, device=protocol.device)
+
+    def updates(self, agent: Any) -> int:
+        """Updates that take the budget of network passes."""
+        config, batch = agent.config, self.protocol.batch
+        costs = [agent.passes_per_update(h) for h in config.horizons]
+        # Stages are shared out by steps of the batch, whatever they cost.
+        per_step = [share / horizon for share, horizon in zip(config.shares, config.horizons, strict=True)]
+        mean = sum(c * n for c, n in zip(costs, per_step, strict=True)) / sum(per_step)
+        return max(1, int(self.protocol.passes * self.rules.passes / batch / mean))
+
+    def run(self) -> dict[str, Any]:
+        """Trains and judges; returns the record."""
+        torch.set_num_threads(1)
+        protocol = self.protocol
+        train = self.environment("train", protocol.horizon)
+        agent = self.learner(train)
+        curve: list[dict[str, float]] = []
+        seconds = {"wall": 0.0, "cpu": 0.0}
+        trained = self.agent not in REFERENCES
+        looks_once = self.agent in TWINS
+        about: dict[str, Any] = {}
+        if trained:
+            planned = self.updates(agent)
+            self._learn(agent, planned, 1 if looks_once else protocol.horizon, curve, seconds)
+            plan = TrainingSchedule(planned, agent.config.horizons, agent.config.shares)
+            about = {
+                "config": agent.config.to_dict(),
+                "parameters": parameter_count(agent.network),
+                "updates": agent.updates,
+                "image_passes": agent.passes,
+                "image_visits": agent.episodes,
+                "environment_steps": plan.total_passes * protocol.batch,
+            }
+        steps = 1 if looks_once else max(protocol.horizon, self.rules.judged)
+        record = {"name": self.name, "cell": self.to_json(), **about, "curve": curve, "seconds": seconds}
+        for part in ("val", "test"):
+            judge = self.environment(part, protocol.horizon)
+            if self.agent == "oracle":
+                agent = Oracle(judge)
+            result = evaluate(agent, judge, horizon=1 if looks_once else protocol.horizon, keep_maps=False)
+            record[part] = _in_columns(result)
+            if steps > protocol.horizon:
+                longer = evaluate(agent, judge, horizon=steps, keep_maps=False)
+                curves = {"dice_by_step": longer.dice_by_step, "biou_by_step": longer.biou_by_step}
+                record[part]["longer"] = {name: values.mean(axis=0).tolist() for name, values in curves.items()}
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+        record["peak_mib"] = peak
+        if protocol.device.startswith("cuda"):
+            record["peak_cuda_mib"] = torch.cuda.max_memory_allocated() / 2**20
+        return record | provenance()
+
+    def _learn(
+        self, agent: Any, planned: int, horizon: int, curve: list[dict[str, float]], seconds: dict[str, float]
+    ) -> None:
+        """Trains; notes the Dice on validation patients ten times, the time for which is not counted."""
+        judge = self.environment("val", horizon)
+        marks = {round(planned * (i + 1) / CURVE_POINTS) for i in range(CURVE_POINTS)}
+        began = [time.perf_counter(), time.process_time()]
+
+        def look(_: Any) -> None:
+            if agent.updates not in marks:
+                return
+            seconds["wall"] += time.perf_counter() - began[0]
+            seconds["cpu"] += time.process_time() - began[1]
+            result = evaluate(agent, judge, keep_maps=False)
+            last, first = result.dice_by_step[:, -1].mean(), result.dice_by_step[:, 0].mean()
+            curve.append({"passes": agent.passes, "wall": seconds["wall"], "dice": float(last), "first": float(first)})
+            agent.network.train()
+            began[:] = [time.perf_counter(), time.process_time()]
+
+        agent.learn(planned, callback=look, log_interval=max(1, planned))
+
+
+def _in_columns(result: EvaluationResult) -> dict[str, Any]:
+    """The summary, and a list per metric with a value per image, in the order of the data set."""
+    columns = {name: values.tolist() for name, values in result.metrics.items()}
+    return {
+        "summary": result.summary(),
+        "images": {"case": list(result.cases), "slice": result.slices.tolist(), **columns},
+        "first_step_dice": result.dice_by_step[:, 0].tolist(),
+    }
+
+
+def record_path(folder: Path, cell: Cell) -> Path:
+    """Where a cell's record is."""
+    return folder / f"{cell.name}.json"
+
+
+def is_done(folder: Path, cell: Cell) -> bool:
+    """Whether a cell's record is there.
+
+    Raises:
+        OptionError: it was made with other options.
+    """
+    path = record_path(folder, cell)
+    if not path.exists():
+        return False
+    before, now = json.loads(path.read_text())["cell"], json.loads(json.dumps(cell.to_json()))
+    if before != now:
+        differs = (f"{key}: {before.get(key)} then, {now[key]} now" for key in now if before.get(key) != now[key])
+        raise OptionError(
+            f"{path}: was made with other options ({'; '.join(differs)}); choose another --out, or remove the record"
+        )
+    return True
+
+
+def run_cell(folder: Path, cell: Cell) -> Path:
+    """Runs a cell and writes its record, whole or not at all."""
+    path = record_path(folder, cell)
+    write_record(path, cell.run(), lines=True)
+    return path

@@ -1,0 +1,135 @@
+"""Runs cells: in local processes, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pixelseg_agents.files import write_atomically
+from tqdm import tqdm
+
+from benchmarks.grid.cells import Cell, Protocol, is_done, run_cell
+from pixelseg_env import OptionError
+
+ERROR = ".error.txt"
+
+
+def run_grid(cells: Sequence[Cell], folder: Path, jobs: int = 1, ray: bool = False) -> list[str]:
+    """Runs the cells whose records are not there yet.
+
+    Args:
+        cells: the grid.
+        folder: of the records. What a failed cell said is in `NAME.error.txt` beside them.
+        jobs: cells at once, each in a process of its own with one thread.
+        ray: on the Ray cluster that RAY_ADDRESS names (or a new local one), as many at once as it has cores.
+
+    Returns:
+        The names of the cells that failed.
+
+    Raises:
+        OptionError: a record was made with other options, or Ray is not installed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    waiting = [cell for cell in cells if not is_done(folder, cell)]
+    print(f"{len(cells)} cells, {len(cells) - len(waiting)} done before, {len(waiting)} to run", flush=True)
+    failed: list[str] = []
+    outcomes = _on_ray(waiting, folder) if ray else _in_processes(waiting, folder, jobs)
+    with tqdm(total=len(waiting), unit="cell", mininterval=0) as bar:
+        for running, finished, error in outcomes:
+            if finished is not None:
+                note = folder / f"{finished.name}{ERROR}"
+                if error:
+                    failed.append(finished.name)
+                    write_atomically(note, error)
+                    tqdm.write(f"FAILED {finished.name}: {error.strip().splitlines()[-1]} (all of it: {note})")
+                else:
+                    note.unlink(missing_ok=True)
+                    tqdm.write(f"done   {finished.name}")
+                bar.update()
+            names = ", ".join(cell.name for cell in running)
+            bar.set_postfix_str(f"failed {len(failed)}, running: {names or 'nothing'}")
+    return failed
+
+
+Outcome = tuple[list[Cell], Cell | None, str]
+
+
+def _in_processes(cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[Outcome]:
+    """A process per cell, so that one that is killed takes no other with it."""
+    todo = list(cells)
+    running: dict[Future[str], Cell] = {}
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        while todo or running:
+            while todo and len(running) < max(1, jobs):
+                cell = todo.pop(0)
+                running[pool.submit(_in_own_process, cell, folder)] = cell
+            yield list(running.values()), None, ""
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                cell = running.pop(future)
+                yield list(running.values()), cell, future.result()
+
+
+def _in_own_process(cell: Cell, folder: Path) -> str:
+    """Runs a cell in a new process; returns what it said if it failed."""
+    command = [sys.executable, "-m", "benchmarks.grid.engine", str(folder)]
+    threads = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        command, input=to_text(cell), env=os.environ | threads, capture_output=True, text=True, check=False
+    )
+    if done.returncode == 0:
+        return ""
+    return f"{done.stderr}\nexit code {done.returncode}" if done.returncode < 0 or not done.stderr else done.stderr
+
+
+def _on_ray(cells: Sequence[Cell], folder: Path) -> Iterator[Outcome]:
+    try:
+        import ray
+    except ImportError as error:
+        raise OptionError('--ray: Ray is not installed; pip install "pixelseg-agents[ray]"') from error
+    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    gpus = 1 if cells and cells[0].protocol.device.startswith("cuda") else 0
+    remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(run_cell)
+    running = {remote.remote(folder.resolve(), cell): cell for cell in cells}
+    yield list(running.values()), None, ""
+    while running:
+        finished, _ = ray.wait(list(running), num_returns=1)
+        for reference in finished:
+            cell = running.pop(reference)
+            try:
+                ray.get(reference)
+                said = ""
+            except Exception as problem:  # whatever it was, the other cells go on
+                said = str(problem)
+            yield list(running.values()), cell, said
+    ray.shutdown()
+
+
+def to_text(cell: Cell) -> str:
+    """A cell as JSON that `from_text` reads."""
+    return json.dumps(asdict(cell))
+
+
+def from_text(text: str) -> Cell:
+    """The inverse of `to_text`."""
+    values: dict[str, Any] = json.loads(text)
+    return Cell(**(values | {"data": tuple(values["data"]), "protocol": Protocol(**values["protocol"])}))
+
+
+def main() -> None:
+    """Runs the cell that comes in on standard input; for `run_grid`."""
+    started = time.perf_counter()
+    path = run_cell(Path(sys.argv[1]), from_text(sys.stdin.read()))
+    print(f"{path}: {time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

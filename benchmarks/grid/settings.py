@@ -1,0 +1,68 @@
+"""What a cell may be: learners and named settings. An agent that is in `pixelseg_agents.registry` is known already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+REFERENCES = ("random", "keep-all", "otsu", "oracle")
+TWINS = ("twin-plain", "twin-weighted")
+ACTOR_CRITICS = ("pa3c", "ac")
+Q_LEARNERS = ("dqn", "double-dqn", "dueling-dqn")
+LEARNERS = (*ACTOR_CRITICS, *Q_LEARNERS, *TWINS)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to train and judge an agent; what it does not name is as in `default`.
+
+    Attributes:
+        hyper: changes to the agent's hyperparameters; those that an agent does not have do not apply to it.
+        env: changes to the environment.
+        shots: how many training images the agent gets, drawn with the cell's seed; None: all.
+        judged: steps of the test episodes. The metrics are those after step `horizon`, the curve goes on.
+        passes: share of the budget of network passes.
+        tuned: whether the hyperparameters that the search has found apply.
+    """
+
+    hyper: dict[str, Any] = field(default_factory=dict)
+    env: dict[str, Any] = field(default_factory=dict)
+    shots: int | None = None
+    judged: int = 10
+    passes: float = 1.0
+    tuned: bool = True
+
+
+SETTINGS: dict[str, Setting] = {
+    "default": Setting(),
+    # Table 3
+    "no-sam": Setting(hyper={"sam": False}),
+    "no-dilation": Setting(hyper={"dilation": False}),
+    "no-sam-no-dilation": Setting(hyper={"sam": False, "dilation": False}),
+    # Table 4
+    "50-shot": Setting(shots=50),
+    "100-shot": Setting(shots=100),
+    # Fig. 7: trained at one t_max, judged at 1 to 15
+    "t_max-1": Setting(hyper={"horizons": (1,)}, judged=15),
+    "t_max-5": Setting(hyper={"horizons": (5,)}, judged=15),
+    "t_max-10": Setting(hyper={"horizons": (10,)}, judged=15),
+    "schedule": Setting(judged=15),
+    # What this project added to the publication, one at a time
+    "no-foreground-weight": Setting(hyper={"foreground_weight": 1.0}),
+    "no-schedule": Setting(hyper={"horizons": (10,)}),
+    "no-augmentation": Setting(hyper={"augmentation": False}),
+    # Where steps may earn their cost
+    "stacked": Setting(env={"observation": "stacked"}),
+    "restorable-stacked": Setting(env={"transition": "restorable", "observation": "stacked"}),
+    # The search for hyperparameters, on validation patients and with a quarter of the passes
+    "tune-default": Setting(passes=0.25, tuned=False),
+    "tune-learning-rate-low": Setting(hyper={"learning_rate": 5e-4}, passes=0.25, tuned=False),
+    "tune-learning-rate-high": Setting(hyper={"learning_rate": 2e-3}, passes=0.25, tuned=False),
+    "tune-exploration-low": Setting(
+        hyper={"entropy_coefficient": 0.005, "exploration_end": 0.005}, passes=0.25, tuned=False
+    ),
+    "tune-exploration-high": Setting(
+        hyper={"entropy_coefficient": 0.05, "exploration_end": 0.1}, passes=0.25, tuned=False
+    ),
+}
+SEARCH = tuple(name for name in SETTINGS if name.startswith("tune-"))
