@@ -49,6 +49,11 @@ class Decoder(nn.Module):
         pairs = list(itertools.pairwise(sides))
         self.ups = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for coarse, fine in pairs)
         self.levels = nn.ModuleList(_double(2 * fine, fine, norm) for _, fine in pairs)
+        # Without the last ReLU, as in PA3C's heads: with it, a narrow actor ends where every feature of rare
+        # foreground is silent and no logit can rise above the bias (measured: see LOG.md).
+        last = self.levels[-1]
+        assert isinstance(last, nn.Sequential)
+        last[-1] = last[-1][:-1]
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Maps the encoder's features to (B, 32 x width, H, W), still padded."""
