@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.arrays import Array
-from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.errors import ActionError, OptionError, check_choice
-from pixelseg_env.task import check_action
+from pixelseg_env.task import Task, check_action, meaning
 
 BACKENDS = ("numpy", "torch")
 
@@ -21,20 +20,20 @@ class NumpyBackend:
     name = "numpy"
     device = "cpu"
 
-    def __init__(self, dataset: SegmentationDataset) -> None:
-        self._dataset = dataset
+    def __init__(self, task: Task) -> None:
+        self._task = task
 
     def draw(self, index: NDArray[np.int64]) -> tuple[Array, Array]:
         """Images float32 (B, C, H, W) and targets uint8 (B, [L,] H, W) of B items, new arrays."""
-        return self._dataset.batch(index)
+        return self._task.dataset.batch(index)
 
     def host(self, array: NDArray[Any]) -> Array:
         """Hands over an array that was computed on the host."""
         return array
 
-    def ones(self, shape: tuple[int, ...]) -> Array:
-        """uint8 ones."""
-        return np.ones(shape, np.uint8)
+    def first_maps(self, index: NDArray[np.int64]) -> Array:
+        """f(0) of B images, a new array (B, [L,] H, W)."""
+        return self._task.first_maps(index)
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
         """float32 zeros."""
@@ -52,7 +51,7 @@ class NumpyBackend:
 
     def action(self, action: Any, shape: tuple[int, ...]) -> Array:
         """Checks a joint action; see `pixelseg_env.task.check_action`."""
-        return check_action(action, shape)
+        return check_action(action, shape, self._task.choices)
 
     def check(self) -> None:
         """Raises what was found wrong since the last call, where finding it at once would cost a wait."""
@@ -68,7 +67,7 @@ class TorchBackend:
     a wrong one is reported by the next `reset`.
 
     Args:
-        dataset: the images.
+        task: data and rules.
         device: "cpu", "cuda", "cuda:1", ...
 
     Raises:
@@ -77,7 +76,7 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, dataset: SegmentationDataset, device: str) -> None:
+    def __init__(self, task: Task, device: str) -> None:
         try:
             import torch
         except ImportError as error:
@@ -89,8 +88,10 @@ class TorchBackend:
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise OptionError(f'device={device!r}: no CUDA device is available; use "cpu"')
         self._torch = torch
-        self._images = torch.tensor(dataset.images, device=self.device)
-        self._masks = torch.tensor(dataset.masks, device=self.device)
+        self._task = task
+        self._images = torch.tensor(task.dataset.images, device=self.device)
+        self._masks = torch.tensor(task.dataset.masks, device=self.device)
+        self._start = None if task.start is None else torch.tensor(task.start, device=self.device)
         # A tensor, not a number: CUDA would multiply by the inverse of a number, which is not the same to the last bit.
         self._scale = torch.full((1,), 255.0, device=self.device)
         self._wrong = torch.zeros((), dtype=torch.bool, device=self.device)
@@ -107,9 +108,12 @@ class TorchBackend:
         """Hands over an array that was computed on the host, as a tensor of its own."""
         return self._torch.tensor(array, device=self.device)
 
-    def ones(self, shape: tuple[int, ...]) -> Array:
-        """uint8 ones."""
-        return self._torch.ones(shape, dtype=self._torch.uint8, device=self.device)
+    def first_maps(self, index: NDArray[np.int64]) -> Array:
+        """f(0) of B images, a new tensor (B, [L,] H, W)."""
+        if self._start is not None:
+            return self._start[self._torch.from_numpy(index).to(self.device)]
+        kind = self._torch.float32 if self._task.graded else self._torch.uint8
+        return self._torch.ones((len(index), *self._task.map_shape), dtype=kind, device=self.device)
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
         """float32 zeros."""
@@ -131,31 +135,32 @@ class TorchBackend:
         Raises:
             ActionError: wrong shape, type or value (on CUDA the value is reported by the next `check`).
         """
-        torch = self._torch
+        torch, choices = self._torch, self._task.choices
         if not isinstance(action, torch.Tensor):
-            return torch.from_numpy(np.array(check_action(action, shape))).to(self.device)
+            return torch.from_numpy(np.array(check_action(action, shape, choices))).to(self.device)
         if self.device.type == "cpu" and action.device.type == "cpu":
-            return torch.from_numpy(check_action(action.detach().numpy(), shape))
+            return torch.from_numpy(check_action(action.detach().numpy(), shape, choices))
         if tuple(action.shape) != shape:
             raise ActionError(f"action: expected shape {shape}, one decision a pixel, got {tuple(action.shape)}")
         if action.dtype.is_floating_point or action.dtype.is_complex:
-            raise ActionError(f"action: expected integers 0 (zero) or 1 (keep), got type {action.dtype}")
+            raise ActionError(f"action: expected integers {meaning(choices)}, got type {action.dtype}")
         action = action.detach().to(self.device)
         if action.dtype != torch.bool:
-            self._wrong |= ((action != 0) & (action != 1)).any()
+            self._wrong |= ((action < 0) | (action >= choices)).any()
         return action.view(torch.uint8) if action.element_size() == 1 else action.to(torch.uint8)
 
     def check(self) -> None:
-        """Raises ActionError if an action since the last call held other values than 0 and 1."""
+        """Raises ActionError if an action since the last call held a value that is no choice."""
         if self.device.type != "cpu" and bool(self._wrong):
             self._wrong.zero_()
             raise ActionError(
-                "action: expected only 0 (zero) or 1 (keep), but an action since the last reset() held another value"
+                f"action: expected only {meaning(self._task.choices)}, but an action since the last reset() held "
+                "another value"
             )
 
     def close(self) -> None:
         """Gives the memory back to the device."""
-        del self._images, self._masks
+        del self._images, self._masks, self._start
         if self.device.type == "cuda":
             self._torch.cuda.empty_cache()
 
@@ -163,7 +168,7 @@ class TorchBackend:
 Backend = NumpyBackend | TorchBackend
 
 
-def make_backend(name: str, device: str, dataset: SegmentationDataset) -> Backend:
+def make_backend(name: str, device: str, task: Task) -> Backend:
     """Returns the backend of that name.
 
     Raises:
@@ -171,7 +176,7 @@ def make_backend(name: str, device: str, dataset: SegmentationDataset) -> Backen
     """
     check_choice("backend", name, BACKENDS)
     if name == "torch":
-        return TorchBackend(dataset, device)
+        return TorchBackend(task, device)
     if str(device) != "cpu":
         raise OptionError(f'device={device!r} needs backend="torch"; with backend="numpy" arrays are on the CPU')
-    return NumpyBackend(dataset)
+    return NumpyBackend(task)

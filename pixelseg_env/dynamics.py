@@ -4,15 +4,26 @@ Symbols are those of the publication: image `I` float32 (..., C, H, W) in [0, 1]
 `f(t)` uint8 (..., H, W) of 0 and 1 with `f(0) = 1` everywhere, joint action `a(t)` (..., H, W) with
 0 = zero (background) and 1 = keep. With L labels, maps and actions are (..., L, H, W).
 
+With the transition `additive` the map holds probabilities instead, float32 in [0, 1], and an action is one of eight
+amounts to add.
+
 Arrays are NumPy's or torch's (CPU or CUDA); results are of the same kind, on the same device, and equal
 to the last bit.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from array_api_compat import device
 
 from pixelseg_env.arrays import Array, namespace
+
+AMOUNTS = (-1.0, -0.4, -0.2, -0.1, 0.1, 0.2, 0.4, 1.0)
+THRESHOLD = 0.5
 
 Transition = Callable[[Array, Array], Array]
 Observe = Callable[[Array, Array], Array]
@@ -34,6 +45,33 @@ def absorbing(previous: Array, action: Array) -> Array:
 def restorable(previous: Array, action: Array) -> Array:
     """f(t) = a(t): every step decides every pixel anew, and keep brings a zeroed pixel back."""
     return namespace(action).asarray(action, copy=True)
+
+
+def additive(previous: Array, action: Array) -> Array:
+    """f(t) = min(1, max(0, f(t-1) + AMOUNTS[a(t)])): PixelRL's transition, as the publication's ablation has it.
+
+    Args:
+        previous: f(t-1), float32 (..., H, W) in [0, 1].
+        action: a(t), uint8 (..., H, W) of 0 to 7.
+
+    Returns:
+        f(t), a new float32 array (..., H, W).
+    """
+    xp = namespace(previous)
+    amounts = _amounts(xp, device(previous))
+    added = xp.reshape(xp.take(amounts, xp.astype(xp.reshape(action, (-1,)), xp.int64)), action.shape)
+    return xp.clip(previous + added, 0.0, 1.0)
+
+
+@functools.lru_cache(maxsize=16)
+def _amounts(xp: Any, place: Any) -> Array:
+    return xp.asarray(np.array(AMOUNTS, np.float32), device=place)
+
+
+def decided(maps: Array) -> Array:
+    """The segmentation that a map stands for, uint8: a map of probabilities is cut at 0.5, any other is one already."""
+    xp = namespace(maps)
+    return xp.astype(maps >= THRESHOLD, xp.uint8) if maps.dtype == xp.float32 else maps
 
 
 def masked(image: Array, segmentation: Array) -> Array:
@@ -61,6 +99,7 @@ def stacked(image: Array, segmentation: Array) -> Array:
 
 
 TRANSITIONS: dict[str, Transition] = {"absorbing": absorbing, "restorable": restorable}
+GRADED: dict[str, Transition] = {"additive": additive}  # on maps of probabilities
 OBSERVATIONS: dict[str, Observe] = {"masked": masked, "stacked": stacked}
 
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from pixelseg_env.arrays import Array, mean
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import check_option_names
+from pixelseg_env.dynamics import decided
 from pixelseg_env.errors import check_choice
 from pixelseg_env.metrics import map_dice
 from pixelseg_env.rendering import Viewer, render_frame
 from pixelseg_env.rewards import RewardFunction
-from pixelseg_env.task import DataPath, check_action, check_horizon, check_reset_options, make_task
+from pixelseg_env.task import DataPath, Start, check_action, check_horizon, check_reset_options, make_task
 
 RENDER_MODES = ("human", "rgb_array")
 
@@ -37,10 +38,13 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     | ------------------------- | -------------------- | ------------------------------------------------------------ |
     | `"absorbing"` (default)   | f(t) = f(t-1) a(t)   | zero is final, keep does nothing: the object is carved out   |
     | `"restorable"`            | f(t) = a(t)          | every pixel is decided anew; keep brings a zeroed pixel back |
+    | `"additive"`              | f(t-1) + d[a(t)]     | f holds probabilities, clipped to [0, 1]; cut at 0.5 it is   |
+    |                           |                      | the segmentation. PixelRL's process, from `start`            |
 
     ## Action Space
 
-    `MultiBinary((H, W))`, int8: 0 = zero, 1 = keep, one decision a pixel.
+    `MultiBinary((H, W))`, int8: 0 = zero, 1 = keep, one decision a pixel. With `"additive"`
+    `MultiDiscrete` of the same shape: 0 to 7 add -1, -0.4, -0.2, -0.1, 0.1, 0.2, 0.4 and 1.
 
     ## Observation Space
 
@@ -59,6 +63,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     | `"squared_error"` (default)  | Eq. 12: (f(t-1) - G)^2 - (f(t) - G)^2                                          |
     | `"sign"`                     | its sign                                                                      |
     | `"balanced"`                 | Eq. 12, times 10 on object pixels (`reward=balanced(w)` for another factor)   |
+    | `"cross_entropy"`            | the fall of the pixel's cross-entropy, for maps of probabilities              |
     | `"dice_gain"`                | Dice(f(t), G) - Dice(f(t-1), G), the same for every pixel                     |
     | a function                   | `(previous, current, target) -> map`, see `pixelseg_env.rewards`              |
 
@@ -77,7 +82,8 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     | key            | value                                                                        |
     | -------------- | ---------------------------------------------------------------------------- |
     | `reward_map`   | float32 (H, W), r(t); zeros after `reset`                                    |
-    | `segmentation` | uint8 (H, W), f(t)                                                           |
+    | `segmentation` | uint8 (H, W), f(t), cut at 0.5 with `"additive"`                             |
+    | `probability`  | float32 (H, W), f(t); with `"additive"` only                                 |
     | `target`       | uint8 (H, W), G: for rewards and evaluation, not for a policy to look at     |
     | `dice`         | float, Dice of f(t) and G                                                    |
     | `case`         | str, the patient                                                             |
@@ -114,6 +120,8 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         observation: see Observation Space.
         reward: see Reward.
         render_mode: None, `"rgb_array"` or `"human"`.
+        start: f(0) of `"additive"`: float32 maps (N, H, W), one per image of the data set, or a function that
+            makes them of images float32 (B, C, H, W), such as a network's; default: 1 everywhere.
         **dataset_options: further options of `pixelseg_env.datasets.load_dataset` (`fit`, `split_by`,
             `split_seed`, `fractions`, `keep_empty`) and of the data set's loader (such as
             `channels="flair"` of `brain`).
@@ -140,15 +148,18 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         observation: str = "masked",
         reward: str | RewardFunction = "squared_error",
         render_mode: str | None = None,
+        start: Start = None,
         **dataset_options: Any,
     ) -> None:
         check_option_names(dataset, dataset_options, PixelSegEnv.__init__)
         if render_mode is not None:
             check_choice("render_mode", render_mode, RENDER_MODES)
-        self.task = make_task(dataset, data, split, size, horizon, transition, observation, reward, **dataset_options)
+        self.task = make_task(
+            dataset, data, split, size, horizon, transition, observation, reward, start, **dataset_options
+        )
         self.render_mode = render_mode
         self.observation_space = spaces.Box(0.0, 1.0, self.task.observation_shape, np.float32)
-        self.action_space = spaces.MultiBinary(self.task.map_shape)
+        self.action_space = self.task.action_space
         self._step_count = -1  # -1: not reset yet
         self._episode_horizon = self.task.horizon
         self._viewer: Viewer | None = None
@@ -165,7 +176,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
 
     @property
     def transition(self) -> str:
-        """`"absorbing"` or `"restorable"`."""
+        """`"absorbing"`, `"restorable"` or `"additive"`."""
         return self.task.transition
 
     @property
@@ -195,8 +206,8 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         self._index, self._episode_horizon = index, horizon
         images, targets = self.dataset.batch([self._index])
         self._image, self._target = images[0], targets[0]
-        self._segmentation = np.ones_like(self._target)
-        self._previous: NDArray[np.uint8] | None = None
+        self._segmentation = self.task.first_maps(np.array([index]))[0]
+        self._previous: NDArray[Any] | None = None
         self._step_count = 0
         if self.render_mode == "human":
             self.render()
@@ -221,9 +232,9 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
             raise gym.error.ResetNeeded(
                 f"step() after the end: the episode ended at step {self._episode_horizon}; call reset()"
             )
-        decided = check_action(action, self.task.map_shape)
+        chosen = check_action(action, self.task.map_shape, self.task.choices)
         self._previous = self._segmentation
-        self._segmentation, reward_map = self.task.advance(self._previous, decided, self._target)
+        self._segmentation, reward_map = self.task.advance(self._previous, chosen, self._target)
         self._step_count += 1
         if self.render_mode == "human":
             self.render()
@@ -236,11 +247,14 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
 
     def _info(self, reward_map: NDArray[np.float32]) -> dict[str, Any]:
         # Copies: what one call returned must not change with the next.
+        graded = self.task.graded
+        segmentation = decided(self._segmentation) if graded else self._segmentation.copy()
         return {
             "reward_map": reward_map,
-            "segmentation": self._segmentation.copy(),
+            "segmentation": segmentation,
+            **({"probability": self._segmentation.copy()} if graded else {}),
             "target": self._target.copy(),
-            **self._scores(),
+            **self._scores(segmentation),
             "case": self.dataset.cases[self._index],
             "slice": int(self.dataset.slices[self._index]),
             "index": self._index,
@@ -248,8 +262,8 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
             "horizon": self._episode_horizon,
         }
 
-    def _scores(self) -> dict[str, Any]:
-        dice = map_dice(self._segmentation, self._target)
+    def _scores(self, segmentation: Array) -> dict[str, Any]:
+        dice = map_dice(segmentation, self._target)
         return {"dice": float(dice)} if dice.ndim == 0 else {"dice": float(dice.mean(-1)), "label_dice": dice}
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
@@ -265,9 +279,9 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
             raise gym.error.ResetNeeded("render() before reset(): call reset() first")
         frame = render_frame(
             self._image,
-            self._segmentation,
+            decided(self._segmentation),
             self._target,
-            self._previous,
+            None if self._previous is None else decided(self._previous),
             step=self._step_count,
             horizon=self._episode_horizon,
         )

@@ -30,6 +30,7 @@ class FlatActions(gym.ActionWrapper[Floats, NDArray[np.int8], NDArray[np.int8]])
         super().__init__(env)
         if not isinstance(env.unwrapped, PixelSegEnv):
             raise OptionError(f"FlatActions: expected a PixelSegEnv, got {type(env.unwrapped).__name__}")
+        env.unwrapped.task.check_binary("FlatActions")
         self._map_shape = env.unwrapped.task.map_shape
         self.action_space = spaces.MultiBinary(int(np.prod(self._map_shape)))
 

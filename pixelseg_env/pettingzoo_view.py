@@ -113,6 +113,7 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
         self._env = PixelSegEnv(
             dataset, data, split, size, horizon, transition, observation, reward, render_mode, **dataset_options
         )
+        self._env.task.check_binary("parallel_env")
         self.render_mode = render_mode
         self._names = agent_names(self._env.task.map_shape)
         self._keys = frozenset(self._names)

@@ -70,6 +70,7 @@ class PixelVecEnv(VecEnv):
         if isinstance(num_images, bool) or not isinstance(num_images, int) or num_images < 1:
             raise OptionError(f"num_images={num_images!r}: expected a whole number of at least 1")
         self.env = PixelSegVectorEnv(num_images, autoreset_mode="SameStep", **options)
+        self.env.task.check_binary("PixelVecEnv")
         self.num_images = num_images
         self._shape = (num_images, *self.env.task.map_shape)
         channels = self.env.task.observation_shape[0]

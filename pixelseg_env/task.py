@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from pixelseg_env import dynamics
-from pixelseg_env.arrays import Array, frozen, namespace
+from pixelseg_env.arrays import Array, frozen, namespace, to_numpy
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import load_shared
 from pixelseg_env.errors import ActionError, OptionError, check_choice, did_you_mean
 from pixelseg_env.rewards import RewardFunction, is_built_in, resolve_reward
 
+# Maps float32 (N, [L,] H, W), one per image of the data set, or what makes them of images float32 (B, C, H, W).
+Start = NDArray[np.float32] | Callable[[NDArray[np.float32]], Any] | None
+START_BATCH = 16
 DataPath = str | Path | list[str | Path] | list[str] | list[Path] | None
 
 
@@ -29,6 +34,38 @@ class Task:
     transition: str
     observation: str
     reward: RewardFunction
+    start: NDArray[np.float32] | None = None
+
+    @property
+    def graded(self) -> bool:
+        """Whether maps hold probabilities."""
+        return self.transition in dynamics.GRADED
+
+    @property
+    def choices(self) -> int:
+        """How many actions a pixel has."""
+        return len(dynamics.AMOUNTS) if self.graded else 2
+
+    @property
+    def action_space(self) -> spaces.Space[Any]:
+        """`MultiBinary(map_shape)`, or `MultiDiscrete` with eight choices a pixel."""
+        if self.graded:
+            return spaces.MultiDiscrete(np.full(self.map_shape, self.choices), dtype=np.int8)
+        return spaces.MultiBinary(self.map_shape)
+
+    def check_binary(self, view: str) -> None:
+        """Raises OptionError, in the name of a view with two actions a pixel, where there are more."""
+        if self.graded:
+            raise OptionError(
+                f"{view}: two actions a pixel, so expected transition='absorbing' or 'restorable', "
+                f"got {self.transition!r}; use PixelSegEnv or PixelSegVectorEnv"
+            )
+
+    def first_maps(self, index: NDArray[np.int64]) -> NDArray[Any]:
+        """f(0) of images, uint8 or, if graded, float32 (B, [L,] H, W), a new array."""
+        if self.start is not None:
+            return self.start[index]
+        return np.ones((len(index), *self.map_shape), np.float32 if self.graded else np.uint8)
 
     @property
     def observation_shape(self) -> tuple[int, int, int]:
@@ -47,7 +84,8 @@ class Task:
 
     def advance(self, previous: Array, action: Array, target: Array) -> tuple[Array, Array]:
         """One step on maps (..., [L,] H, W): returns f(t) and the reward map r(t)."""
-        current = dynamics.TRANSITIONS[self.transition](previous, action)
+        move = dynamics.GRADED[self.transition] if self.graded else dynamics.TRANSITIONS[self.transition]
+        current = move(previous, action)
         untouched = frozen(previous, current, target)  # a reward function that writes to what it judges must fail
         reward_map = self.reward(previous, current, target)
         if is_built_in(self.reward):  # known to be right, finite, and not to keep or share what it returned
@@ -86,6 +124,7 @@ def make_task(
     transition: str = "absorbing",
     observation: str = "masked",
     reward: str | RewardFunction = "squared_error",
+    start: Start = None,
     **dataset_options: Any,
 ) -> Task:
     """Checks every option, loads the data and returns the task.
@@ -96,12 +135,33 @@ def make_task(
         OptionError: an option's name or value is not known.
         DataError: the data cannot be used; the message names the file.
     """
-    check_choice("transition", transition, dynamics.TRANSITIONS)
+    check_choice("transition", transition, dynamics.TRANSITIONS | dynamics.GRADED)
     check_choice("observation", observation, dynamics.OBSERVATIONS)
     function = resolve_reward(reward)
     check_horizon(horizon)
     loaded = load_shared(dataset, data=data, split=split, size=size, **dataset_options)
-    return Task(loaded, int(horizon), transition, observation, function)
+    first = None if start is None else _checked_start(start, transition, loaded)
+    return Task(loaded, int(horizon), transition, observation, function, first)
+
+
+def _checked_start(start: Any, transition: str, dataset: SegmentationDataset) -> NDArray[np.float32]:
+    """The first maps, float32 (N, [L,] H, W) in [0, 1], one per image of the data set."""
+    if transition not in dynamics.GRADED:
+        raise OptionError(
+            f"start: maps of probabilities need transition='additive', not {transition!r}, which starts from f(0) = 1"
+        )
+    if callable(start):
+        batches = [np.arange(i, min(i + START_BATCH, len(dataset))) for i in range(0, len(dataset), START_BATCH)]
+        start = np.concatenate([to_numpy(start(dataset.batch(batch)[0])) for batch in batches])
+    maps = np.asarray(start)
+    shape = (len(dataset), *dataset.map_shape)
+    if maps.shape != shape or maps.dtype.kind != "f":
+        raise OptionError(
+            f"start: expected one map per image, floats of shape {shape}, got {maps.dtype} of shape {maps.shape}"
+        )
+    if not ((maps >= 0) & (maps <= 1)).all():  # NaN is neither
+        raise OptionError(f"start: expected probabilities from 0 to 1, found {maps.min()} to {maps.max()}")
+    return maps.astype(np.float32)
 
 
 def check_horizon(horizon: Any) -> int:
@@ -137,12 +197,18 @@ def check_reset_options(options: dict[str, Any] | None, known: tuple[str, ...] =
     return dict(options or {})
 
 
-def check_action(action: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def meaning(choices: int) -> str:
+    """What the values of an action stand for, for messages."""
+    return "0 (zero) or 1 (keep)" if choices == 2 else f"0 to {choices - 1}"
+
+
+def check_action(action: Any, shape: tuple[int, ...], choices: int = 2) -> NDArray[np.uint8]:
     """Returns an action as a uint8 view or copy.
 
     Args:
-        action: integers or booleans of 0 (zero) and 1 (keep).
+        action: integers or booleans from 0 on; of two, 0 (zero) and 1 (keep).
         shape: the shape that it must have.
+        choices: how many actions there are.
 
     Raises:
         ActionError: wrong shape, type or value.
@@ -154,10 +220,10 @@ def check_action(action: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     if array.shape != shape:
         raise ActionError(f"action: expected shape {shape}, one decision a pixel, got {array.shape}")
     if array.dtype.kind not in "biu":
-        raise ActionError(f"action: expected integers 0 (zero) or 1 (keep), got type {array.dtype}")
-    # Seen as unsigned, a negative int8 is large: one pass finds every value that is not 0 or 1.
+        raise ActionError(f"action: expected integers {meaning(choices)}, got type {array.dtype}")
+    # Seen as unsigned, a negative int8 is large: one pass finds every value that is not a choice.
     as_bytes = array.view(np.uint8) if array.dtype.itemsize == 1 else array
-    if array.size and (as_bytes.max() > 1 or (as_bytes.dtype.kind == "i" and as_bytes.min() < 0)):
-        wrong = array[(array != 0) & (array != 1)]
-        raise ActionError(f"action: expected only 0 (zero) or 1 (keep), found {wrong.flat[0]}")
+    if array.size and (as_bytes.max() >= choices or (as_bytes.dtype.kind == "i" and as_bytes.min() < 0)):
+        wrong = array[(array < 0) | (array >= choices)]
+        raise ActionError(f"action: expected only {meaning(choices)}, found {wrong.flat[0]}")
     return as_bytes if as_bytes.dtype == np.uint8 else array.astype(np.uint8)

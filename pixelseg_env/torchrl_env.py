@@ -62,6 +62,7 @@ class PixelSegTorchRLEnv(EnvBase):  # type: ignore[misc]
         self._env = PixelSegVectorEnv(
             num_images, autoreset_mode="Disabled", backend="torch", device=str(device), **options
         )
+        self._env.task.check_binary("PixelSegTorchRLEnv")
         super().__init__(device=torch.device(device), batch_size=[num_images])
         maps = (num_images, *self._env.task.map_shape)
         observation = (num_images, *self._env.task.observation_shape)

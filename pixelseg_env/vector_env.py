@@ -17,11 +17,12 @@ from pixelseg_env.arrays import Array, mean, to_numpy
 from pixelseg_env.backend import make_backend
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import check_option_names
+from pixelseg_env.dynamics import decided
 from pixelseg_env.errors import OptionError, check_choice
 from pixelseg_env.metrics import map_dice
 from pixelseg_env.rendering import render_frame
 from pixelseg_env.rewards import RewardFunction
-from pixelseg_env.task import RESET_OPTIONS, DataPath, check_horizon, check_reset_options, make_task
+from pixelseg_env.task import RESET_OPTIONS, DataPath, Start, check_horizon, check_reset_options, make_task
 
 Infos = dict[str, Any]
 
@@ -85,6 +86,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         backend: str = "numpy",
         device: str = "cpu",
+        start: Start = None,
         **dataset_options: Any,
     ) -> None:
         check_option_names(dataset, dataset_options, PixelSegVectorEnv.__init__)
@@ -95,14 +97,16 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         if not isinstance(autoreset_mode, AutoresetMode):
             modes = {mode.value: mode for mode in AutoresetMode}
             autoreset_mode = modes[check_choice("autoreset_mode", autoreset_mode, modes)]
-        self.task = make_task(dataset, data, split, size, horizon, transition, observation, reward, **dataset_options)
-        self._backend = make_backend(backend, device, self.task.dataset)
+        self.task = make_task(
+            dataset, data, split, size, horizon, transition, observation, reward, start, **dataset_options
+        )
+        self._backend = make_backend(backend, device, self.task)
         self.num_envs = num_envs
         self.render_mode = render_mode
         self.autoreset_mode = autoreset_mode
         self.metadata = {**type(self).metadata, "autoreset_mode": autoreset_mode}  # type: ignore[misc]
         self.single_observation_space = spaces.Box(0.0, 1.0, self.task.observation_shape, np.float32)
-        self.single_action_space = spaces.MultiBinary(self.task.map_shape)
+        self.single_action_space = self.task.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._action_shape = (num_envs, *self.task.map_shape)
@@ -143,7 +147,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
 
     @property
     def transition(self) -> str:
-        """`"absorbing"` or `"restorable"`."""
+        """`"absorbing"`, `"restorable"` or `"additive"`."""
         return self.task.transition
 
     @property
@@ -211,7 +215,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         self._check_open()
         if not self._generators:
             raise gym.error.ResetNeeded("step() before reset(): call reset() first")
-        decided = self._backend.action(actions, self._action_shape)
+        chosen = self._backend.action(actions, self._action_shape)
         ended = self._ended
         if self.autoreset_mode == AutoresetMode.DISABLED and ended.any():
             raise gym.error.ResetNeeded(
@@ -219,7 +223,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
                 'call reset(options={"reset_mask": mask})'
             )
         self._previous = self._segmentation
-        self._segmentation, reward_map = self.task.advance(self._previous, decided, self._target)
+        self._segmentation, reward_map = self.task.advance(self._previous, chosen, self._target)
         self._steps = self._steps + 1
         if ended.any():  # only with NextStep: these images begin anew and ignore their action
             self._begin(ended)
@@ -261,9 +265,9 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         return tuple(
             render_frame(
                 to_numpy(self._image[i]),
-                to_numpy(self._segmentation[i]),
+                to_numpy(decided(self._segmentation[i])),
                 to_numpy(self._target[i]),
-                to_numpy(self._previous[i]) if self._steps[i] else None,
+                to_numpy(decided(self._previous[i])) if self._steps[i] else None,
                 step=int(self._steps[i]),
                 horizon=int(self._horizons[i]),
             )
@@ -329,7 +333,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         if mask.all():
             self._index, self._horizons = new_index.copy(), new_horizon.copy()
             self._image, self._target = self._backend.draw(self._index)
-            self._segmentation = self._backend.ones(self._action_shape)
+            self._segmentation = self._backend.first_maps(self._index)
             self._previous = self._segmentation
             self._steps = np.zeros(self.num_envs, np.int64)
         else:
@@ -338,19 +342,23 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
             images, targets = self._backend.draw(self._index[mask])
             replaced = self._backend.replaced
             self._image, self._target = replaced(self._image, mask, images), replaced(self._target, mask, targets)
-            self._segmentation = replaced(self._segmentation, mask, 1)
-            self._previous = replaced(self._previous, mask, 1)
+            first = self._backend.first_maps(self._index[mask])
+            self._segmentation = replaced(self._segmentation, mask, first)
+            self._previous = replaced(self._previous, mask, first)
             self._steps = np.where(mask, 0, self._steps)
 
     def _observe(self) -> Array:
         return self.task.observe(self._image, self._segmentation)
 
     def _infos(self, reward_map: Array, mask: NDArray[np.bool_]) -> Infos:
+        graded = self.task.graded
+        segmentation = decided(self._segmentation) if graded else self._backend.copy(self._segmentation)
         infos = {
             "reward_map": reward_map,
-            "segmentation": self._backend.copy(self._segmentation),
+            "segmentation": segmentation,
+            **({"probability": self._backend.copy(self._segmentation)} if graded else {}),
             "target": self._backend.copy(self._target),
-            **self._scores(),
+            **self._scores(segmentation),
             "case": self._case_names[self._index],
             "slice": self.dataset.slices[self._index],
             "index": self._index.copy(),
@@ -359,6 +367,6 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         }
         return infos | {f"_{key}": mask.copy() for key in infos}
 
-    def _scores(self) -> Infos:
-        dice = map_dice(self._segmentation, self._target)
+    def _scores(self, segmentation: Array) -> Infos:
+        dice = map_dice(segmentation, self._target)
         return {"dice": dice} if dice.ndim == 1 else {"dice": dice.mean(-1), "label_dice": dice}

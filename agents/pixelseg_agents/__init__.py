@@ -5,6 +5,8 @@ from pixelseg_agents.checkpoint import CheckpointError
 from pixelseg_agents.config import PA3CConfig
 from pixelseg_agents.dqn import DQN, DoubleDQN, DoubleDQNConfig, DQNConfig, DuelingDQN, DuelingDQNConfig
 from pixelseg_agents.pa3c import PA3C
+from pixelseg_agents.pixelrl import PixelRL, PixelRLConfig
+from pixelseg_agents.supervised import UNet, UNetConfig
 
 __version__ = "0.1.0"
 
@@ -20,4 +22,8 @@ __all__ = [
     "DuelingDQN",
     "DuelingDQNConfig",
     "PA3CConfig",
+    "PixelRL",
+    "PixelRLConfig",
+    "UNet",
+    "UNetConfig",
 ]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import PolicyConfig
 from pixelseg_agents.episodes import weight_maps
+from pixelseg_agents.policies import Bernoulli
 from pixelseg_agents.unet import ActorCriticUNet
 
 
@@ -33,6 +33,7 @@ class AC(PixelAgent):
 
     name = "AC"
     config_class = ACConfig
+    policy = Bernoulli()
 
     def _make_parts(self) -> dict[str, nn.Module]:
         config = self.config
@@ -55,7 +56,7 @@ class AC(PixelAgent):
             logits, values = self.network(episodes.observation)
             passes += len(logits)
             with torch.no_grad():
-                keep = torch.rand(logits.shape, generator=sampling, device=self.device) < logits.sigmoid()
+                keep = self.policy.sample(logits, sampling)
             returns = episodes.step(keep) * weights[min(episodes.steps - 1, 1)]
             if not episodes.over:
                 with torch.no_grad():
@@ -73,12 +74,10 @@ class AC(PixelAgent):
         assert self.logger is not None
         share = playing / playing.sum().clamp_min(1)
         advantage = (returns - values).detach()
-        log_probability = -F.binary_cross_entropy_with_logits(logits, actions, reduction="none")
-        entropy = F.binary_cross_entropy_with_logits(logits, logits.sigmoid(), reduction="none")
         terms = {
-            "policy_loss": -(log_probability * advantage * share).sum(),
+            "policy_loss": -(self.policy.log_probability(logits, actions) * advantage * share).sum(),
             "value_loss": ((values - returns) ** 2 * share).sum(),
-            "entropy": (entropy * share).sum(),
+            "entropy": (self.policy.entropy(logits) * share).sum(),
             "advantage": advantage.abs().mean(),
         }
         value_loss, bonus = self.config.value_coefficient * terms["value_loss"], terms["entropy"]
@@ -90,6 +89,5 @@ class AC(PixelAgent):
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
         logits: Tensor = self.network(observation)[0]
         if deterministic:
-            return logits > 0
-        draw = torch.rand(logits.shape, generator=self._predict_generator, device=self.device)
-        return draw < logits.sigmoid()
+            return self.policy.mode(logits)
+        return self.policy.sample(logits, self._predict_generator)

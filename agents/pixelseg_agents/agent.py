@@ -64,6 +64,8 @@ class PixelAgent:
     name: ClassVar[str]
     config_class: ClassVar[type[AgentConfig]]
     config: Any  # of type config_class
+    transitions: ClassVar[tuple[str, ...]] = ("absorbing", "restorable")  # what its actions mean something for
+    several_labels: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -104,6 +106,11 @@ class PixelAgent:
         observation: str,
         label_names: tuple[str, ...] = ("object",),
     ) -> None:
+        if transition not in self.transitions:
+            wanted = " or ".join(map(repr, self.transitions))
+            raise OptionError(f"{self.name}: expected an environment with transition={wanted}, got {transition!r}")
+        if len(label_names) > 1 and not self.several_labels:
+            raise OptionError(f"{self.name}: decides about one label, the environment has {len(label_names)}")
         self.config = config.for_task(transition, observation)
         self.seed = seed
         self.device = resolve_device(device)
@@ -148,7 +155,7 @@ class PixelAgent:
         raise NotImplementedError
 
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
-        """The decision on a batch, bool ([B,] [L,] H, W), True where a pixel is kept."""
+        """The decision on a batch (B, [L,] H, W): True where a pixel is kept, or the number of its action."""
         raise NotImplementedError
 
     # ---------------------------------------------------------------- training

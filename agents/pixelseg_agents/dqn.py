@@ -20,7 +20,7 @@ from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.augmentation import Augmentation
 from pixelseg_agents.config import AgentConfig
 from pixelseg_agents.episodes import Episodes, attribute, tensor, weight_maps
-from pixelseg_agents.replay import ReplayBuffer, Transitions, image_source
+from pixelseg_agents.replay import ImageSource, ReplayBuffer, Transitions
 from pixelseg_agents.schedule import TrainingSchedule
 from pixelseg_agents.unet import QNetwork
 from pixelseg_env import OptionError
@@ -138,7 +138,7 @@ class DQN(PixelAgent):
     def _learn(self, batch: Transitions, weight: Any, draws: torch.Generator) -> int:
         """One gradient step on Q(s, a) = r + gamma max Q'(s', a'); returns the images that went through a network."""
         assert self.logger is not None
-        images, targets = (tensor(array, self.device) for array in self._images.draw(batch.index))
+        images, targets = self._images.draw(batch.index)
         before, after, action = (m.to(self.device) for m in (batch.before, batch.after, batch.action))
         per_image = (-1, *(1,) * (before.ndim - 1))
         reward = self._reward(before, after, targets)
@@ -198,7 +198,7 @@ class DQN(PixelAgent):
                     f'{self.name}: expected an environment with `dataset`, `reward` and `info["index"]`, as '
                     "PixelSegVectorEnv has: the replay stores an image's number, not its pixels"
                 )
-            self._images, self._reward_function = image_source(dataset, self.device), function
+            self._images, self._reward_function = ImageSource(dataset, self.device), function
             shape = tuple(episodes.foreground.shape[1:])
             self.replay = ReplayBuffer(self.config.replay_size, shape, self.device)
         return self.replay

@@ -130,6 +130,7 @@ class PA3CNetwork(nn.Module):
         head_stride: 1, 2, 4 or 8: the heads work at 1/head_stride of the resolution. Default 2, which meets the
             published parameter count; `PA3CConfig` has 4, three times as fast.
         labels: L; with L > 1 every pixel has a policy and a value for each label.
+        actions: 1 for a Bernoulli policy, K for a categorical one (of one label).
         start_bias: added to the keep logit before training; > 0 starts the policy at "keep".
     """
 
@@ -143,10 +144,11 @@ class PA3CNetwork(nn.Module):
         norm: str = "group",
         head_stride: int = 2,
         labels: int = 1,
+        actions: int = 1,
         start_bias: float = 0.0,
     ) -> None:
         super().__init__()
-        self.head_stride, self.labels = head_stride, labels
+        self.head_stride, self.labels, self.actions = head_stride, labels, actions
         blocks = []
         inputs = channels
         for block, rate in zip(TRUNK_CHANNELS, TRUNK_DILATION, strict=True):
@@ -159,7 +161,7 @@ class PA3CNetwork(nn.Module):
         self.sam = SpatialAttention(inputs) if sam else nn.Identity()
         sources = sum(scaled(block[-1], width) for block in TRUNK_CHANNELS)
         rates = HEAD_DILATION if dilation else (1,) * len(HEAD_DILATION)
-        self.policy = _Head(sources, labels, width, rates, norm, head_stride)
+        self.policy = _Head(sources, labels * actions, width, rates, norm, head_stride)
         self.value = _Head(sources, labels, width, rates, norm, head_stride)
         for head, bias in ((self.policy, start_bias), (self.value, 0.0)):
             assert head.output.bias is not None
@@ -183,7 +185,8 @@ class PA3CNetwork(nn.Module):
             observation: float32 (B, C, H, W).
 
         Returns:
-            Keep logits and values, both float32 (B, H, W), or (B, L, H, W) with L > 1 labels.
+            Keep logits and values, both float32 (B, H, W), or (B, L, H, W) with L > 1 labels; the logits of K
+            actions are (B, K, H, W).
         """
         height, width = observation.shape[-2:]
         padding = (0, -width % STRIDE, 0, -height % STRIDE)
@@ -192,7 +195,9 @@ class PA3CNetwork(nn.Module):
         joined = self.features(observation)
         logits, values = self.policy(joined), self.value(joined)
         logits, values = logits[..., :height, :width], values[..., :height, :width]
-        return (logits, values) if self.labels > 1 else (logits[:, 0], values[:, 0])
+        if self.labels > 1:
+            return logits, values
+        return logits if self.actions > 1 else logits[:, 0], values[:, 0]
 
 
 def _resized(features: Tensor, height: int, width: int) -> Tensor:

@@ -6,7 +6,7 @@ environment: one update rolls out a batch of episodes of t_max steps and takes o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import PA3CConfig
 from pixelseg_agents.episodes import weight_maps
 from pixelseg_agents.networks import PA3CNetwork
+from pixelseg_agents.policies import Bernoulli, Categorical
 from pixelseg_agents.returns import RewardMapConvolution, discounted_returns
 
 
@@ -34,6 +35,7 @@ class PA3C(PixelAgent):
 
     name = "PA3C"
     config_class = PA3CConfig
+    policy: ClassVar[Bernoulli | Categorical] = Bernoulli()
 
     def _make_parts(self) -> dict[str, nn.Module]:
         config = self.config
@@ -45,6 +47,7 @@ class PA3C(PixelAgent):
             norm=config.norm,
             head_stride=config.head_stride,
             labels=self.labels,
+            actions=self.policy.outputs,
             start_bias=config.start_bias or 0.0,
         )
         if not config.reward_map_convolution:
@@ -70,12 +73,12 @@ class PA3C(PixelAgent):
         for _ in range(horizon):
             step_logits, step_values = self.network(episodes.observation)
             with torch.no_grad():
-                keep = torch.rand(step_logits.shape, generator=sampling, device=self.device) < step_logits.sigmoid()
+                action = self.policy.sample(step_logits, sampling)
             logits.append(step_logits)
             values.append(step_values)
-            actions.append(keep.float())
+            actions.append(action.float())
             alive.append(episodes.playing)
-            rewards.append(episodes.step(keep) * weights[min(len(rewards), 1)])
+            rewards.append(episodes.step(action) * weights[min(len(rewards), 1)])
             ended.append(episodes.ended)
             if episodes.over:
                 break
@@ -96,14 +99,12 @@ class PA3C(PixelAgent):
     def _losses(
         self, logits: Tensor, values: Tensor, actions: Tensor, returns: Tensor, alive: Tensor
     ) -> dict[str, Tensor]:
-        """Policy, value and entropy terms, means over steps, images and pixels; all (T, B, H, W)."""
+        """Policy, value and entropy terms, means over steps, images and pixels; all (T, B, [L,] H, W)."""
         share = alive / alive.sum().clamp_min(1)
         advantage = (returns - values).detach()
-        log_probability = -F.binary_cross_entropy_with_logits(logits, actions, reduction="none")
-        policy_loss = -(log_probability * advantage * share).sum()
+        policy_loss = -(self.policy.log_probability(logits, actions) * advantage * share).sum()
         value_loss = F.mse_loss(values, returns)
-        probability = logits.sigmoid()
-        entropy = (F.binary_cross_entropy_with_logits(logits, probability, reduction="none") * share).sum()
+        entropy = (self.policy.entropy(logits) * share).sum()
         loss = policy_loss + self.config.value_coefficient * value_loss - self.config.entropy_coefficient * entropy
         return {
             "loss": loss,
@@ -117,6 +118,5 @@ class PA3C(PixelAgent):
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
         logits: Tensor = self.network(observation)[0]
         if deterministic:
-            return logits > 0
-        draw = torch.rand(logits.shape, generator=self._predict_generator, device=self.device)
-        return draw < logits.sigmoid()
+            return self.policy.mode(logits)
+        return self.policy.sample(logits, self._predict_generator)

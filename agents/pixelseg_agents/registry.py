@@ -9,12 +9,22 @@ from pixelseg_agents.ac import AC
 from pixelseg_agents.checkpoint import CheckpointError, load_checkpoint
 from pixelseg_agents.dqn import DQN, DoubleDQN, DuelingDQN
 from pixelseg_agents.pa3c import PA3C
+from pixelseg_agents.pixelrl import PixelRL
+from pixelseg_agents.supervised import UNet
 from pixelseg_env import OptionError
 from pixelseg_env.errors import check_choice
 
 # An agent has PixelAgent's __init__, learn, predict, save and load; its `config_class` is a dataclass with `replace`,
 # `to_dict` and `from_dict` (and `published`, if there are such settings).
-AGENTS: dict[str, Any] = {"pa3c": PA3C, "ac": AC, "dqn": DQN, "double-dqn": DoubleDQN, "dueling-dqn": DuelingDQN}
+AGENTS: dict[str, Any] = {
+    "pa3c": PA3C,
+    "ac": AC,
+    "dqn": DQN,
+    "double-dqn": DoubleDQN,
+    "dueling-dqn": DuelingDQN,
+    "pixelrl": PixelRL,
+    "unet": UNet,
+}
 
 PRESETS = ("default", "published")
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelseg_env import OptionError
+from pixelseg_env import OptionError, SegmentationDataset
 
 BITS = 8
 
@@ -124,9 +123,25 @@ class ReplayBuffer:
         return bits.flatten(-2)[..., : self._pixels].to(torch.uint8)
 
 
-def image_source(dataset: Any, device: torch.device) -> Any:
-    """Where images and targets are drawn from again: the data set on the host, or a copy of it on a GPU."""
-    from pixelseg_env.backend import make_backend
+class ImageSource:
+    """Where replayed images and targets are drawn from: the data set, copied to a GPU as it is.
 
-    kind = "torch" if device.type == "cuda" else "numpy"
-    return make_backend(kind, str(device), dataset)
+    Args:
+        dataset: a `SegmentationDataset`.
+        device: where to draw to.
+    """
+
+    def __init__(self, dataset: SegmentationDataset, device: torch.device) -> None:
+        self._dataset, self._device = dataset, device
+        if device.type == "cuda":
+            self._images = torch.tensor(dataset.images, device=device)
+            self._masks = torch.tensor(dataset.masks, device=device)
+
+    def draw(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Images float32 (N, C, H, W) and targets uint8 (N, [L,] H, W)."""
+        if self._device.type != "cuda":
+            images, targets = self._dataset.batch(index)
+            return torch.from_numpy(images), torch.from_numpy(targets)
+        where = torch.from_numpy(index).to(self._device)
+        drawn = self._images[where]
+        return drawn.float() / 255 if drawn.dtype == torch.uint8 else drawn, self._masks[where]

@@ -1,0 +1,45 @@
+"""PixelRL for segmentation (Furuta et al. 2019, as the publication's ablation has it): refining a coarse map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pixelseg_agents.config import PA3CConfig
+from pixelseg_agents.pa3c import PA3C
+from pixelseg_agents.policies import Categorical
+from pixelseg_env.dynamics import AMOUNTS
+
+
+@dataclass(frozen=True)
+class PixelRLConfig(PA3CConfig):
+    """Hyperparameters of PixelRL: PA3C's, with PixelRL's own defaults."""
+
+    agent: ClassVar[str] = "PixelRL"
+
+    @classmethod
+    def published(cls, **changes: Any) -> PixelRLConfig:
+        """PA3C's published settings, which the publication gives to PixelRL as well."""
+        values: dict[str, Any] = PA3CConfig.published().to_dict()
+        return cls.from_dict(values | changes)
+
+
+class PixelRL(PA3C):
+    """PA3C's network and learning on the transition `"additive"`: eight amounts to add to a map of probabilities.
+
+    ```python
+    unet = UNet(gym.make_vec("PixelSegEnv-v0", num_envs=8)).learn(1000)
+    env = gym.make_vec(
+        "PixelSegEnv-v0", num_envs=8, transition="additive", observation="stacked", start=unet.probability
+    )
+    agent = PixelRL(env).learn(1000)
+    ```
+
+    Rewards are the environment's: `reward="squared_error"` (Eq. 12) or `"cross_entropy"`.
+    """
+
+    name = "PixelRL"
+    config_class = PixelRLConfig
+    transitions = ("additive",)
+    several_labels = False
+    policy = Categorical(len(AMOUNTS))

@@ -1,0 +1,54 @@
+"""The two kinds of policy that a pixel may have, on maps of logits."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Bernoulli:
+    """Two actions: one logit per pixel, the log-odds of *keep* against *zero*; logits (..., [L,] H, W)."""
+
+    outputs = 1
+
+    def sample(self, logits: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws actions, bool, of the logits' shape."""
+        return torch.rand(logits.shape, generator=generator, device=logits.device) < logits.sigmoid()
+
+    def mode(self, logits: Tensor) -> Tensor:
+        """The likelier actions."""
+        return logits > 0
+
+    def log_probability(self, logits: Tensor, actions: Tensor) -> Tensor:
+        """Log pi(a), of the logits' shape."""
+        return -F.binary_cross_entropy_with_logits(logits, actions.to(logits.dtype), reduction="none")
+
+    def entropy(self, logits: Tensor) -> Tensor:
+        """The entropy of every pixel's policy, in nats."""
+        return F.binary_cross_entropy_with_logits(logits, logits.sigmoid(), reduction="none")
+
+
+class Categorical:
+    """K actions: K logits per pixel, in the dimension before the map's; logits (..., K, H, W)."""
+
+    def __init__(self, outputs: int) -> None:
+        self.outputs = outputs
+
+    def sample(self, logits: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws actions, uint8 (..., H, W), by the Gumbel-max trick."""
+        uniform = torch.rand(logits.shape, generator=generator, device=logits.device).clamp_min(1e-12)
+        return (logits - (-uniform.log()).log()).argmax(dim=-3).to(torch.uint8)
+
+    def mode(self, logits: Tensor) -> Tensor:
+        """The likeliest actions, uint8 (..., H, W)."""
+        return logits.argmax(dim=-3).to(torch.uint8)
+
+    def log_probability(self, logits: Tensor, actions: Tensor) -> Tensor:
+        """Log pi(a), (..., H, W)."""
+        return logits.log_softmax(dim=-3).gather(-3, actions.long().unsqueeze(-3)).squeeze(-3)
+
+    def entropy(self, logits: Tensor) -> Tensor:
+        """The entropy of every pixel's policy, in nats, (..., H, W)."""
+        logs = logits.log_softmax(dim=-3)
+        return -(logs.exp() * logs).sum(dim=-3)
