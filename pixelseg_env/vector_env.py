@@ -52,7 +52,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
             `terminated`, `truncated` and the infos `reward_map`, `segmentation`, `target` and `dice` are tensors
             there; what the host counts anyway (`case`, `slice`, `index`, `step`, `horizon`, the masks `_key`) stays
             NumPy. A step moves nothing to the host. Trajectories equal those of `"numpy"` to the last bit (means
-            within 1e-6).
+            and the reward `"cross_entropy"`, which takes logarithms, within 1e-6).
         device: of the torch backend, `"cpu"`, `"cuda"`, `"cuda:1"`.
         **others: as `PixelSegEnv`.
 

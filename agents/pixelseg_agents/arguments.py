@@ -10,8 +10,10 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from pixelseg_agents.checkpoint import CHECKPOINT
 from pixelseg_agents.options import RUNS_OWN, RunSizeFlag, SizeFlag, parse_pairs
-from pixelseg_env import PixelSegVectorEnv, SegmentationDataset, load_dataset
+from pixelseg_agents.registry import load_agent
+from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, load_dataset
 
 ConfigT = TypeVar("ConfigT")
 AS_IN_RUN = "(default: as in the run)"
@@ -53,12 +55,15 @@ class TaskArguments:
     """Seed of that deal; keep it the same to compare runs."""
     horizon: int = 10
     """Steps of an episode, t_max, when the agent is evaluated or used."""
-    transition: Literal["absorbing", "restorable"] = "absorbing"
-    """Is zero final (absorbing), or is every pixel decided anew at each step (restorable)?"""
+    transition: Literal["absorbing", "restorable", "additive"] = "absorbing"
+    """Is zero final (absorbing), is every pixel decided anew at each step (restorable), or does an action add to a map
+    of probabilities (additive, for pixelrl)?"""
     observation: Literal["masked", "stacked"] = "masked"
     """What the agent sees: the image under the map (masked), or image and map as channels (stacked)."""
     reward: str = "squared_error"
-    """squared_error (Eq. 12), sign, balanced or dice_gain."""
+    """squared_error (Eq. 12), sign, balanced, dice_gain or cross_entropy."""
+    coarse: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: 1 everywhere)")] = None
+    """The run of a unet, on the same data and split, whose maps of probabilities additive starts from."""
 
     def load(self, *splits: str) -> dict[str, SegmentationDataset]:
         """Reads the data set once and cuts out the named splits."""
@@ -76,11 +81,17 @@ class TaskArguments:
         )
         return {split: load_dataset(whole, split=split, **split_by) for split in splits}
 
+    @property
+    def start(self) -> Any:
+        """What makes the first maps of images; None: they are 1 everywhere."""
+        return None if self.coarse is None else coarse_maps(self.coarse)
+
     def environment(self, dataset: SegmentationDataset, batch: int, device: str = "cpu") -> PixelSegVectorEnv:
         """Returns a vector environment of a data set that is cut already, on the GPU if the agent learns there."""
         place: dict[str, Any] = {"backend": "torch", "device": device} if device.startswith("cuda") else {}
         return PixelSegVectorEnv(
             **place,
+            start=self.start,
             num_envs=batch,
             dataset=dataset,
             split="all",
@@ -89,6 +100,18 @@ class TaskArguments:
             observation=self.observation,
             reward=self.reward,
         )
+
+
+def coarse_maps(run: Path) -> Any:
+    """The function from images to maps of probabilities that a run has learnt.
+
+    Raises:
+        OptionError: its agent has none.
+    """
+    agent = load_agent(run / CHECKPOINT if run.is_dir() else run)
+    if not hasattr(agent, "probability"):
+        raise OptionError(f"--coarse {run}: expected the run of a unet, got one of {agent.name}")
+    return agent.probability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +156,8 @@ class TrainArguments(Generic[ConfigT]):
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, without `resume`, which belongs to one call only."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        task = dataclasses.asdict(self.task) | {"data": [str(path) for path in self.task.data]}
+        coarse = None if self.task.coarse is None else str(self.task.coarse)
+        task = dataclasses.asdict(self.task) | {"data": [str(path) for path in self.task.data], "coarse": coarse}
         hyper = dataclasses.asdict(self.hyper)  # type: ignore[call-overload]
         del values["resume"]
         return values | {"hyper": hyper, "task": task, "out": str(self.folder)}
@@ -148,7 +172,8 @@ def task_from_json(values: dict[str, Any]) -> TaskArguments:
     """Reads what `dataclasses.asdict` made of `TaskArguments`, after a way through JSON."""
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     data = tuple(Path(path) for path in values.get("data", ()))
-    return TaskArguments(**(values | lists | {"data": data}))
+    coarse = Path(values["coarse"]) if values.get("coarse") else None
+    return TaskArguments(**(values | lists | {"data": data, "coarse": coarse}))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ FORMAT = "pixelseg-agents"
 VERSION = 1
 
 
+CHECKPOINT = "checkpoint.safetensors"  # the name in a run's folder
+
+
 class CheckpointError(PixelSegError):
     """A checkpoint that is missing, damaged, or not one of ours."""
 

@@ -40,6 +40,7 @@ class Segmenter:
         dataset: name of the data set that the agent was trained on.
         options: that data set's options.
         batch: images at once.
+        start: what makes the first maps of images, for an agent that refines them; see `PixelSegEnv`.
     """
 
     agent: Any
@@ -48,6 +49,7 @@ class Segmenter:
     dataset: str = "folder"
     options: dict[str, Any] | None = None
     batch: int = 8
+    start: Any = None
 
     @property
     def channels(self) -> int:
@@ -113,6 +115,7 @@ class Segmenter:
             horizon=self.horizon,
             transition=self.agent.transition,
             observation=self.agent.observation,
+            start=self.start,
         )
         masks = np.empty_like(unknown)
         for start in range(0, count, size):
@@ -147,9 +150,8 @@ def predict(arguments: PredictArguments) -> int:
     agent = load_agent(run.checkpoint, device=arguments.device)
     names = getattr(agent, "label_names", ("object",))
     jobs = plan(arguments.inputs, arguments.out, arguments.overwrite, skip, names)
-    segmenter = Segmenter(
-        agent, size, check_horizon(horizon), task.dataset if task else "folder", options, arguments.batch
-    )
+    dataset, start = (task.dataset, task.start) if task else ("folder", None)
+    segmenter = Segmenter(agent, size, check_horizon(horizon), dataset, options, arguments.batch, start)
     for job in jobs:
         run_job(segmenter, job)
     return 0

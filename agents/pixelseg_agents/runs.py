@@ -15,11 +15,12 @@ from typing import Any
 import torch
 
 from pixelseg_agents.arguments import TaskArguments, task_from_json
+from pixelseg_agents.checkpoint import CHECKPOINT
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.options import RUNS_OWN
 from pixelseg_env import OptionError, PixelSegError
 
-CONFIG, CHECKPOINT = "config.json", "checkpoint.safetensors"
+CONFIG = "config.json"
 PACKAGES = (
     "pixelseg-env",
     "pixelseg-agents",

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from pixelseg_agents.agent import resolve_device
 from pixelseg_agents.arguments import TrainArguments
+from pixelseg_agents.checkpoint import CHECKPOINT
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.figures import learning_curve
 from pixelseg_agents.interruption import Interruption
@@ -19,7 +20,7 @@ from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.progress import RunLogger
 from pixelseg_agents.registry import agent_class, load_agent
 from pixelseg_agents.reporting import evaluate_all, summary_text, write_report
-from pixelseg_agents.runs import CHECKPOINT, Run, RunError, check_free, now, open_run, provenance, write_config
+from pixelseg_agents.runs import Run, RunError, check_free, now, open_run, provenance, write_config
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset
 
 
