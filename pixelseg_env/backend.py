@@ -85,9 +85,10 @@ class TorchBackend:
             self.device = torch.device(device)
         except (RuntimeError, TypeError) as error:
             raise OptionError(f'device={device!r}: expected "cpu", "cuda" or "cuda:N"') from error
+        if self.device.type not in ("cpu", "cuda"):
+            raise OptionError(f'device={device!r}: expected "cpu", "cuda" or "cuda:N"')
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise OptionError(f'device={device!r}: no CUDA device is available; use "cpu"')
-        self._torch = torch
         self._task = task
         self._images = torch.tensor(task.dataset.images, device=self.device)
         self._masks = torch.tensor(task.dataset.masks, device=self.device)
@@ -95,6 +96,12 @@ class TorchBackend:
         # A tensor, not a number: CUDA would multiply by the inverse of a number, which is not the same to the last bit.
         self._scale = torch.full((1,), 255.0, device=self.device)
         self._wrong = torch.zeros((), dtype=torch.bool, device=self.device)
+
+    @property
+    def _torch(self) -> Any:  # a module held as an attribute could not be pickled
+        import torch
+
+        return torch
 
     def draw(self, index: NDArray[np.int64]) -> tuple[Array, Array]:
         """Images float32 (B, C, H, W) and targets uint8 (B, [L,] H, W) of B items, new tensors."""

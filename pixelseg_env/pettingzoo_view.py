@@ -23,7 +23,7 @@ from pixelseg_env.env import RENDER_MODES, PixelSegEnv
 from pixelseg_env.errors import ActionError, OptionError, did_you_mean
 from pixelseg_env.rewards import RewardFunction
 from pixelseg_env.task import RESET_OPTIONS, DataPath
-from pixelseg_env.windows import check_view, windows
+from pixelseg_env.windows import check_view, label_windows, window_channels
 
 Floats = NDArray[np.float32]
 Info = dict[str, Any]
@@ -50,7 +50,8 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
     ## Observation Space
 
     `Box(0, 1, (C', view, view), float32)`, the `view` x `view` window of the observation of `PixelSegEnv`
-    (C', H, W) around the agent's pixel, zero beyond the image's border. The windows of a step are
+    (C', H, W) around the agent's pixel, zero beyond the image's border (with L > 1 labels L channels more, ones in
+    that of the agent's own label). The windows of a step are
     read-only views of one padded array: copy what is to be changed, or kept for long without its neighbours.
     `state()` is the whole observation. All agents share one space object each, and its generator.
 
@@ -119,7 +120,7 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
         self._keys = frozenset(self._names)
         self.possible_agents = list(self._names)
         self.agents: list[str] = []
-        channels = self._env.task.observation_shape[0]
+        channels = window_channels(self._env.task.observation_shape[0], self.dataset.labels)
         self.state_space = self._env.observation_space
         self._observation_space = spaces.Box(0.0, 1.0, (channels, self.view, self.view), np.float32)
         self._action_space = spaces.Discrete(2)
@@ -221,8 +222,7 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
         self._env.close()
 
     def _windows(self) -> dict[str, Floats]:
-        labels = len(self._names) // (self._state.shape[-2] * self._state.shape[-1])
-        rows = repeat(windows(self._state, self.view), labels)  # agents of every label look at the same windows
+        rows = label_windows(self._state, self.view, self.dataset.labels)
         return dict(zip(self._names, chain.from_iterable(chain.from_iterable(rows)), strict=True))
 
     def _infos(self, info: Info) -> dict[str, Info]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.errors import ActionError, OptionError
 from pixelseg_env.vector_env import PixelSegVectorEnv
-from pixelseg_env.windows import check_view, windows
+from pixelseg_env.windows import check_view, label_windows, window_channels
 
 try:
     from stable_baselines3.common.vec_env import VecEnv
@@ -29,7 +29,8 @@ except ImportError as missing:  # pragma: no cover
 
 Floats = NDArray[np.float32]
 Info = dict[str, Any]
-IMAGE_KEYS = ("dice", "case", "slice", "index", "step", "horizon")
+IMAGE_KEYS = ("dice", "label_dice", "case", "slice", "index", "step", "horizon")
+OWN = ("view", "num_images", "observation_space", "action_space", "num_envs")
 
 
 class PixelVecEnv(VecEnv):
@@ -44,11 +45,13 @@ class PixelVecEnv(VecEnv):
 
     Sub-environment `k` is the cell `np.unravel_index(k, (images, [L,] H, W))`: images one after the other, each
     row by row. It observes the `view` x `view` window of its image's observation around its pixel, float32
-    (C', view, view), zero beyond the border; acts with `Discrete(2)`, 0 = zero and 1 = keep; and earns its own
+    (C', view, view), zero beyond the border (with L > 1 labels L channels more, ones in that of the cell's own
+    label); acts with `Discrete(2)`, 0 = zero and 1 = keep; and earns its own
     entry of the reward map. Where a whole image's mean reward is wanted, average over its cells.
 
-    Its info holds `dice`, `case`, `slice`, `index`, `step` and `horizon` of its image, as in `PixelSegEnv`: all cells
-    of an image are handed the same dictionary. At the end of an episode, when the images start anew by themselves, each
+    Its info holds `dice`, `case`, `slice`, `index`, `step` and `horizon` of its image (and `label_dice` with labels),
+    as in `PixelSegEnv`, not the maps, of which a cell's reward is its own entry: all cells of an image are handed the
+    same dictionary. At the end of an episode, when the images start anew by themselves, each
     has one of its own, with `terminal_observation`, the last window of the old episode, and `TimeLimit.truncated`,
     always False: the horizon is part of the task, so its last step ends the episode and nothing is bootstrapped.
 
@@ -67,13 +70,13 @@ class PixelVecEnv(VecEnv):
         for name in ("num_envs", "autoreset_mode", "backend", "device"):
             if name in options:
                 raise OptionError(f"PixelVecEnv: {name}={options[name]!r} cannot be chosen here; leave it out")
-        if isinstance(num_images, bool) or not isinstance(num_images, int) or num_images < 1:
+        if isinstance(num_images, bool) or not isinstance(num_images, (int, np.integer)) or num_images < 1:
             raise OptionError(f"num_images={num_images!r}: expected a whole number of at least 1")
         self.env = PixelSegVectorEnv(num_images, autoreset_mode="SameStep", **options)
         self.env.task.check_binary("PixelVecEnv")
         self.num_images = num_images
         self._shape = (num_images, *self.env.task.map_shape)
-        channels = self.env.task.observation_shape[0]
+        channels = window_channels(self.env.task.observation_shape[0], self.env.dataset.labels)
         self.render_mode = self.env.render_mode
         self._actions: NDArray[np.int64] | None = None
         cells = int(np.prod(self._shape))
@@ -137,13 +140,11 @@ class PixelVecEnv(VecEnv):
 
     def _cells(self, observation: Floats) -> Floats:
         """Windows of a batch (B, C', H, W), one per cell, contiguous: (B [L] H W, C', view, view)."""
-        around = windows(observation, self.view)
-        if len(self._shape) == 4:  # the cells of every label look at the same windows
-            around = np.broadcast_to(around[:, None], (len(around), self._shape[1], *around.shape[1:]))
-        return np.ascontiguousarray(around).reshape(-1, *around.shape[-3:])
+        around = np.stack(label_windows(observation, self.view, self.env.dataset.labels), axis=1)
+        return around.reshape(-1, *around.shape[-3:])
 
     def _image_infos(self, infos: Info) -> list[Info]:
-        return [{key: infos[key][i] for key in IMAGE_KEYS} for i in range(self.num_images)]
+        return [{key: infos[key][i] for key in IMAGE_KEYS if key in infos} for i in range(self.num_images)]
 
     def _spread(self, of_images: list[Info]) -> list[Info]:
         """One entry per cell; the cells of an image share its dictionary."""
@@ -166,8 +167,9 @@ class PixelVecEnv(VecEnv):
         return list(self.env.render() or ())
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """The batch's attribute, once per chosen cell."""
-        return [getattr(self.env, attr_name)] * len(list(self._get_indices(indices)))
+        """An attribute, once per chosen cell: this view's own, such as `view` or the spaces, or the batch's."""
+        holder = self if attr_name in OWN else self.env
+        return [getattr(holder, attr_name)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Sets an attribute of the batch; it cannot differ between cells."""
@@ -202,8 +204,7 @@ class PixelPolicy:
     ) -> tuple[NDArray[np.int8], Any]:
         """Returns actions int8 (B, [L,] H, W) for observations (B, C', H, W), and the state as it came."""
         batch, _, height, width = observation.shape
-        around = windows(np.asarray(observation), self.view)
-        cells = np.ascontiguousarray(around).reshape(-1, *around.shape[-3:])
-        actions, _ = self.model.predict(cells, deterministic=deterministic)
-        maps = np.asarray(actions, np.int8).reshape(batch, height, width)
-        return (maps if self.labels == 1 else np.repeat(maps[:, None], self.labels, axis=1)), state
+        around = np.stack(label_windows(np.asarray(observation), self.view, self.labels), axis=1)
+        actions, _ = self.model.predict(around.reshape(-1, *around.shape[-3:]), deterministic=deterministic)
+        maps = np.asarray(actions, np.int8).reshape(batch, self.labels, height, width)
+        return (maps if self.labels > 1 else maps[:, 0]), state

@@ -39,8 +39,9 @@ class PixelSegTorchRLEnv(EnvBase):  # type: ignore[misc]
 
     Keys: `observation` float32 (B, C', H, W), `action` int8 (B, [L,] H, W) of 0 = zero and 1 = keep, `reward`
     float32 (B, 1), the mean of `reward_map` float32 (B, [L,] H, W); `segmentation` and `target` uint8
-    (B, [L,] H, W), `dice` float64 (B, 1), `step_count` and `index` (the image's place in the data set) int64 (B, 1),
-    `done` and `terminated` bool (B, 1). The horizon terminates an episode, and nothing truncates it.
+    (B, [L,] H, W), `dice` float64 (B, 1) (and `label_dice` (B, L) with labels), `step_count`, `horizon`, `slice` and
+    `index` (the image's place in the data set, and so in `dataset.cases`) int64 (B, 1), `done` and `terminated` bool
+    (B, 1). The horizon terminates an episode, and nothing truncates it.
 
     Images that have ended start anew when TorchRL resets them (the `_reset` mask); the others go on. `reset` takes
     `index` and `horizon` as keyword arguments, for those images, as `PixelSegVectorEnv` does in its options.
@@ -74,10 +75,15 @@ class PixelSegTorchRLEnv(EnvBase):  # type: ignore[misc]
             target=Bounded(0, 1, maps, dtype=torch.uint8, **where),
             dice=Bounded(0.0, 1.0, (num_images, 1), dtype=torch.float64, **where),
             step_count=Unbounded((num_images, 1), dtype=torch.int64, **where),
+            slice=Unbounded((num_images, 1), dtype=torch.int64, **where),
+            horizon=Unbounded((num_images, 1), dtype=torch.int64, **where),
             index=Bounded(0, max(1, len(self._env.dataset) - 1), (num_images, 1), dtype=torch.int64, **where),
             shape=(num_images,),
             **where,
         )
+        if self._env.dataset.labels > 1:
+            of_labels = (num_images, self._env.dataset.labels)
+            self.observation_spec["label_dice"] = Bounded(0.0, 1.0, of_labels, dtype=torch.float64, **where)
         self.action_spec = Binary(n=maps[-1], shape=maps, dtype=torch.int8, **where)
         self.reward_spec = Unbounded((num_images, 1), dtype=torch.float32, **where)
         flag = {"n": 1, "shape": (num_images, 1), "dtype": torch.bool}
@@ -97,6 +103,9 @@ class PixelSegTorchRLEnv(EnvBase):  # type: ignore[misc]
         return self._env.horizon
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
+        unknown = sorted(set(kwargs) - {"index", "horizon"})
+        if unknown:
+            raise OptionError(f"reset: {', '.join(unknown)} is not known; expected index or horizon")
         options: dict[str, Any] = {name: kwargs[name] for name in ("index", "horizon") if kwargs.get(name) is not None}
         if "horizon" in options and np.ndim(options["horizon"]) == 0:
             check_horizon(options["horizon"])
@@ -124,8 +133,10 @@ class PixelSegTorchRLEnv(EnvBase):  # type: ignore[misc]
         batch = self.batch_size[0]
         values: dict[str, Tensor] = {"observation": observation, **{key: infos[key] for key in ON_DEVICE}}
         values["dice"] = values["dice"][:, None]
-        values["step_count"] = torch.as_tensor(infos["step"], device=self.device)[:, None]
-        values["index"] = torch.as_tensor(self._env.index, device=self.device)[:, None]
+        if "label_dice" in infos:
+            values["label_dice"] = infos["label_dice"]
+        for name, key in (("step_count", "step"), ("index", "index"), ("slice", "slice"), ("horizon", "horizon")):
+            values[name] = torch.as_tensor(infos[key], device=self.device)[:, None]
         return TensorDict(values, batch_size=[batch], device=self.device)
 
     def close(self, **kwargs: Any) -> None:

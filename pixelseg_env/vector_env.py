@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -90,7 +91,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         **dataset_options: Any,
     ) -> None:
         check_option_names(dataset, dataset_options, PixelSegVectorEnv.__init__)
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
+        if isinstance(num_envs, bool) or not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
             raise OptionError(f"num_envs={num_envs!r}: expected a whole number of at least 1")
         if render_mode is not None:
             check_choice("render_mode", render_mode, self.metadata["render_modes"])
@@ -101,7 +102,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
             dataset, data, split, size, horizon, transition, observation, reward, start, **dataset_options
         )
         self._backend = make_backend(backend, device, self.task)
-        self.num_envs = num_envs
+        self.num_envs = num_envs = int(num_envs)
         self.render_mode = render_mode
         self.autoreset_mode = autoreset_mode
         self.metadata = {**type(self).metadata, "autoreset_mode": autoreset_mode}  # type: ignore[misc]
@@ -138,6 +139,8 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
     @property
     def index(self) -> NDArray[np.int64]:
         """Which image of the data set each episode shows, int64 (B,), a copy."""
+        if not self._generators:
+            raise gym.error.ResetNeeded("index before reset(): call reset() first")
         return self._index.copy()
 
     @property
@@ -258,6 +261,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
         """One uint8 (H', W', 3) frame per image for `render_mode="rgb_array"`, otherwise None."""
+        self._check_open()
         if self.render_mode is None:
             return None
         if not self._generators:
@@ -304,7 +308,10 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         elif isinstance(seed, (int, np.integer)):
             seeds = [int(seed) + i for i in range(self.num_envs)]
         else:
-            seeds = [None if one is None else int(one) for one in seed]
+            try:
+                seeds = [None if one is None else operator.index(one) for one in seed]
+            except TypeError as error:
+                raise OptionError(f"seed={seed!r}: expected a whole number, or one per image ({error})") from error
         if len(seeds) != self.num_envs:
             raise OptionError(f"seed: expected one per image, {self.num_envs}, got {len(seeds)}")
         if not self._generators:

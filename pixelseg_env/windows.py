@@ -38,3 +38,30 @@ def windows(observation: Floats, view: int) -> Floats:
     padding = [(0, 0)] * (observation.ndim - 2) + [(margin, margin)] * 2
     around = sliding_window_view(np.pad(observation, padding), (view, view), axis=(-2, -1))  # (..., C, H, W, v, v)
     return np.moveaxis(around, -5, -3)
+
+
+def label_windows(observation: Floats, view: int, labels: int) -> list[Floats]:
+    """The windows that the agents of each label see.
+
+    With several labels, L planes are added behind the observation's channels: ones for the agent's own label, zeros
+    for the others. Agents that share one policy can tell by them what they decide about.
+
+    Args:
+        observation: float32 (..., C, H, W).
+        view: side of the windows, odd.
+        labels: L.
+
+    Returns:
+        L arrays as `windows` returns them, (..., H, W, C, view, view); with L > 1 of C + L channels.
+    """
+    if labels == 1:
+        return [windows(observation, view)]
+    *lead, _, height, width = observation.shape
+    own = np.eye(labels, dtype=np.float32)[:, :, None, None]
+    planes = [np.broadcast_to(plane, (*lead, labels, height, width)) for plane in own]
+    return [windows(np.concatenate([observation, plane], axis=-3), view) for plane in planes]
+
+
+def window_channels(channels: int, labels: int) -> int:
+    """Channels of a window: those of the observation, and L more with several labels."""
+    return channels + labels * (labels > 1)

@@ -123,10 +123,34 @@ def test_labels_have_cells_of_their_own() -> None:
     plain = PixelSegVectorEnv(2, labels=2, horizon=1, autoreset_mode="SameStep", **SMALL)
     env.seed(1)
     plain.reset(seed=1)
-    assert env.reset().shape == (2 * 2 * 256, 2, 3, 3)
+    seen = env.reset()
+    assert seen.shape == (2 * 2 * 256, 2 + 2, 3, 3)
+    of_label = seen.reshape(2, 2, 256, 4, 3, 3)
+    np.testing.assert_array_equal(of_label[:, 0, :, :2], of_label[:, 1, :, :2])
+    for label in (0, 1):  # a shared policy is told what it decides about
+        np.testing.assert_array_equal(of_label[:, label, :, 2:, 1, 1], np.eye(2)[label] + np.zeros((2, 256, 2)))
     action = random_actions((2, 2, 16, 16), 1)[0]
-    _, rewards, _, _ = env.step(action.reshape(-1))
-    np.testing.assert_array_equal(rewards.reshape(action.shape), plain.step(action)[4]["final_info"]["reward_map"])
+    _, rewards, _, infos = env.step(action.reshape(-1))
+    final = plain.step(action)[4]["final_info"]
+    np.testing.assert_array_equal(rewards.reshape(action.shape), final["reward_map"])
+    np.testing.assert_array_equal(infos[0]["label_dice"], final["label_dice"][0])
+    assert env.get_attr("view", [0, 1]) == [3, 3]
+    assert env.get_attr("action_space", 0) == [env.action_space]
+
+
+class KeepsTheFirstLabel:
+    """A model that keeps what belongs to label 0."""
+
+    def predict(self, cells: Any, deterministic: bool = True) -> Any:
+        return cells[:, -2, 1, 1].astype(np.int64), None
+
+
+def test_a_shared_policy_can_tell_labels_apart() -> None:
+    env = PixelSegVectorEnv(2, labels=2, horizon=1, **SMALL)
+    actions, _ = PixelPolicy(KeepsTheFirstLabel(), view=3, labels=2).predict(env.reset(seed=0)[0])
+    assert actions.shape == (2, 2, 16, 16)
+    assert (actions[:, 0] == 1).all()
+    assert (actions[:, 1] == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import weakref
 from typing import Any
 
@@ -317,3 +318,17 @@ def test_an_update_of_pa3c_reads_only_its_final_numbers_whatever_its_length(auto
 
     assert reads(1) > 5, "losses, reward, Dice and the norm of the gradient are reported"
     assert reads(6) == reads(1), "a step that read something would be counted six times"
+
+
+def test_environments_on_tensors_can_be_pickled() -> None:
+    env = PixelSegVectorEnv(2, small_set(), backend="torch", horizon=2)
+    env.reset(seed=0)
+    twin = pickle.loads(pickle.dumps(env))
+    action = torch.zeros(env.action_space.shape, dtype=torch.int8)
+    for one, other in zip(env.step(action)[:3], twin.step(action)[:3], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_other_devices_are_refused() -> None:
+    with pytest.raises(OptionError, match='expected "cpu", "cuda"'):
+        PixelSegVectorEnv(2, small_set(), backend="torch", device="meta")

@@ -141,7 +141,7 @@ def learning_curve(progress_csv_path: str | Path, out_path: str | Path) -> None:
             axis.xaxis.set_major_locator(MaxNLocator(6 if panel < len(large) else 3, steps=[1, 2, 5, 10], integer=True))
             if panel >= len(large):
                 axis.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-        _save(figure, out_path)
+        save_figure(figure, out_path)
 
 
 def step_figure(
@@ -230,7 +230,7 @@ def step_figure(
                 Line2D([], [], color=_hex(TARGET), linewidth=2, label="ground truth"),
             ],
         )
-        _save(figure, out_path)
+        save_figure(figure, out_path)
 
 
 def case_figure(result: EvaluationResult, dataset: SegmentationDataset, out_path: str | Path) -> None:
@@ -296,7 +296,7 @@ def case_figure(result: EvaluationResult, dataset: SegmentationDataset, out_path
                 Patch(facecolor=_hex(TARGET), label="missed"),
             ],
         )
-        _save(figure, out_path)
+        save_figure(figure, out_path)
 
 
 def dice_by_step(results: Mapping[str, EvaluationResult], out_path: str | Path, metric: str = "DICE") -> None:
@@ -337,7 +337,7 @@ def dice_by_step(results: Mapping[str, EvaluationResult], out_path: str | Path, 
                 f"{name}  {value:.2f}", (end, at), (8, 0), textcoords="offset points",
                 va="center", color=colour, fontsize=8.5, annotation_clip=False,
             )  # fmt: skip
-        _save(figure, out_path)
+        save_figure(figure, out_path)
 
 
 RIGHT = (240, 240, 240)
@@ -468,7 +468,8 @@ def _hex(colour: Sequence[int] | NDArray[np.uint8]) -> str:
     return "#" + "".join(f"{int(part):02x}" for part in colour)
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Writes a figure, whole or not at all."""
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=Path(path).suffix.lstrip(".") or "png", dpi=DPI, facecolor="white")

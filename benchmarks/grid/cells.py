@@ -20,8 +20,9 @@ from pixelseg_agents.references import KeepAll, Oracle, Otsu, Random
 from pixelseg_agents.registry import AGENTS
 from pixelseg_agents.runs import provenance
 from pixelseg_agents.schedule import TrainingSchedule
+from pixelseg_agents.supervised import UNet
 
-from benchmarks.grid.settings import REFERENCES, SETTINGS, TWINS, Setting
+from benchmarks.grid.settings import COARSE, LEARNERS, LOOK_ONCE, REFERENCES, REFINERS, SETTINGS, TWINS, Setting
 from benchmarks.records import write_record
 from benchmarks.twin import SupervisedTwin
 from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, load_dataset
@@ -76,7 +77,7 @@ class Cell:
     tuned: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_choice("agent", self.agent, (*AGENTS, *TWINS, *REFERENCES))
+        check_choice("agent", self.agent, (*AGENTS, *LEARNERS, *REFERENCES))
         check_choice("setting", self.setting, SETTINGS)
 
     @property
@@ -120,14 +121,18 @@ class Cell:
             parts["train"] = train.subset(np.sort(drawn))
         return parts
 
-    def environment(self, part: str, horizon: int) -> PixelSegVectorEnv:
-        """The vector environment of one part of the data."""
+    def environment(self, part: str, horizon: int, coarse: UNet | None = None) -> PixelSegVectorEnv:
+        """The vector environment of one part of the data; from the maps of a U-Net for an agent that refines."""
         dataset = self.parts[part]
         place: dict[str, Any] = {}
         if self.protocol.device.startswith("cuda"):
             place = {"backend": "torch", "device": self.protocol.device}
         size = self.protocol.batch if part == "train" else min(self.protocol.batch, len(dataset))
-        return PixelSegVectorEnv(size, dataset, split="all", horizon=horizon, **self.rules.env, **place)
+        rules: dict[str, Any] = dict(self.rules.env)
+        if coarse is not None:
+            rules |= {"transition": "additive", "observation": "stacked", "reward": REFINERS[self.agent]}
+            place["start"] = coarse.probability
+        return PixelSegVectorEnv(size, dataset, split="all", horizon=horizon, **rules, **place)
 
     # ---------------------------------------------------------------- training
 
@@ -137,7 +142,7 @@ class Cell:
         if self.agent in REFERENCES:
             oracle = Oracle(env) if self.agent == "oracle" else None
             return oracle or {"random": Random(self.seed), "keep-all": KeepAll(), "otsu": Otsu()}[self.agent]
-        kind = SupervisedTwin if self.agent in TWINS else AGENTS[self.agent]
+        kind = SupervisedTwin if self.agent in TWINS else AGENTS["pixelrl" if self.agent in REFINERS else self.agent]
         known = {item.name for item in dataclasses.fields(kind.config_class)}
         changes = {"width": protocol.width} | (self.tuned if self.rules.tuned else {}) | self.rules.hyper
         if self.agent == "twin-plain":
@@ -145,29 +150,41 @@ class Cell:
         config = kind.config_class().replace(**{name: value for name, value in changes.items() if name in known})
         return kind(env, config, seed=self.seed, device=protocol.device)
 
-    def updates(self, agent: Any) -> int:
-        """Updates that take the budget of network passes."""
+    def coarse(self, seconds: dict[str, float]) -> UNet:
+        """The U-Net whose maps a refiner starts from, trained on its share of the passes; adds the time it took."""
+        began = time.perf_counter(), time.process_time()
+        protocol, env = self.protocol, self.environment("train", 1)
+        unet = UNet(env, width=protocol.width, seed=self.seed, device=protocol.device)
+        updates = max(1, int(COARSE * protocol.passes * self.rules.passes / protocol.batch))
+        unet.learn(updates, log_interval=updates)
+        seconds["wall"] += time.perf_counter() - began[0]
+        seconds["cpu"] += time.process_time() - began[1]
+        return unet
+
+    def updates(self, agent: Any, share: float = 1.0) -> int:
+        """Updates that take the budget of network passes, or a share of it."""
         config, batch = agent.config, self.protocol.batch
         costs = [agent.passes_per_update(h) for h in config.horizons]
         # Stages are shared out by steps of the batch, whatever they cost.
         per_step = [share / horizon for share, horizon in zip(config.shares, config.horizons, strict=True)]
         mean = sum(c * n for c, n in zip(costs, per_step, strict=True)) / sum(per_step)
-        return max(1, int(self.protocol.passes * self.rules.passes / batch / mean))
+        return max(1, int(share * self.protocol.passes * self.rules.passes / batch / mean))
 
     def run(self) -> dict[str, Any]:
         """Trains and judges; returns the record."""
         torch.set_num_threads(1)
         protocol = self.protocol
-        train = self.environment("train", protocol.horizon)
-        agent = self.learner(train)
         curve: list[dict[str, float]] = []
         seconds = {"wall": 0.0, "cpu": 0.0}
         trained = self.agent not in REFERENCES
-        looks_once = self.agent in TWINS
+        looks_once = self.agent in LOOK_ONCE
+        coarse = self.coarse(seconds) if self.agent in REFINERS else None
+        agent = self.learner(self.environment("train", protocol.horizon, coarse))
         about: dict[str, Any] = {}
         if trained:
-            planned = self.updates(agent)
-            self._learn(agent, planned, 1 if looks_once else protocol.horizon, curve, seconds)
+            planned = self.updates(agent, 1.0 if coarse is None else 1.0 - COARSE)
+            self._learn(agent, planned, self.environment("val", 1 if looks_once else protocol.horizon, coarse),
+                        curve, seconds)  # fmt: skip
             plan = TrainingSchedule(planned, agent.config.horizons, agent.config.shares)
             about = {
                 "config": agent.config.to_dict(),
@@ -177,14 +194,21 @@ class Cell:
                 "image_visits": agent.episodes,
                 "environment_steps": plan.total_passes * protocol.batch,
             }
+            if coarse is not None:
+                about["image_passes"] += coarse.passes
+                about["image_visits"] += coarse.episodes
+                about["coarse"] = {"parameters": parameter_count(coarse.network), "updates": coarse.updates}
         steps = 1 if looks_once else max(protocol.horizon, self.rules.judged)
         record = {"name": self.name, "cell": self.to_json(), **about, "curve": curve, "seconds": seconds}
         for part in ("val", "test"):
-            judge = self.environment(part, protocol.horizon)
+            judge = self.environment(part, protocol.horizon, coarse)
             if self.agent == "oracle":
                 agent = Oracle(judge)
             result = evaluate(agent, judge, horizon=1 if looks_once else protocol.horizon, keep_maps=False)
             record[part] = _in_columns(result)
+            if coarse is not None:
+                first = evaluate(coarse, self.environment(part, 1), keep_maps=False)
+                record[part]["coarse_dice"] = float(first.metrics["DICE"].mean())
             if steps > protocol.horizon:
                 longer = evaluate(agent, judge, horizon=steps, keep_maps=False)
                 curves = {"dice_by_step": longer.dice_by_step, "biou_by_step": longer.biou_by_step}
@@ -196,10 +220,9 @@ class Cell:
         return record | provenance()
 
     def _learn(
-        self, agent: Any, planned: int, horizon: int, curve: list[dict[str, float]], seconds: dict[str, float]
+        self, agent: Any, planned: int, judge: Any, curve: list[dict[str, float]], seconds: dict[str, float]
     ) -> None:
         """Trains; notes the Dice on validation patients ten times, the time for which is not counted."""
-        judge = self.environment("val", horizon)
         marks = {round(planned * (i + 1) / CURVE_POINTS) for i in range(CURVE_POINTS)}
         began = [time.perf_counter(), time.process_time()]
 

@@ -9,7 +9,10 @@ REFERENCES = ("random", "keep-all", "otsu", "oracle")
 TWINS = ("twin-plain", "twin-weighted")
 ACTOR_CRITICS = ("pa3c", "ac")
 Q_LEARNERS = ("dqn", "double-dqn", "dueling-dqn")
-LEARNERS = (*ACTOR_CRITICS, *Q_LEARNERS, *TWINS)
+REFINERS = {"pixelrl": "squared_error", "pixelrl-cross-entropy": "cross_entropy"}  # and their rewards
+COARSE = 0.25  # share of the passes that goes to the U-Net whose maps a refiner starts from
+LEARNERS = (*ACTOR_CRITICS, *Q_LEARNERS, *REFINERS, "unet", *TWINS)
+LOOK_ONCE = ("unet", *TWINS)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,126 @@
+"""The publication's figures from the grid's records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pixelseg_agents.figures import save_figure
+
+from benchmarks.grid.settings import REFERENCES
+
+Drawn = list[tuple[Path, str]]
+Naming = Callable[[str], str]
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+
+
+def draw_all(records: Any, dataset: str, out: Path, horizons: Sequence[str], name: Naming) -> Drawn:
+    """Draws what the records allow.
+
+    Args:
+        records: `report.Records` of one data set.
+        dataset: its name.
+        out: the folder.
+        horizons: settings of Fig. 7.
+        name: the agents' names for readers.
+
+    Returns:
+        Path and caption of each figure.
+    """
+    agents = [agent for agent in records.agents() if agent not in REFERENCES]
+    drawn: Drawn = []
+    if agents:
+        drawn.append(_steps(records, agents, out / f"{dataset}-steps.png", name))
+        drawn.append(_learning(records, agents, out / f"{dataset}-learning.png", name))
+    judged = sorted({agent for setting in horizons for agent in records.agents(setting)}, key=agents.index)
+    if judged:
+        drawn.append(_horizons(records, judged, horizons, out / f"{dataset}-t_max.png", name))
+    compared = [agent for agent in ("pa3c", "pixelrl", "pixelrl-cross-entropy") if agent in agents]
+    if len(compared) > 1:
+        drawn.append(_bars(records, compared, out / f"{dataset}-pixelrl.png", name))
+    return drawn
+
+
+def _steps(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tuple[Path, str]:
+    """Dice and BIoU after every step: do later steps improve the map?"""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, key, label in zip(figure.subplots(1, 2), ("dice_by_step", "biou_by_step"), ("Dice", "BIoU"), strict=True):
+        for agent, colour in zip(agents, COLOURS * 2, strict=False):
+            curves = np.array([r["test"]["summary"][key] for r in records.get(agent)])
+            _curve(axes, np.arange(1, curves.shape[1] + 1), curves, name(agent), colour)
+        axes.set(xlabel="step", ylabel=f"{label}, test images")
+    _legend(figure)
+    save_figure(figure, path)
+    return path, "Dice and BIoU after every step of the test episodes; a point is a learner that looks once."
+
+
+def _learning(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tuple[Path, str]:
+    """Fig. 6: validation Dice over the network passes."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for agent, colour in zip(agents, COLOURS * 2, strict=False):
+        found = [r["curve"] for r in records.get(agent)]
+        curves = np.array([[point["dice"] for point in curve] for curve in found])
+        passes = np.mean([[point["passes"] for point in curve] for curve in found], axis=0)
+        _curve(axes, passes / 1000, curves, name(agent), colour)
+    axes.set(xlabel="network passes, thousands", ylabel="Dice after the last step, validation images")
+    _legend(figure)
+    save_figure(figure, path)
+    return path, "Learning curves (the publication's Fig. 6 shows those of PA3C and PixelRL)."
+
+
+def _horizons(
+    records: Any, agents: Sequence[str], settings: Sequence[str], path: Path, name: Naming
+) -> tuple[Path, str]:
+    """Fig. 7: trained with one t_max, judged after 1 to 15 steps."""
+    figure = Figure(figsize=(4 * len(agents), 3.6), layout="constrained")
+    for axes, agent in zip(np.atleast_1d(np.array(figure.subplots(1, len(agents), sharey=True))), agents, strict=True):
+        for setting, colour in zip(settings, COLOURS, strict=False):
+            if found := records.get(agent, setting):
+                curves = np.array([r["test"]["longer"]["dice_by_step"] for r in found])
+                label = {"schedule": "1, then 3, then 10"}.get(setting, setting.removeprefix("t_max-"))
+                _curve(axes, np.arange(1, curves.shape[1] + 1), curves, f"trained at t_max {label}", colour)
+        axes.set(title=name(agent), xlabel="steps of the test episode")
+    figure.axes[0].set(ylabel="Dice, test images")
+    _legend(figure)
+    save_figure(figure, path)
+    return path, "Trained with one t_max, judged after 1 to 15 steps (the publication's Fig. 7)."
+
+
+def _bars(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tuple[Path, str]:
+    """Fig. 5: PA3C beside PixelRL."""
+    metrics = ("DICE", "PPV", "SEN", "IoU", "BIoU")
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for i, (agent, colour) in enumerate(zip(agents, COLOURS, strict=False)):
+        values = np.array([[r["test"]["summary"]["metrics"][m]["mean"] for m in metrics] for r in records.get(agent)])
+        where = np.arange(len(metrics)) + (i - (len(agents) - 1) / 2) * 0.8 / len(agents)
+        axes.bar(where, values.mean(0), 0.8 / len(agents), yerr=values.std(0), color=colour, label=name(agent))
+    axes.set_xticks(range(len(metrics)), metrics)
+    axes.set(ylabel="test images")
+    _legend(figure)
+    save_figure(figure, path)
+    return path, "PA3C beside PixelRL (the publication's Fig. 5); whiskers are standard deviations over seeds."
+
+
+def _curve(axes: Axes, x: Any, curves: Any, label: str, colour: str) -> None:
+    """The mean over seeds, with the span of the seeds behind it."""
+    marker = "o" if curves.shape[1] == 1 else None
+    axes.plot(x, curves.mean(0), color=colour, label=label, marker=marker, linewidth=1.8)
+    if len(curves) > 1:
+        axes.fill_between(x, curves.min(0), curves.max(0), color=colour, alpha=0.15, linewidth=0)
+
+
+def _legend(figure: Figure) -> None:
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False, fontsize="small")

@@ -1,0 +1,235 @@
+"""Records of the grid as the publication's tables and figures."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pixelseg_agents.files import write_atomically
+
+from benchmarks.grid import figures
+from benchmarks.grid.settings import REFERENCES
+from benchmarks.grid.statistics import Scores, interquartile_mean, interval, probability_of_improvement
+from benchmarks.grid.tables import Column, Table
+from pixelseg_env import DataError
+
+Record = dict[str, Any]
+NAMES = {
+    "random": "random",
+    "keep-all": "keep everything",
+    "otsu": "Otsu's threshold",
+    "oracle": "oracle",
+    "pa3c": "PA3C",
+    "ac": "AC",
+    "dqn": "DQN",
+    "double-dqn": "Double DQN",
+    "dueling-dqn": "Dueling DQN",
+    "pixelrl": "PixelRL",
+    "pixelrl-cross-entropy": "PixelRL, cross-entropy",
+    "unet": "U-Net, supervised",
+    "twin-plain": "PA3C's twin, supervised",
+    "twin-weighted": "PA3C's twin, supervised, falling weight",
+}
+# The publication's parameter counts, in millions. Its scores are not freely at hand and so are not here; they come
+# from other images (1168 tumour slices, Decathlon's atrium) at 256x256 and would not be comparable row by row.
+PUBLISHED_PARAMETERS = {"pa3c": 7.14, "ac": 10.82, "dqn": 7.77, "double-dqn": 7.77, "dueling-dqn": 7.77}
+METRICS = ("DICE", "PPV", "SEN", "IoU", "BIoU", "HD95")
+SCORES = [Column(name, 1 if name == "HD95" else 3, -1 if name == "HD95" else 1) for name in METRICS]
+
+
+class Records:
+    """The records of one data set.
+
+    Args:
+        records: as `cells.Cell.run` makes them.
+    """
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._found: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        for record in records:
+            cell = record["cell"]
+            self._found[cell["agent"], cell["setting"]].append(record)
+
+    def get(self, agent: str, setting: str = "default", folds: bool = False) -> list[Record]:
+        """The records of an agent under a setting, by seed; those of folds apart."""
+        found = [r for r in self._found.get((agent, setting), []) if (r["cell"]["fold"] is not None) == folds]
+        return sorted(found, key=lambda r: (r["cell"]["fold"] or 0, r["cell"]["seed"]))
+
+    def agents(self, setting: str = "default") -> list[str]:
+        """The agents that have records under a setting, in the order of `NAMES`, others after them."""
+        present = {agent for agent, found in self._found if found == setting and self.get(agent, setting)}
+        return [name for name in NAMES if name in present] + sorted(present - set(NAMES))
+
+
+def mean(records: Sequence[Record], metric: str, part: str = "test", kind: str = "mean") -> float:
+    """The mean over seeds of a metric's mean over images, or over patients (`kind="patient_mean"`)."""
+    return float(np.mean([r[part]["summary"]["metrics"][metric][kind] for r in records]))
+
+
+def patient_scores(records: Sequence[Record], metric: str = "DICE", part: str = "test") -> Scores:
+    """Seed by patient: the mean of each patient's images."""
+    rows = []
+    for record in records:
+        images = record[part]["images"]
+        patients, member = np.unique(images["case"], return_inverse=True)
+        rows.append(np.bincount(member, images[metric]) / np.bincount(member))
+        assert len(patients) == len(rows[0])
+    return np.array(rows)
+
+
+def comparison(records: Records, title: str, setting: str = "default") -> Table:
+    """Table 2: every agent, six metrics, parameters."""
+    table = Table(title, [*SCORES, Column("DICE by patient"), Column("parameters, M", 2, 0)])
+    for agent in records.agents(setting):
+        found, name = records.get(agent, setting), _name(agent)
+        parameters = found[0].get("parameters")
+        scores: list[Any] = [mean(found, metric) for metric in METRICS]
+        table.rows[name] = [*scores, mean(found, "DICE", kind="patient_mean"), parameters and parameters / 1e6]
+        if agent in REFERENCES:
+            table.apart.add(name)
+    for agent, count in PUBLISHED_PARAMETERS.items():
+        if records.get(agent, setting):
+            name = f"*published: {_name(agent)}*"
+            table.rows[name] = [*[None] * (len(METRICS) + 1), count]
+            table.apart.add(name)
+    seeds = max(len(records.get(agent, setting)) for agent in records.agents(setting))
+    table.note = f"Means over test images and up to {seeds} seeds."
+    return table
+
+
+def certainty(records: Records, title: str, setting: str = "default", against: str = "pa3c") -> Table:
+    """What the seeds say: interquartile mean of the patients' Dice, its interval, and who is probably better."""
+    columns = [
+        Column("IQM"),
+        Column("low", 3, 0),
+        Column("high", 3, 0),
+        Column(f"P(better than {_name(against)})", 2, 0),
+    ]
+    table = Table(title, [*columns, Column("seeds", 0, 0)])
+    reference = records.get(against, setting)
+    for agent in records.agents(setting):
+        if agent in REFERENCES:
+            continue
+        found = records.get(agent, setting)
+        scores = patient_scores(found)
+        better = None
+        if agent != against and reference:
+            better = probability_of_improvement(scores, patient_scores(reference))
+        table.rows[_name(agent)] = [interquartile_mean(scores), *interval(scores), better, float(len(found))]
+    table.note = (
+        "Interquartile mean over seeds and patients of the patients' mean Dice; 95 % interval by the stratified "
+        "bootstrap over seeds; probability that a seed of this row beats a seed of PA3C on the same patient."
+    )
+    return table
+
+
+def budgets(records: Records, title: str, setting: str = "default") -> Table:
+    """What every agent was given: passes, visits, steps, time, memory."""
+    names = ["network passes", "image visits", "environment steps", "updates"]
+    table = Table(title, [*(Column(n, 0, 0) for n in names), Column("CPU minutes", 1, 0), Column("peak MiB", 0, 0)])
+    for agent in records.agents(setting):
+        found = [r for r in records.get(agent, setting) if "parameters" in r]
+        if found:
+            keys = ("image_passes", "image_visits", "environment_steps", "updates")
+            counts: list[Any] = [float(np.mean([r[key] for r in found])) for key in keys]
+            minutes = float(np.mean([r["seconds"]["cpu"] for r in found])) / 60
+            table.rows[_name(agent)] = [*counts, minutes, float(max(r["peak_mib"] for r in found))]
+    return table
+
+
+def variants(records: Records, title: str, agents: Sequence[str], rows: dict[str, str], by_agent: bool) -> Table:
+    """Settings of one agent as rows with all metrics, or of several agents with one column of Dice for each."""
+    if not by_agent:
+        table = Table(title, [*SCORES, Column("seeds", 0, 0)])
+        for setting, name in rows.items():
+            if one := records.get(agents[0], setting):
+                table.rows[name] = [*(mean(one, metric) for metric in METRICS), float(len(one))]
+        return table
+    table = Table(title, [Column(f"{_name(agent)}, {m}") for agent in agents for m in ("DICE", "BIoU")])
+    for setting, name in rows.items():
+        found = {agent: records.get(agent, setting) for agent in agents}
+        if any(found.values()):
+            table.rows[name] = [
+                mean(found[agent], metric) if found[agent] else None for agent in agents for metric in ("DICE", "BIoU")
+            ]
+    return table
+
+
+def folds(records: Records, title: str) -> Table:
+    """Table 6: mean and standard deviation over the five folds."""
+    table = Table(title, SCORES)
+    for agent in [agent for agent in NAMES if records.get(agent, folds=True)]:
+        found = records.get(agent, folds=True)
+        values = {m: [r["test"]["summary"]["metrics"][m]["mean"] for r in found] for m in METRICS}
+        table.rows[_name(agent)] = [(float(np.mean(v)), float(np.std(v))) for v in values.values()]
+    return table
+
+
+TABLE3 = {
+    "no-sam-no-dilation": "neither",
+    "no-dilation": "SAM",
+    "no-sam": "dilation",
+    "default": "SAM and dilation",
+}
+TABLE4 = {"50-shot": "50 images", "100-shot": "100 images", "default": "all images"}
+ADDED = {
+    "default": "all of it",
+    "no-foreground-weight": "without the falling foreground weight",
+    "no-schedule": "without the horizon schedule (t_max 10)",
+    "no-augmentation": "without augmentation",
+}
+HORIZONS = ("t_max-1", "t_max-5", "t_max-10", "schedule")
+
+
+def write_report(folder: Path, out: Path) -> str:
+    """Writes every table and figure that the records allow.
+
+    Args:
+        folder: the records.
+        out: report.md, one CSV and one LaTeX file per table, PNG figures.
+
+    Returns:
+        The Markdown.
+
+    Raises:
+        DataError: there are no records.
+    """
+    by_dataset: dict[str, list[Record]] = defaultdict(list)
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text())
+        if "cell" in record:
+            by_dataset[record["cell"]["dataset"]].append(record)
+    if not by_dataset:
+        raise DataError(f"{folder}: expected records of `python -m benchmarks run`, found none")
+    texts = []
+    for dataset, found in by_dataset.items():
+        records, agents = Records(found), ("pa3c", "ac", "dueling-dqn")
+        tables = {
+            "table-2": comparison(records, f"Table 2 on {dataset}: all agents, test patients"),
+            "certainty": certainty(records, f"What the seeds say about {dataset}"),
+            "budgets": budgets(records, f"What every agent was given on {dataset}"),
+            "table-3": variants(records, f"Table 3 on {dataset}: PA3C's SAM and dilation", agents, TABLE3, False),
+            "table-4": variants(records, f"Table 4 on {dataset}: few images", agents, TABLE4, True),
+            "added": variants(records, f"What this project added, on {dataset}", agents, ADDED, True),
+            "table-6": folds(records, f"Table 6 on {dataset}: five folds"),
+        }
+        texts.append(f"## {dataset}\n")
+        for name, table in tables.items():
+            if len(table.rows) > (1 if name in ("table-3", "table-4", "added") else 0):
+                stem = out / f"{dataset}-{name}"
+                write_atomically(stem.with_suffix(".csv"), table.csv())
+                write_atomically(stem.with_suffix(".tex"), table.latex())
+                texts.append(table.markdown())
+        drawn = figures.draw_all(records, dataset, out, HORIZONS, _name)
+        texts += [f"![{caption}]({path.name})\n\n*{caption}*\n" for path, caption in drawn]
+    text = "\n".join(texts)
+    write_atomically(out / "report.md", text)
+    return text
+
+
+def _name(agent: str) -> str:
+    return NAMES.get(agent, agent)

@@ -1,0 +1,53 @@
+"""What several seeds say: rliable's formulas (Agarwal et al. 2021, arXiv 2108.13264), computed by SciPy.
+
+Scores are float64 (S, P): one row per seed, one column per task, which here is a test patient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import bootstrap, mannwhitneyu, trim_mean
+
+Scores = NDArray[np.float64]
+RESAMPLES = 2000
+
+
+def interquartile_mean(scores: Scores) -> float:
+    """The mean of the middle half of all scores."""
+    return float(trim_mean(scores, 0.25, axis=None))
+
+
+def interval(scores: Scores, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the interquartile mean by the stratified bootstrap: seeds are drawn anew for each task.
+
+    It speaks of the seeds alone: other patients were not drawn. With one seed there is nothing to draw from, and
+    both ends are NaN.
+    """
+    if len(scores) < 2:
+        return float("nan"), float("nan")
+
+    def statistic(*tasks: Any, axis: int = -1) -> Any:
+        together = np.moveaxis(np.stack([np.moveaxis(np.asarray(task), axis, -1) for task in tasks]), 0, -1)
+        return trim_mean(together.reshape(*together.shape[:-2], -1), 0.25, axis=-1)
+
+    found = bootstrap(
+        tuple(scores.T),
+        statistic,
+        n_resamples=RESAMPLES,
+        vectorized=True,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def probability_of_improvement(scores: Scores, others: Scores) -> float:
+    """P(X > Y), a seed of one agent against a seed of another on the same task; mean over tasks, ties count half."""
+    wins = [
+        mannwhitneyu(ours, theirs).statistic / (len(ours) * len(theirs))
+        for ours, theirs in zip(scores.T, others.T, strict=True)
+    ]
+    return float(np.mean(wins))
