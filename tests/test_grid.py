@@ -1,0 +1,253 @@
+"""The benchmark's grid: cells are independent, skipped when done, and a failed one never stops the rest."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pixelseg_agents.schedule import TrainingSchedule
+
+from benchmarks.grid.cells import Cell, Protocol
+from benchmarks.grid.commands import Run
+from benchmarks.grid.engine import from_text, run_grid, to_text
+from benchmarks.grid.report import Records, comparison, patient_scores, write_report
+from benchmarks.grid.settings import LEARNERS, REFERENCES, REFINERS, SETTINGS
+from benchmarks.grid.statistics import interquartile_mean, interval, probability_of_improvement
+from benchmarks.grid.tables import Column, Table
+from pixelseg_env import DataError, OptionError
+
+TINY = Protocol(size=16, width=0.125, passes=120, horizon=2)
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def cell(agent: str = "otsu", **options: Any) -> Cell:
+    return Cell("phantom", (), agent, protocol=TINY, **options)
+
+
+def record(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every learner once, two of them twice, every reference, two settings."""
+    folder = tmp_path_factory.mktemp("grid")
+    cells = [cell(agent) for agent in (*LEARNERS, *REFERENCES)]
+    cells += [cell("pa3c", seed=1), cell("ac", seed=1), cell("pa3c", setting="t_max-5"), cell("ac", setting="50-shot")]
+    cells += [cell("dueling-dqn", fold=k) for k in range(2)]
+    for one in cells:
+        run_in_process(folder, one)
+    return folder
+
+
+def run_in_process(folder: Path, one: Cell) -> None:
+    from benchmarks.grid.cells import run_cell
+
+    run_cell(folder, one)
+
+
+def test_every_learner_leaves_a_whole_record(done: Path) -> None:
+    for agent in LEARNERS:
+        found = record(done / f"phantom-{agent}-default-s0.json")
+        assert {"config", "versions", "commit", "hardware", "parameters", "peak_mib", "updates"} <= found.keys()
+        assert found["seconds"]["wall"] > 0
+        assert len(found["curve"]) >= 2
+        assert found["curve"][-1]["passes"] <= found["image_passes"]
+        for part in ("val", "test"):
+            images = found[part]["images"]
+            assert len(images["case"]) == len(images["DICE"]) == found[part]["summary"]["images"]
+            assert np.mean(images["DICE"]) == pytest.approx(found[part]["summary"]["metrics"]["DICE"]["mean"], abs=1e-5)
+    for agent in REFERENCES:
+        assert "parameters" not in record(done / f"phantom-{agent}-default-s0.json")
+    oracle = record(done / "phantom-oracle-default-s0.json")
+    assert oracle["test"]["summary"]["metrics"]["DICE"]["mean"] == 1.0
+
+
+@pytest.mark.parametrize("agent", LEARNERS)
+def test_every_agent_gets_the_same_budget(agent: str) -> None:
+    protocol = Protocol(size=16, width=0.125, passes=24_000)
+    one = Cell("phantom", (), agent, protocol=protocol)
+    learner = one.learner(one.environment("train", 2, Constant() if agent in REFINERS else None))
+    plan = TrainingSchedule(one.updates(learner), learner.config.horizons, learner.config.shares)
+    stages = zip(plan.horizons, plan.lengths, strict=True)
+    planned = 8 * sum(learner.passes_per_update(horizon) * updates for horizon, updates in stages)
+    assert planned == pytest.approx(24_000, rel=0.02)
+
+
+class Constant:
+    """Stands for a U-Net."""
+
+    def probability(self, images: Any) -> Any:
+        return np.full((len(images), *images.shape[-2:]), 0.5, np.float32)
+
+
+def test_all_agents_are_judged_on_the_same_images(done: Path) -> None:
+    records = [record(path) for path in done.glob("*-default-s?.json")]
+    cases = [r["test"]["images"]["case"] for r in records if r["cell"]["fold"] is None]
+    assert all(case == cases[0] for case in cases)
+    longer = record(done / "phantom-pa3c-t_max-5-s0.json")["test"]["longer"]["dice_by_step"]
+    assert len(longer) == 15
+
+
+def test_parts_share_no_patient_and_folds_test_every_patient_once() -> None:
+    tested: list[str] = []
+    for fold in (None, 0, 1, 2, 3, 4):
+        parts = {name: set(part.cases) for name, part in cell(fold=fold).parts.items()}
+        assert not parts["train"] & parts["test"]
+        assert not parts["train"] & parts["val"]
+        assert not parts["val"] & parts["test"]
+        if fold is not None:
+            tested += parts["test"]
+    assert len(tested) == len(set(tested)) == 400
+    few = cell(setting="50-shot", seed=3).parts
+    assert len(few["train"]) == 50
+    assert len(few["test"]) == len(cell().parts["test"])
+
+
+def test_done_cells_are_skipped_and_other_options_are_refused(done: Path, tmp_path: Path) -> None:
+    path = done / "phantom-otsu-default-s0.json"
+    before = path.stat().st_mtime_ns
+    assert run_grid([cell("otsu")], done) == []
+    assert path.stat().st_mtime_ns == before
+    other = Cell("phantom", (), "otsu", protocol=Protocol(size=32))
+    with pytest.raises(OptionError, match="made with other options"):
+        run_grid([other], done)
+
+
+def test_a_failed_cell_stops_no_other_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = Cell("folder", (str(tmp_path / "nowhere"),), "otsu", protocol=TINY)
+    assert run_grid([broken, cell("keep-all")], tmp_path) == [broken.name]
+    assert (tmp_path / "phantom-keep-all-default-s0.json").exists()
+    assert "nowhere" in (tmp_path / f"{broken.name}.error.txt").read_text()
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_a_killed_grid_goes_on_where_it_was(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "benchmarks", "run", "--agents", "keep-all", "pa3c", "--seeds", "0", "--size", "32"]
+    words += ["--passes", "4000", "--width", "0.125", "--out", str(tmp_path)]
+    process = subprocess.Popen(words, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    first = tmp_path / "phantom-keep-all-default-s0.json"
+    deadline = time.monotonic() + 120
+    while not first.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert [path.name for path in tmp_path.glob("*.json")] == [first.name]
+    before = first.stat().st_mtime_ns
+    run = Run(agents=("keep-all", "pa3c"), seeds=(0,), out=tmp_path,
+              protocol=Protocol(size=32, passes=4000, width=0.125))  # fmt: skip
+    assert [one.name for one in run.cells()] == ["phantom-keep-all-default-s0", "phantom-pa3c-default-s0"]
+    assert first.stat().st_mtime_ns == before
+
+
+def test_cells_travel_as_text_and_wrong_names_are_refused() -> None:
+    one = cell("pixelrl", setting="50-shot", seed=3, fold=2, tuned={"learning_rate": 1e-3})
+    assert from_text(to_text(one)) == one
+    with pytest.raises(OptionError, match="Did you mean"):
+        cell("pa3")
+    with pytest.raises(OptionError, match="setting"):
+        cell("pa3c", setting="no-sun")
+
+
+def test_settings_change_what_they_say() -> None:
+    for name in SETTINGS:
+        for agent in ("pa3c", "ac", "dueling-dqn"):
+            one = cell(agent, setting=name, tuned={"learning_rate": 3e-3, "sam": True})
+            agent_made = one.learner(one.environment("train", 2))
+            for key, value in one.rules.hyper.items():
+                assert getattr(agent_made.config, key, value) == value
+            assert (agent_made.config.learning_rate == 3e-3) == one.rules.tuned
+
+
+# ------------------------------------------------------------------------------------------------ statistics
+
+
+def test_statistics_are_the_cited_ones() -> None:
+    rng = np.random.default_rng(0)
+    scores, others = rng.random((4, 6)), rng.random((5, 6))
+    ordered = np.sort(scores.reshape(-1))
+    assert interquartile_mean(scores) == pytest.approx(ordered[6:18].mean())
+    wins = np.mean([(a > b) + 0.5 * (a == b) for k in range(6) for a in scores[:, k] for b in others[:, k]])
+    assert probability_of_improvement(scores, others) == pytest.approx(wins)
+    low, high = interval(scores)
+    resampled = []
+    for _ in range(2000):  # rliable's: seeds drawn anew within each task
+        drawn = np.take_along_axis(scores, rng.integers(0, 4, (4, 6)), axis=0)
+        resampled.append(np.sort(drawn.reshape(-1))[6:18].mean())
+    assert [low, high] == pytest.approx(np.percentile(resampled, [2.5, 97.5]), abs=0.02)
+    assert np.isnan(interval(scores[:1])).all()
+
+
+@given(st.integers(2, 4), st.integers(1, 6), st.integers(0, 100))
+@settings(max_examples=25, deadline=None)
+def test_statistics_keep_their_bounds(seeds: int, tasks: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.random((seeds, tasks))
+    low, high = interval(scores)
+    assert scores.min() - 1e-9 <= low <= high <= scores.max() + 1e-9
+    assert probability_of_improvement(scores, scores) == pytest.approx(0.5)
+    assert probability_of_improvement(scores + 2, scores) == 1
+    assert interquartile_mean(scores + 1) == pytest.approx(interquartile_mean(scores) + 1)
+
+
+# ------------------------------------------------------------------------------------------------ report
+
+
+def test_tables_mark_the_best_and_the_second_of_those_that_compete() -> None:
+    table = Table("T & T", [Column("DICE"), Column("HD95", 1, -1), Column("n", 0, 0)])
+    table.rows = {"a": [0.5, 3.0, 1.0], "b": [(0.7, 0.1), 4.0, 2.0], "oracle": [1.0, 0.0, 3.0], "c": [None, 9.0, None]}
+    table.apart = {"oracle"}
+    lines = table.markdown().splitlines()
+    assert lines[4:] == [
+        "| a | <u>0.500</u> | **3.0** | 1 |",
+        "| b | **0.700 ± 0.100** | <u>4.0</u> | 2 |",
+        "| oracle | 1.000 | 0.0 | 3 |",
+        "| c |  | 9.0 |  |",
+    ]
+    rows = list(csv.DictReader(io.StringIO(table.csv())))
+    assert [row["DICE"] for row in rows] == ["0.5", "0.7", "1.0", ""]
+    assert [row["DICE SD"] for row in rows] == ["", "0.1", "", ""]
+    latex = table.latex()
+    assert "\\textbf{0.700 $\\pm$ 0.100}" in latex
+    assert "\\caption{T \\& T}" in latex
+    assert latex.count("\\\\\n") == 5
+
+
+def test_equal_values_are_marked_alike() -> None:
+    table = Table("T", [Column("DICE")])
+    table.rows = {"a": [0.50001], "b": [0.49999], "c": [0.4], "d": [0.3]}
+    assert table.ranks() == {("a", 0): 1, ("b", 0): 1, ("c", 0): 2}
+
+
+def test_the_report_says_what_the_records_say(done: Path, tmp_path: Path) -> None:
+    text = write_report(done, tmp_path)
+    records = Records(record(path) for path in sorted(done.glob("*.json")))
+    both = records.get("pa3c")
+    assert [r["cell"]["seed"] for r in both] == [0, 1]
+    expected = np.mean([np.mean(r["test"]["images"]["DICE"]) for r in both])
+    row = next(line for line in text.splitlines() if line.startswith("| PA3C |"))
+    assert f"{expected:.3f}" in row.split("|")[2]
+    table = comparison(records, "T")
+    assert table.rows["*published: AC*"][-1] == 10.82
+    assert {"oracle", "*published: AC*"} <= table.apart
+    assert patient_scores(both).shape == (2, both[0]["test"]["summary"]["patients"])
+    assert "Table 6" in text
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"report.md", "phantom-table-2.csv", "phantom-table-2.tex", "phantom-table-6.csv"} <= names
+    for figure in ("steps", "learning", "t_max", "pixelrl"):
+        assert (tmp_path / f"phantom-{figure}.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(DataError, match="expected records"):
+        write_report(tmp_path / "empty", tmp_path)
