@@ -374,3 +374,15 @@ def test_a_target_that_is_never_updated_is_caught() -> None:
     agent.learn(2)
     pairs = zip(agent.network.parameters(), agent.parts["target"].parameters(), strict=True)
     assert any(not torch.equal(a, b) for a, b in pairs), "the assertion of the target's test fails for it"
+
+
+def test_the_readme_tells_the_parameters_of_every_agent() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in readme.splitlines() if line.startswith("| `") and line.endswith(" M |")]
+    told = {row[1].strip(" `"): row[4].strip() for row in rows}
+    assert told.keys() == AGENTS.keys()
+    data = small_set(4, channels=3, height=16, width=16)
+    for name, kind in AGENTS.items():
+        rules = {"transition": "additive"} if name == "pixelrl" else {}
+        agent = kind(make_env(dataset=data, **rules), width=1.0, device="cpu")
+        assert told[name] == f"{parameter_count(agent.network) / 1e6:.2f} M"
