@@ -70,7 +70,7 @@ class DQN(PixelAgent):
     """Pixel-level deep Q-network on a PixelSeg vector environment.
 
     One update is one batch of episodes; after every `train_every` steps of it, one gradient step on transitions
-    drawn from the replay. Rewards are computed again from the replayed maps with the environment's own reward
+    drawn from the replay, which starts anew when t_max changes. Rewards are computed again from the replayed maps with the environment's own reward
     function, so a wrapper that changes `info["reward_map"]` is refused.
 
     The replay is not part of a checkpoint: a training that goes on fills it anew, with the policy it has by then,
@@ -86,7 +86,7 @@ class DQN(PixelAgent):
         config = self.config
         network = QNetwork(self.channels, config.width, norm=config.norm, dueling=config.dueling, labels=self.labels)
         self.replay: ReplayBuffer | None = None
-        self.gradient_steps = 0
+        self.gradient_steps = self.replayed_horizon = 0
         return {"network": network, "target": copy.deepcopy(network).requires_grad_(False)}
 
     @property
@@ -108,6 +108,9 @@ class DQN(PixelAgent):
         assert self.logger is not None
         episodes, generator = self._play(horizon, augmentation=False)
         replay = self._open_replay(episodes)
+        if horizon != self.replayed_horizon:  # transitions that ended elsewhere belong to another task
+            replay.clear()
+            self.replayed_horizon = horizon
         draws = torch.Generator().manual_seed(self._draws()[1])
         passes = 0
         while not episodes.over and episodes.steps < horizon:

@@ -74,6 +74,10 @@ class ReplayBuffer:
     def __len__(self) -> int:
         return self._size
 
+    def clear(self) -> None:
+        """Forgets all transitions."""
+        self._next = self._size = 0
+
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
