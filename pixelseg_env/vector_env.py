@@ -52,8 +52,10 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         backend: `"numpy"`, or `"torch"`: images, targets and maps live on `device`, and observations, rewards,
             `terminated`, `truncated` and the infos `reward_map`, `segmentation`, `target` and `dice` are tensors
             there; what the host counts anyway (`case`, `slice`, `index`, `step`, `horizon`, the masks `_key`) stays
-            NumPy. A step moves nothing to the host. Trajectories equal those of `"numpy"` to the last bit (means
-            and the reward `"cross_entropy"`, which takes logarithms, within 1e-6).
+            NumPy. A step moves nothing to the host (a reward function of the caller's own costs one look at whether
+            its numbers are finite). Gymnasium's wrappers that compute with NumPy need `"numpy"`. Trajectories equal
+            those of `"numpy"` to the last bit (means and the reward `"cross_entropy"`, which takes logarithms,
+            within 1e-6).
         device: of the torch backend, `"cpu"`, `"cuda"`, `"cuda:1"`.
         **others: as `PixelSegEnv`.
 
@@ -285,7 +287,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
     def _check_mask(self, mask: Any) -> NDArray[np.bool_]:
         if mask is None:
             return np.ones(self.num_envs, np.bool_)
-        array = np.asarray(mask)
+        array = to_numpy(mask)
         if array.shape != (self.num_envs,) or array.dtype != np.bool_ or not array.any():
             raise OptionError(
                 f"reset_mask: expected a boolean array of shape ({self.num_envs},) with at least one True, "
@@ -294,7 +296,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         return array
 
     def _per_image(self, name: str, value: Any) -> NDArray[np.int64]:
-        array = np.asarray(value)
+        array = to_numpy(value)
         if array.dtype.kind not in "iu" or array.shape not in ((), (self.num_envs,)):
             raise OptionError(
                 f"{name}: expected a whole number or one per image, shape ({self.num_envs},), "

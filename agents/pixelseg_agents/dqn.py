@@ -70,8 +70,8 @@ class DQN(PixelAgent):
     """Pixel-level deep Q-network on a PixelSeg vector environment.
 
     One update is one batch of episodes; after every `train_every` steps of it, one gradient step on transitions
-    drawn from the replay, which starts anew when t_max changes. Rewards are computed again from the replayed maps with the environment's own reward
-    function, so a wrapper that changes `info["reward_map"]` is refused.
+    drawn from the replay, which starts anew when t_max changes. Rewards are computed again from the replayed maps
+    with the environment's own reward function, so a wrapper that changes `info["reward_map"]` is refused.
 
     The replay is not part of a checkpoint: a training that goes on fills it anew, with the policy it has by then,
     before it takes gradient steps again.
