@@ -267,7 +267,7 @@ def case_figure(result: EvaluationResult, dataset: SegmentationDataset, out_path
         panels = (
             enlarge(to_rgb(images[0]), factor),
             contour_panel(images[0], np.zeros_like(masks[0]), masks[0], factor),
-            enlarge(_right_and_wrong(images[0], masks[0], result.maps(int(index))[-1]), factor),
+            enlarge(right_and_wrong(images[0], masks[0], result.maps(int(index))[-1]), factor),
         )
         for row, panel in enumerate(panels):
             top, left = row * (cell_h + gap), column * (cell_w + gap)
@@ -343,7 +343,7 @@ def dice_by_step(results: Mapping[str, EvaluationResult], out_path: str | Path, 
 RIGHT = (240, 240, 240)
 
 
-def _right_and_wrong(image: NDArray[np.float32], target: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> RGB:
+def right_and_wrong(image: NDArray[np.float32], target: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> RGB:
     """Lays white over what was found, orange over what is too much, blue over what was missed: (H, W, 3)."""
     shown = to_rgb(image).astype(np.float64) * 0.75
     for where, colour in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import resource
@@ -30,6 +31,7 @@ from pixelseg_env.errors import check_choice
 
 FOLDS = 5
 CURVE_POINTS = 10
+EXAMPLES = 4
 
 
 @dataclass(frozen=True)
@@ -204,8 +206,10 @@ class Cell:
             judge = self.environment(part, protocol.horizon, coarse)
             if self.agent == "oracle":
                 agent = Oracle(judge)
-            result = evaluate(agent, judge, horizon=1 if looks_once else protocol.horizon, keep_maps=False)
+            result = evaluate(agent, judge, horizon=1 if looks_once else protocol.horizon, keep_maps=part == "test")
             record[part] = _in_columns(result)
+            if part == "test":
+                record["examples"] = _examples(result, judge.dataset)
             if coarse is not None:
                 first = evaluate(coarse, self.environment(part, 1), keep_maps=False)
                 record[part]["coarse_dice"] = float(first.metrics["DICE"].mean())
@@ -222,12 +226,12 @@ class Cell:
     def _learn(
         self, agent: Any, planned: int, judge: Any, curve: list[dict[str, float]], seconds: dict[str, float]
     ) -> None:
-        """Trains; notes the Dice on validation patients ten times, the time for which is not counted."""
-        marks = {round(planned * (i + 1) / CURVE_POINTS) for i in range(CURVE_POINTS)}
+        """Trains; notes the Dice on validation patients about ten times, the time for which is not counted."""
+        stretch = self.protocol.passes * self.rules.passes / CURVE_POINTS
         began = [time.perf_counter(), time.process_time()]
 
         def look(_: Any) -> None:
-            if agent.updates not in marks:
+            if agent.passes < (len(curve) + 1) * stretch and agent.updates < planned:
                 return
             seconds["wall"] += time.perf_counter() - began[0]
             seconds["cpu"] += time.process_time() - began[1]
@@ -248,6 +252,19 @@ def _in_columns(result: EvaluationResult) -> dict[str, Any]:
         "images": {"case": list(result.cases), "slice": result.slices.tolist(), **columns},
         "first_step_dice": result.dice_by_step[:, 0].tolist(),
     }
+
+
+def _examples(result: EvaluationResult, dataset: SegmentationDataset) -> list[dict[str, Any]]:
+    """The last maps of a few images, the same for every agent: the largest object of some patients, as packed bits."""
+    cases, areas = np.array(dataset.cases), dataset.masks.reshape(len(dataset), -1).sum(axis=1)
+    patients = np.unique(cases)
+    chosen = patients[np.linspace(0, len(patients) - 1, min(EXAMPLES, len(patients))).round().astype(int)]
+    found = []
+    for patient in chosen:
+        index = int(np.flatnonzero(cases == patient)[areas[cases == patient].argmax()])
+        packed = np.packbits(result.maps(index)[-1].reshape(-1))
+        found.append({"index": index, "case": str(patient), "map": base64.b64encode(packed.tobytes()).decode()})
+    return found
 
 
 def record_path(folder: Path, cell: Cell) -> Path:

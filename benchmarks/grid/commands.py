@@ -127,6 +127,8 @@ class Report:
 
     records: tyro.conf.Positional[Path] = RECORDS
     """Folder of the records."""
+    data: tuple[str, ...] = ()
+    """Folders of the data set, for the figure of examples."""
     out: Path = Path("benchmarks/report")
     """Folder of the tables (Markdown, CSV, LaTeX) and figures."""
 
@@ -134,5 +136,5 @@ class Report:
         """Writes the report."""
         from benchmarks.grid.report import write_report
 
-        print(write_report(self.records, self.out))
+        print(write_report(self.records, self.out, self.data))
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pixelseg_agents.figures import save_figure
+from pixelseg_agents.figures import right_and_wrong, save_figure
 
 from benchmarks.grid.settings import REFERENCES
+from pixelseg_env import SegmentationDataset
+from pixelseg_env.rendering import to_rgb
 
 Drawn = list[tuple[Path, str]]
 Naming = Callable[[str], str]
@@ -19,7 +22,14 @@ Naming = Callable[[str], str]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 
 
-def draw_all(records: Any, dataset: str, out: Path, horizons: Sequence[str], name: Naming) -> Drawn:
+def draw_all(
+    records: Any,
+    dataset: str,
+    out: Path,
+    horizons: Sequence[str],
+    name: Naming,
+    test: SegmentationDataset | None = None,
+) -> Drawn:
     """Draws what the records allow.
 
     Args:
@@ -28,6 +38,7 @@ def draw_all(records: Any, dataset: str, out: Path, horizons: Sequence[str], nam
         out: the folder.
         horizons: settings of Fig. 7.
         name: the agents' names for readers.
+        test: the test images, for Fig. 3; None: without it.
 
     Returns:
         Path and caption of each figure.
@@ -40,6 +51,9 @@ def draw_all(records: Any, dataset: str, out: Path, horizons: Sequence[str], nam
     judged = sorted({agent for setting in horizons for agent in records.agents(setting)}, key=agents.index)
     if judged:
         drawn.append(_horizons(records, judged, horizons, out / f"{dataset}-t_max.png", name))
+    first = records.get(agents[0])[0] if agents else None
+    if test is not None and first is not None and "examples" in first:
+        drawn.append(_examples(records, agents, test, out / f"{dataset}-examples.png", name))
     compared = [agent for agent in ("pa3c", "pixelrl", "pixelrl-cross-entropy") if agent in agents]
     if len(compared) > 1:
         drawn.append(_bars(records, compared, out / f"{dataset}-pixelrl.png", name))
@@ -65,8 +79,8 @@ def _learning(records: Any, agents: Sequence[str], path: Path, name: Naming) -> 
     axes = figure.subplots()
     for agent, colour in zip(agents, COLOURS * 2, strict=False):
         found = [r["curve"] for r in records.get(agent)]
-        curves = np.array([[point["dice"] for point in curve] for curve in found])
-        passes = np.mean([[point["passes"] for point in curve] for curve in found], axis=0)
+        passes = np.array([point["passes"] for point in found[0]])  # seeds may be looked at a few passes apart
+        curves = np.array([np.interp(passes, [p["passes"] for p in c], [p["dice"] for p in c]) for c in found])
         _curve(axes, passes / 1000, curves, name(agent), colour)
     axes.set(xlabel="network passes, thousands", ylabel="Dice after the last step, validation images")
     _legend(figure)
@@ -108,6 +122,34 @@ def _bars(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tupl
     return path, "PA3C beside PixelRL (the publication's Fig. 5); whiskers are standard deviations over seeds."
 
 
+def _examples(
+    records: Any, agents: Sequence[str], test: SegmentationDataset, path: Path, name: Naming
+) -> tuple[Path, str]:
+    """Fig. 3: what each agent makes of the same images."""
+    shown = {agent: records.get(agent)[0]["examples"] for agent in agents}
+    first = next(iter(shown.values()))
+    height, width = test.image_shape[1:]
+    figure = Figure(figsize=(1.5 * (len(agents) + 1), 1.6 * len(first) + 0.4), layout="constrained")
+    grid = figure.subplots(len(first), len(agents) + 1, squeeze=False)
+    for row, example in zip(grid, first, strict=True):
+        images, targets = test.batch([example["index"]])
+        row[0].imshow(to_rgb(images[0]))
+        row[0].contour(targets[0], [0.5], colors=["#00c8ff"], linewidths=1.0)
+        for axes, agent in zip(row[1:], agents, strict=True):
+            same = next(one for one in shown[agent] if one["index"] == example["index"])
+            packed = np.frombuffer(base64.b64decode(same["map"]), np.uint8)
+            found = np.unpackbits(packed, count=height * width).reshape(height, width)
+            axes.imshow(right_and_wrong(images[0], targets[0], found))
+        for axes in row:
+            axes.set(xticks=[], yticks=[])
+    grid[0][0].set_title("image, target", fontsize="small")
+    for axes, agent in zip(grid[0][1:], agents, strict=True):
+        axes.set_title(name(agent).replace(", ", ",\n"), fontsize="small")
+    save_figure(figure, path)
+    caption = "Test images (the publication's Fig. 3): white found, orange too much, blue missed; seed 0, last step."
+    return path, caption
+
+
 def _curve(axes: Axes, x: Any, curves: Any, label: str, colour: str) -> None:
     """The mean over seeds, with the span of the seeds behind it."""
     marker = "o" if curves.shape[1] == 1 else None
@@ -120,6 +162,7 @@ def _legend(figure: Figure) -> None:
     handles: dict[str, Any] = {}
     for axes in figure.axes:
         axes.grid(alpha=0.25)
+        axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)

@@ -12,10 +12,11 @@ import numpy as np
 from pixelseg_agents.files import write_atomically
 
 from benchmarks.grid import figures
+from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.grid.settings import REFERENCES
 from benchmarks.grid.statistics import Scores, interquartile_mean, interval, probability_of_improvement
 from benchmarks.grid.tables import Column, Table
-from pixelseg_env import DataError
+from pixelseg_env import DataError, SegmentationDataset
 
 Record = dict[str, Any]
 NAMES = {
@@ -185,12 +186,13 @@ ADDED = {
 HORIZONS = ("t_max-1", "t_max-5", "t_max-10", "schedule")
 
 
-def write_report(folder: Path, out: Path) -> str:
+def write_report(folder: Path, out: Path, data: Sequence[str] = ()) -> str:
     """Writes every table and figure that the records allow.
 
     Args:
         folder: the records.
         out: report.md, one CSV and one LaTeX file per table, PNG figures.
+        data: folders of the data set, for a figure of examples; phantoms need none.
 
     Returns:
         The Markdown.
@@ -224,11 +226,20 @@ def write_report(folder: Path, out: Path) -> str:
                 write_atomically(stem.with_suffix(".csv"), table.csv())
                 write_atomically(stem.with_suffix(".tex"), table.latex())
                 texts.append(table.markdown())
-        drawn = figures.draw_all(records, dataset, out, HORIZONS, _name)
+        drawn = figures.draw_all(records, dataset, out, HORIZONS, _name, _test_images(found, data))
         texts += [f"![{caption}]({path.name})\n\n*{caption}*\n" for path, caption in drawn]
     text = "\n".join(texts)
     write_atomically(out / "report.md", text)
     return text
+
+
+def _test_images(found: Sequence[Record], data: Sequence[str]) -> SegmentationDataset | None:
+    """The test images of a data set's records, if its folders are given and are those of the records."""
+    cell = next((record["cell"] for record in found if record["cell"]["fold"] is None), None)
+    if cell is None or [Path(folder).name for folder in data] != cell["data"]:
+        return None
+    protocol = Protocol(**cell["protocol"])
+    return Cell(cell["dataset"], tuple(data), "otsu", protocol=protocol).parts["test"]
 
 
 def _name(agent: str) -> str:
