@@ -35,14 +35,16 @@ bench-env: .venv/installed  ## speed of the environment, a few minutes; the reco
 	$(BIN)/python -m benchmarks.env_report benchmarks/records/speed
 
 # RLlib pins an older Gymnasium than the newest, so it and the environment's tests run in an environment of their own.
-.venv-rllib/installed: constraints-rllib.txt pyproject.toml
+.venv-rllib/installed: constraints-rllib.txt pyproject.toml agents/pyproject.toml
 	test -x .venv-rllib/bin/python || $(PYTHON) -m venv .venv-rllib
 	.venv-rllib/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-rllib.txt torch
-	.venv-rllib/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-rllib.txt -e . "ray[rllib]" pytest hypothesis pygame
+	.venv-rllib/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-rllib.txt -e ".[pettingzoo,sb3]" -e ./agents "ray[rllib]" pytest hypothesis pygame scipy supersuit
 	touch $@
 
-test-rllib: .venv-rllib/installed  ## RLlib, and the environment's tests with Gymnasium 1.2 (a second environment)
-	OMP_NUM_THREADS=1 .venv-rllib/bin/python -W ignore -m pytest tests/rllib tests/test_env.py tests/test_vector_env.py tests/test_dynamics.py tests/test_rewards.py
+GYMNASIUM = env vector_env dynamics rewards torch_backend additive labels pettingzoo sb3
+
+test-rllib: .venv-rllib/installed  ## RLlib, Ray, and the environment's tests with Gymnasium 1.2 (a second environment)
+	OMP_NUM_THREADS=1 .venv-rllib/bin/python -W ignore -m pytest tests/rllib $(GYMNASIUM:%=tests/test_%.py)
 
 clean:  ## remove the virtual environment and caches (not runs/)
 	rm -rf .venv .venv-rllib .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -56,3 +56,45 @@ class SupervisedTwin(PA3C):
         self.logger.record_mean("train/loss", float(loss.detach()))
         self.logger.record_mean("train/gradient_norm", norm)
         return len(target)
+
+
+class SteppedTwin(SupervisedTwin):
+    """The twin with as many looks as PA3C: it plays episodes, and learns the target from every observation.
+
+    Same horizon schedule, same passes; at every step the cross-entropy of the target given the carved image, over
+    the pixels that are still kept. It carves with its own decisions, and is judged after the last step as PA3C is.
+    """
+
+    name = "SteppedTwin"
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        config: PA3CConfig | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        **changes: Any,
+    ) -> None:
+        PA3C.__init__(self, env, config, seed=seed, device=device, **changes)
+
+    def passes_per_update(self, horizon: int) -> float:
+        """One look per step."""
+        return horizon
+
+    def _update(self, horizon: int, weight: float) -> int:
+        assert self.logger is not None
+        episodes, _ = self._play(horizon)
+        target = episodes.foreground
+        weights = 1 + (weight - 1) * target
+        losses = []
+        while not episodes.over and episodes.steps < horizon:
+            logits, _ = self.network(episodes.observation)
+            share = episodes.playing / episodes.playing.sum().clamp_min(1)
+            loss = F.binary_cross_entropy_with_logits(logits, target, weight=weights, reduction="none")
+            losses.append((loss * share).sum())
+            episodes.step(logits.detach() > 0)
+        norm = self._descend(torch.stack(losses).mean())
+        self.logger.record_mean("train/gradient_norm", norm)
+        self._record_episodes(episodes, horizon)
+        return len(losses) * len(target)

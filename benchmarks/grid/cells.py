@@ -25,7 +25,6 @@ from pixelseg_agents.supervised import UNet
 
 from benchmarks.grid.settings import COARSE, LEARNERS, LOOK_ONCE, REFERENCES, REFINERS, SETTINGS, TWINS, Setting
 from benchmarks.records import write_record
-from benchmarks.twin import SupervisedTwin
 from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, load_dataset
 from pixelseg_env.errors import check_choice
 
@@ -144,10 +143,10 @@ class Cell:
         if self.agent in REFERENCES:
             oracle = Oracle(env) if self.agent == "oracle" else None
             return oracle or {"random": Random(self.seed), "keep-all": KeepAll(), "otsu": Otsu()}[self.agent]
-        kind = SupervisedTwin if self.agent in TWINS else AGENTS["pixelrl" if self.agent in REFINERS else self.agent]
+        kind = TWINS.get(self.agent) or AGENTS["pixelrl" if self.agent in REFINERS else self.agent]
         known = {item.name for item in dataclasses.fields(kind.config_class)}
         changes = {"width": protocol.width} | (self.tuned if self.rules.tuned else {}) | self.rules.hyper
-        if self.agent == "twin-plain":
+        if self.agent in ("twin-plain", "twin-steps"):
             changes |= {"foreground_weight": 1.0, "final_foreground_weight": 1.0}
         config = kind.config_class().replace(**{name: value for name, value in changes.items() if name in known})
         return kind(env, config, seed=self.seed, device=protocol.device)

@@ -34,6 +34,7 @@ NAMES = {
     "unet": "U-Net, supervised",
     "twin-plain": "PA3C's twin, supervised",
     "twin-weighted": "PA3C's twin, supervised, falling weight",
+    "twin-steps": "PA3C's twin, supervised, ten looks",
 }
 # The publication's parameter counts, in millions. Its scores are not freely at hand and so are not here; they come
 # from other images (1168 tumour slices, Decathlon's atrium) at 256x256 and would not be comparable row by row.

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.twin import SteppedTwin, SupervisedTwin
+
 REFERENCES = ("random", "keep-all", "otsu", "oracle")
-TWINS = ("twin-plain", "twin-weighted")
+TWINS = {"twin-plain": SupervisedTwin, "twin-weighted": SupervisedTwin, "twin-steps": SteppedTwin}
 ACTOR_CRITICS = ("pa3c", "ac")
 Q_LEARNERS = ("dqn", "double-dqn", "dueling-dqn")
 REFINERS = {"pixelrl": "squared_error", "pixelrl-cross-entropy": "cross_entropy"}  # and their rewards
 COARSE = 0.25  # share of the passes that goes to the U-Net whose maps a refiner starts from
 LEARNERS = (*ACTOR_CRITICS, *Q_LEARNERS, *REFINERS, "unet", *TWINS)
-LOOK_ONCE = ("unet", *TWINS)
+LOOK_ONCE = ("unet", "twin-plain", "twin-weighted")
 
 
 @dataclass(frozen=True)
