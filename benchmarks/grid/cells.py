@@ -23,7 +23,18 @@ from pixelseg_agents.runs import provenance
 from pixelseg_agents.schedule import TrainingSchedule
 from pixelseg_agents.supervised import UNet
 
-from benchmarks.grid.settings import COARSE, LEARNERS, LOOK_ONCE, REFERENCES, REFINERS, SETTINGS, TWINS, Setting
+from benchmarks.grid.settings import (
+    COARSE,
+    EXPLORATION,
+    LEARNERS,
+    LOOK_ONCE,
+    REFERENCES,
+    REFINERS,
+    SETTINGS,
+    SUPERVISED,
+    TWINS,
+    Setting,
+)
 from benchmarks.records import write_record
 from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, load_dataset
 from pixelseg_env.errors import check_choice
@@ -43,7 +54,7 @@ class Protocol:
     """Scales the channels of every network."""
     batch: int = 8
     """Images per network pass."""
-    passes: int = 30_000
+    passes: int = 24_000
     """Images that go through a network while learning, those looked at without a gradient too: the same for all."""
     horizon: int = 10
     """Steps of the test episodes."""
@@ -91,6 +102,18 @@ class Cell:
     def rules(self) -> Setting:
         """The cell's setting."""
         return SETTINGS[self.setting]
+
+    @property
+    def kind(self) -> Any:
+        """The class of a learner."""
+        return TWINS.get(self.agent) or AGENTS["pixelrl" if self.agent in REFINERS else self.agent]
+
+    @property
+    def applies(self) -> bool:
+        """Whether the setting changes anything for a learner: it may have none of the hyperparameters, or no use."""
+        known = {item.name for item in dataclasses.fields(self.kind.config_class)}
+        known -= EXPLORATION if self.agent in SUPERVISED else set()
+        return not self.rules.hyper or bool(known & self.rules.hyper.keys())
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; data folders by name alone, so that records of two machines are comparable."""
@@ -143,13 +166,12 @@ class Cell:
         if self.agent in REFERENCES:
             oracle = Oracle(env) if self.agent == "oracle" else None
             return oracle or {"random": Random(self.seed), "keep-all": KeepAll(), "otsu": Otsu()}[self.agent]
-        kind = TWINS.get(self.agent) or AGENTS["pixelrl" if self.agent in REFINERS else self.agent]
-        known = {item.name for item in dataclasses.fields(kind.config_class)}
+        known = {item.name for item in dataclasses.fields(self.kind.config_class)}
         changes = {"width": protocol.width} | (self.tuned if self.rules.tuned else {}) | self.rules.hyper
         if self.agent in ("twin-plain", "twin-steps"):
             changes |= {"foreground_weight": 1.0, "final_foreground_weight": 1.0}
-        config = kind.config_class().replace(**{name: value for name, value in changes.items() if name in known})
-        return kind(env, config, seed=self.seed, device=protocol.device)
+        config = self.kind.config_class().replace(**{name: value for name, value in changes.items() if name in known})
+        return self.kind(env, config, seed=self.seed, device=protocol.device)
 
     def coarse(self, seconds: dict[str, float]) -> UNet:
         """The U-Net whose maps a refiner starts from, trained on its share of the passes; adds the time it took."""

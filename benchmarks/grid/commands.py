@@ -94,6 +94,7 @@ class Search:
             for setting in SEARCH
             for agent in self.agents
         ]
+        cells = [cell for cell in cells if cell.applies]
         failed = run_grid(cells, self.out, self.jobs, self.ray)
         best: dict[str, Any] = {}
         scores: dict[str, dict[str, float]] = {}

@@ -36,7 +36,7 @@ def draw_all(
         records: `report.Records` of one data set.
         dataset: its name.
         out: the folder.
-        horizons: settings of Fig. 7.
+        horizons: settings of Fig. 7; agents that have the last alone are not in it.
         name: the agents' names for readers.
         test: the test images, for Fig. 3; None: without it.
 
@@ -48,7 +48,7 @@ def draw_all(
     if agents:
         drawn.append(_steps(records, agents, out / f"{dataset}-steps.png", name))
         drawn.append(_learning(records, agents, out / f"{dataset}-learning.png", name))
-    judged = sorted({agent for setting in horizons for agent in records.agents(setting)}, key=agents.index)
+    judged = sorted({agent for one in horizons[:-1] for agent in records.agents(one)}, key=agents.index)
     if judged:
         drawn.append(_horizons(records, judged, horizons, out / f"{dataset}-t_max.png", name))
     first = records.get(agents[0])[0] if agents else None
@@ -97,7 +97,7 @@ def _horizons(
         for setting, colour in zip(settings, COLOURS, strict=False):
             if found := records.get(agent, setting):
                 curves = np.array([r["test"]["longer"]["dice_by_step"] for r in found])
-                label = {"schedule": "1, then 3, then 10"}.get(setting, setting.removeprefix("t_max-"))
+                label = {"default": "1, then 3, then 10"}.get(setting, setting.removeprefix("t_max-"))
                 _curve(axes, np.arange(1, curves.shape[1] + 1), curves, f"trained at t_max {label}", colour)
         axes.set(title=name(agent), xlabel="steps of the test episode")
     figure.axes[0].set(ylabel="Dice, test images")

@@ -181,10 +181,10 @@ TABLE4 = {"50-shot": "50 images", "100-shot": "100 images", "default": "all imag
 ADDED = {
     "default": "all of it",
     "no-foreground-weight": "without the falling foreground weight",
-    "no-schedule": "without the horizon schedule (t_max 10)",
+    "t_max-10": "without the horizon schedule (t_max 10)",
     "no-augmentation": "without augmentation",
 }
-HORIZONS = ("t_max-1", "t_max-5", "t_max-10", "schedule")
+HORIZONS = ("t_max-1", "t_max-5", "t_max-10", "default")
 
 
 def write_report(folder: Path, out: Path, data: Sequence[str] = ()) -> str:
