@@ -22,8 +22,8 @@ from pixelseg_agents.schedule import TrainingSchedule
 from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.grid.commands import Run
 from benchmarks.grid.engine import from_text, run_grid, to_text
-from benchmarks.grid.report import Records, comparison, patient_scores, write_report
-from benchmarks.grid.settings import LEARNERS, REFERENCES, REFINERS, SETTINGS
+from benchmarks.grid.report import Records, comparison, patient_scores, step_by_step, write_report
+from benchmarks.grid.settings import LEARNERS, REFERENCES, REFINERS, SEARCH, SETTINGS, SUPERVISED
 from benchmarks.grid.statistics import interquartile_mean, interval, probability_of_improvement
 from benchmarks.grid.tables import Column, Table
 from pixelseg_env import DataError, OptionError
@@ -153,6 +153,11 @@ def test_a_killed_grid_goes_on_where_it_was(tmp_path: Path) -> None:
     assert first.stat().st_mtime_ns == before
 
 
+def test_a_search_tries_only_what_changes_something() -> None:
+    tried = {agent: sum(cell(agent, setting=name).applies for name in SEARCH) for agent in LEARNERS}
+    assert all(count == (3 if agent in SUPERVISED else 5) for agent, count in tried.items())
+
+
 def test_cells_travel_as_text_and_wrong_names_are_refused() -> None:
     one = cell("pixelrl", setting="50-shot", seed=3, fold=2, tuned={"learning_rate": 1e-3})
     assert from_text(to_text(one)) == one
@@ -245,6 +250,16 @@ def test_the_report_says_what_the_records_say(done: Path, tmp_path: Path) -> Non
     assert {"oracle", "*published: AC*"} <= table.apart
     assert patient_scores(both).shape == (2, both[0]["test"]["summary"]["patients"])
     assert "Table 6" in text
+    steps = step_by_step(records, "T").rows
+    assert steps["U-Net, supervised"][1] is not None
+    assert steps["U-Net, supervised"][2:7] == [None] * 5
+    for name, agent in (("PixelRL", "pixelrl"), ("AC", "ac")):
+        found = records.get(agent)
+        firsts, lasts = ([np.mean(r["test"][k] if k[0] == "f" else r["test"]["images"]["DICE"]) for r in found]
+                         for k in ("first_step_dice", "images"))  # fmt: skip
+        assert steps[name][1] == pytest.approx(np.mean(firsts), abs=1e-4)
+        assert steps[name][2] == pytest.approx(np.mean(lasts), abs=1e-4)  # these episodes have two steps
+    assert steps["PixelRL"][0] == pytest.approx(records.get("pixelrl")[0]["test"]["coarse_dice"])
     names = {path.name for path in tmp_path.iterdir()}
     assert {"report.md", "phantom-table-2.csv", "phantom-table-2.tex", "phantom-table-6.csv"} <= names
     for figure in ("steps", "learning", "t_max", "pixelrl", "examples"):
