@@ -48,7 +48,7 @@ EXAMPLES = 4
 class Protocol:
     """What all cells of a grid have in common."""
 
-    size: int = 64
+    size: int = 48
     """Side of the images in pixels."""
     width: float = 0.25
     """Scales the channels of every network."""
@@ -168,7 +168,7 @@ class Cell:
             return oracle or {"random": Random(self.seed), "keep-all": KeepAll(), "otsu": Otsu()}[self.agent]
         known = {item.name for item in dataclasses.fields(self.kind.config_class)}
         changes = {"width": protocol.width} | (self.tuned if self.rules.tuned else {}) | self.rules.hyper
-        if self.agent in ("twin-plain", "twin-steps"):
+        if self.agent in TWINS:
             changes |= {"foreground_weight": 1.0, "final_foreground_weight": 1.0}
         config = self.kind.config_class().replace(**{name: value for name, value in changes.items() if name in known})
         return self.kind(env, config, seed=self.seed, device=protocol.device)

@@ -33,7 +33,6 @@ NAMES = {
     "pixelrl-cross-entropy": "PixelRL, cross-entropy",
     "unet": "U-Net, supervised",
     "twin-plain": "PA3C's twin, supervised",
-    "twin-weighted": "PA3C's twin, supervised, falling weight",
     "twin-steps": "PA3C's twin, supervised, ten looks",
 }
 # The publication's parameter counts, in millions. Its scores are not freely at hand and so are not here; they come
@@ -216,6 +215,8 @@ ADDED = {
     "no-foreground-weight": "without the falling foreground weight",
     "t_max-10": "without the horizon schedule (t_max 10)",
     "no-augmentation": "without augmentation",
+    "no-later-background-weight": "without the background's later weight",
+    "no-normalisation": "without normalisation",
 }
 STEPS = (1, 2, 3, 5, 10)
 STEP_SETTINGS = {

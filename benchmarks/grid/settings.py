@@ -8,13 +8,13 @@ from typing import Any
 from benchmarks.twin import SteppedTwin, SupervisedTwin
 
 REFERENCES = ("random", "keep-all", "otsu", "oracle")
-TWINS = {"twin-plain": SupervisedTwin, "twin-weighted": SupervisedTwin, "twin-steps": SteppedTwin}
+TWINS = {"twin-plain": SupervisedTwin, "twin-steps": SteppedTwin}
 ACTOR_CRITICS = ("pa3c", "ac")
 Q_LEARNERS = ("dqn", "double-dqn", "dueling-dqn")
 REFINERS = {"pixelrl": "squared_error", "pixelrl-cross-entropy": "cross_entropy"}  # and their rewards
 COARSE = 0.25  # share of the passes that goes to the U-Net whose maps a refiner starts from
 LEARNERS = (*ACTOR_CRITICS, *Q_LEARNERS, *REFINERS, "unet", *TWINS)
-LOOK_ONCE = ("unet", "twin-plain", "twin-weighted")
+LOOK_ONCE = ("unet", "twin-plain")
 SUPERVISED = ("unet", *TWINS)
 EXPLORATION = {"entropy_coefficient", "exploration_end"}  # these change nothing about supervised learning
 
@@ -56,6 +56,8 @@ SETTINGS: dict[str, Setting] = {
     # What this project added to the publication, one at a time
     "no-foreground-weight": Setting(hyper={"foreground_weight": 1.0}),
     "no-augmentation": Setting(hyper={"augmentation": False}),
+    "no-later-background-weight": Setting(hyper={"later_background_weight": 1.0}),
+    "no-normalisation": Setting(hyper={"norm": "none"}),
     # Where steps may earn their cost
     "stacked": Setting(env={"observation": "stacked"}),
     "restorable-stacked": Setting(env={"transition": "restorable", "observation": "stacked"}),
