@@ -3,6 +3,7 @@
     python examples/sb3_agents.py                       PPO, every pixel an agent
     python examples/sb3_agents.py --algorithm dqn       or a2c
     python examples/sb3_agents.py --algorithm flat-ppo  PPO with MultiBinary(H W) on 16x16 images
+    python -m benchmarks run --agents examples.sb3_agents:a2c pa3c otsu --seeds 0     A2C in the benchmark's tables
 
 Takes two to four minutes on two cores and prints a table beside Otsu's threshold on held-out phantoms.
 """
@@ -19,7 +20,7 @@ from pixelseg_agents.references import KeepAll, Otsu
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.env_util import make_vec_env
 
-from pixelseg_env import FlatActions, PixelSegVectorEnv, balanced
+from pixelseg_env import FlatActions, PixelSegVectorEnv, SegmentationDataset, balanced, load_dataset
 from pixelseg_env.sb3 import PixelPolicy, PixelVecEnv
 
 VIEW = 9
@@ -38,10 +39,11 @@ class Options:
     """Of the training."""
 
 
-def pixels(algorithm: str, rounds: int, seed: int) -> PixelPolicy:
-    """Trains one policy for all pixels of 32x32 phantoms on one-step episodes."""
+def pixels(algorithm: str, rounds: int, seed: int, dataset: SegmentationDataset | None = None) -> PixelPolicy:
+    """Trains one policy for all pixels on one-step episodes, of 32x32 phantoms if nothing else is given."""
     # Eight pixels in a hundred are object: the environment's own balanced reward keeps them from being ignored.
-    env = PixelVecEnv(4, view=VIEW, dataset="phantom", size=32, horizon=1, reward=balanced(6.0))
+    data = dataset or load_dataset("phantom", size=32, split="train")
+    env = PixelVecEnv(4, view=VIEW, dataset=data, split="all", horizon=1, reward=balanced(6.0))
     common: dict[str, Any] = {"policy_kwargs": NETWORK, "seed": seed, "gamma": 0.95, "device": "cpu"}
     model: Any
     if algorithm == "ppo":
@@ -66,6 +68,26 @@ def whole_images(rounds: int, seed: int) -> Any:
     env = make_vec_env(make, n_envs=32, seed=seed)
     model = PPO("MlpPolicy", env, n_steps=16, batch_size=128, n_epochs=4, learning_rate=1e-3, seed=seed, device="cpu")
     return model.learn(rounds * 512)
+
+
+class FirstLook:
+    """Decides when an episode begins, and repeats itself: what was trained on whole images never sees a carved one."""
+
+    def __init__(self, policy: PixelPolicy) -> None:
+        self.policy = policy
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> Any:
+        """The decision travels in `state`."""
+        if state is None:
+            state = self.policy.predict(observation, deterministic=deterministic)[0]
+        return state, state
+
+
+def a2c(env: PixelSegVectorEnv, seed: int = 0, passes: int = 0) -> FirstLook:
+    """A2C for `python -m benchmarks run --agents examples.sb3_agents:a2c`; about a minute, whatever the budget."""
+    return FirstLook(pixels("a2c", 60, seed, env.dataset))
 
 
 def main(options: Options) -> dict[str, EvaluationResult]:

@@ -22,7 +22,7 @@ from pixelseg_agents.schedule import TrainingSchedule
 from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.grid.commands import Run
 from benchmarks.grid.engine import from_text, run_grid, to_text
-from benchmarks.grid.report import Records, comparison, patient_scores, step_by_step, write_report
+from benchmarks.grid.report import Records, add_published, comparison, patient_scores, step_by_step, write_report
 from benchmarks.grid.settings import LEARNERS, REFERENCES, REFINERS, SEARCH, SETTINGS, SUPERVISED
 from benchmarks.grid.statistics import interquartile_mean, interval, probability_of_improvement
 from benchmarks.grid.tables import Column, Table
@@ -47,7 +47,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("grid")
     cells = [cell(agent) for agent in (*LEARNERS, *REFERENCES)]
     cells += [cell("pa3c", seed=1), cell("ac", seed=1), cell("pa3c", setting="t_max-5"), cell("ac", setting="50-shot")]
-    cells += [cell("dueling-dqn", fold=k) for k in range(2)]
+    cells += [cell("dueling-dqn", fold=k) for k in range(2)] + [cell("examples.own_agent:Threshold")]
     for one in cells:
         run_in_process(folder, one)
     return folder
@@ -246,6 +246,7 @@ def test_the_report_says_what_the_records_say(done: Path, tmp_path: Path) -> Non
     row = next(line for line in text.splitlines() if line.startswith("| PA3C |"))
     assert f"{expected:.3f}" in row.split("|")[2]
     table = comparison(records, "T")
+    add_published(table, "table-2", "phantom")
     assert table.rows["*published: AC*"][-1] == 10.82
     assert {"oracle", "*published: AC*"} <= table.apart
     assert patient_scores(both).shape == (2, both[0]["test"]["summary"]["patients"])
@@ -260,9 +261,51 @@ def test_the_report_says_what_the_records_say(done: Path, tmp_path: Path) -> Non
         assert steps[name][1] == pytest.approx(np.mean(firsts), abs=1e-4)
         assert steps[name][2] == pytest.approx(np.mean(lasts), abs=1e-4)  # these episodes have two steps
     assert steps["PixelRL"][0] == pytest.approx(records.get("pixelrl")[0]["test"]["coarse_dice"])
+    assert text.count("| *published: AC* |") == 1
     names = {path.name for path in tmp_path.iterdir()}
     assert {"report.md", "phantom-table-2.csv", "phantom-table-2.tex", "phantom-table-6.csv"} <= names
     for figure in ("steps", "learning", "t_max", "pixelrl", "examples"):
         assert (tmp_path / f"phantom-{figure}.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(DataError, match="expected records"):
         write_report(tmp_path / "empty", tmp_path)
+
+
+def test_whoever_has_the_article_adds_its_scores(done: Path, tmp_path: Path) -> None:
+    table = comparison(Records(record(path) for path in done.glob("*.json")), "T")
+    file = tmp_path / "published.csv"
+    head = "table,dataset,row,column,value\n"
+    file.write_text(
+        head + "table-2,phantom,AC,DICE,0.9\ntable-2,brain,DQN,DICE,0.8\ntable-2,,AC,IoU,0.7\ntable-3,,PA3C,IoU,1\n"
+    )
+    add_published(table, "table-2", "phantom", file)
+    added = {name: row for name, row in table.rows.items() if "published" in name}
+    assert list(added) == ["*published: AC*"]
+    assert added["*published: AC*"][:4] == [0.9, None, None, 0.7]
+    assert ("*published: AC*", 0) not in table.ranks()
+    file.write_text(head + "table-2,phantom,AC,DICE,high\n")
+    with pytest.raises(DataError, match=r"published.csv, line 2: expected table,.*'high'"):
+        add_published(table, "table-2", "phantom", file)
+
+
+def test_agents_of_the_readers_own_take_part(done: Path, tmp_path: Path) -> None:
+    found = record(done / "phantom-examples.own_agent.Threshold-default-s0.json")
+    learner = record(done / "phantom-pa3c-default-s0.json")
+    assert found["test"]["images"]["case"] == learner["test"]["images"]["case"]
+    assert found["seconds"]["wall"] > 0
+    assert any(
+        line.startswith("| examples.own_agent:Threshold |") for line in write_report(done, tmp_path).splitlines()
+    )
+    for name in ("examples.own_agent:Nothing", "no.such.module:agent", ":agent"):
+        with pytest.raises(OptionError, match="expected module:factory"):
+            cell(name)
+
+
+def test_an_agent_of_ones_own_gets_the_training_images_and_the_budget() -> None:
+    one = cell("test_grid:remember", seed=5)
+    seen = one.learner(one.environment("train", 2))
+    assert seen["cases"] == one.parts["train"].cases
+    assert (seen["seed"], seen["passes"]) == (5, 120)
+
+
+def remember(env: Any, seed: int, passes: int) -> dict[str, Any]:
+    return {"cases": env.dataset.cases, "seed": seed, "passes": passes}

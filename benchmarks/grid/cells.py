@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import importlib
 import json
 import resource
 import sys
@@ -22,6 +23,7 @@ from pixelseg_agents.registry import AGENTS
 from pixelseg_agents.runs import provenance
 from pixelseg_agents.schedule import TrainingSchedule
 from pixelseg_agents.supervised import UNet
+from torch import nn
 
 from benchmarks.grid.settings import (
     COARSE,
@@ -71,7 +73,7 @@ class Cell:
     Attributes:
         dataset: "phantom", "brain", "cardiac" or "folder".
         data: its folders.
-        agent: a learner or a reference.
+        agent: a learner, a reference, or "module:factory" for one of the reader's own, see `own`.
         setting: a name in `SETTINGS`.
         seed: of training.
         fold: None for the split 70/10/20; 0 to 4 tests on that fifth of the patients.
@@ -89,14 +91,26 @@ class Cell:
     tuned: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_choice("agent", self.agent, (*AGENTS, *LEARNERS, *REFERENCES))
+        if self.own:
+            own_factory(self.agent)  # now, and not when the others have run
+        else:
+            check_choice("agent", self.agent, (*AGENTS, *LEARNERS, *REFERENCES))
         check_choice("setting", self.setting, SETTINGS)
 
     @property
     def name(self) -> str:
         """Unique within a grid; the record's file name without its suffix."""
         fold = "" if self.fold is None else f"-f{self.fold}"
-        return f"{self.dataset}-{self.agent}-{self.setting}-s{self.seed}{fold}"
+        return f"{self.dataset}-{self.agent.replace(':', '.')}-{self.setting}-s{self.seed}{fold}"
+
+    @property
+    def own(self) -> bool:
+        """Whether the agent is the reader's own.
+
+        `factory(env, seed=..., passes=...)` gets the training environment and the budget of image passes, trains by
+        itself, and returns an object with Stable-Baselines3's `predict`.
+        """
+        return ":" in self.agent
 
     @property
     def rules(self) -> Setting:
@@ -163,6 +177,8 @@ class Cell:
     def learner(self, env: PixelSegVectorEnv) -> Any:
         """The untrained agent."""
         protocol = self.protocol
+        if self.own:
+            return own_factory(self.agent)(env, seed=self.seed, passes=round(protocol.passes * self.rules.passes))
         if self.agent in REFERENCES:
             oracle = Oracle(env) if self.agent == "oracle" else None
             return oracle or {"random": Random(self.seed), "keep-all": KeepAll(), "otsu": Otsu()}[self.agent]
@@ -199,12 +215,16 @@ class Cell:
         protocol = self.protocol
         curve: list[dict[str, float]] = []
         seconds = {"wall": 0.0, "cpu": 0.0}
-        trained = self.agent not in REFERENCES
         looks_once = self.agent in LOOK_ONCE
         coarse = self.coarse(seconds) if self.agent in REFINERS else None
+        began = time.perf_counter(), time.process_time()
         agent = self.learner(self.environment("train", protocol.horizon, coarse))
         about: dict[str, Any] = {}
-        if trained:
+        if self.own:
+            seconds = {"wall": time.perf_counter() - began[0], "cpu": time.process_time() - began[1]}
+            if isinstance(network := getattr(agent, "network", None), nn.Module):
+                about["parameters"] = parameter_count(network)
+        elif self.agent not in REFERENCES:
             planned = self.updates(agent, 1.0 if coarse is None else 1.0 - COARSE)
             self._learn(agent, planned, self.environment("val", 1 if looks_once else protocol.horizon, coarse),
                         curve, seconds)  # fmt: skip
@@ -286,6 +306,22 @@ def _examples(result: EvaluationResult, dataset: SegmentationDataset) -> list[di
         packed = np.packbits(result.maps(index)[-1].reshape(-1))
         found.append({"index": index, "case": str(patient), "map": base64.b64encode(packed.tobytes()).decode()})
     return found
+
+
+def own_factory(name: str) -> Any:
+    """What "module:factory" names.
+
+    Raises:
+        OptionError: there is no such module, or no such thing in it.
+    """
+    module, _, factory = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), factory)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise OptionError(
+            f"agent {name!r}: expected module:factory with a module that can be imported from here and "
+            f"factory(env, seed=..., passes=...) in it ({error})"
+        ) from error
 
 
 def record_path(folder: Path, cell: Cell) -> Path:

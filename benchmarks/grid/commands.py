@@ -132,10 +132,12 @@ class Report:
     """Folders of the data set, for the figure of examples."""
     out: Path = Path("benchmarks/report")
     """Folder of the tables (Markdown, CSV, LaTeX) and figures."""
+    published: Path = Path("benchmarks/grid/published.csv")
+    """The publication's figures: table, dataset, row, column, value."""
 
     def main(self) -> int:
         """Writes the report."""
         from benchmarks.grid.report import write_report
 
-        print(write_report(self.records, self.out, self.data))
+        print(write_report(self.records, self.out, self.data, self.published))
         return 0

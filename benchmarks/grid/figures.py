@@ -78,7 +78,9 @@ def _learning(records: Any, agents: Sequence[str], path: Path, name: Naming) -> 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for agent, colour in zip(agents, COLOURS * 2, strict=False):
-        found = [r["curve"] for r in records.get(agent)]
+        found = [r["curve"] for r in records.get(agent) if r["curve"]]
+        if not found:  # one of the reader's own
+            continue
         passes = np.array([point["passes"] for point in found[0]])  # seeds may be looked at a few passes apart
         curves = np.array([np.interp(passes, [p["passes"] for p in c], [p["dice"] for p in c]) for c in found])
         _curve(axes, passes / 1000, curves, name(agent), colour)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -35,9 +36,9 @@ NAMES = {
     "twin-plain": "PA3C's twin, supervised",
     "twin-steps": "PA3C's twin, supervised, ten looks",
 }
-# The publication's parameter counts, in millions. Its scores are not freely at hand and so are not here; they come
-# from other images (1168 tumour slices, Decathlon's atrium) at 256x256 and would not be comparable row by row.
-PUBLISHED_PARAMETERS = {"pa3c": 7.14, "ac": 10.82, "dqn": 7.77, "double-dqn": 7.77, "dueling-dqn": 7.77}
+# The publication's figures, as far as they are at hand: its numbers of parameters. Whoever has the article can add its
+# scores, a line each; they come from other images (1168 tumour slices, Decathlon's atrium) at 256x256.
+PUBLISHED = Path(__file__).with_name("published.csv")
 METRICS = ("DICE", "PPV", "SEN", "IoU", "BIoU", "HD95")
 SCORES = [Column(name, 1 if name == "HD95" else 3, -1 if name == "HD95" else 1) for name in METRICS]
 
@@ -95,11 +96,6 @@ def comparison(records: Records, title: str, setting: str = "default") -> Table:
         table.rows[name] = [*scores, mean(found, "DICE", kind="patient_mean"), parameters and parameters / 1e6]
         if agent in (*REFERENCES, *SUPERVISED):
             table.apart.add(name)
-    for agent, count in PUBLISHED_PARAMETERS.items():
-        if records.get(agent, setting):
-            name = f"*published: {_name(agent)}*"
-            table.rows[name] = [*[None] * (len(METRICS) + 1), count]
-            table.apart.add(name)
     seeds = max(len(records.get(agent, setting)) for agent in records.agents(setting))
     table.note = (
         f"Means over test images and up to {seeds} seeds. Bold: the best agent, underlined: the second; references "
@@ -139,7 +135,7 @@ def budgets(records: Records, title: str, setting: str = "default") -> Table:
     names = ["network passes", "image visits", "environment steps", "updates"]
     table = Table(title, [*(Column(n, 0, 0) for n in names), Column("CPU minutes", 1, 0), Column("peak MiB", 0, 0)])
     for agent in records.agents(setting):
-        found = [r for r in records.get(agent, setting) if "parameters" in r]
+        found = [r for r in records.get(agent, setting) if "image_passes" in r]
         if found:
             keys = ("image_passes", "image_visits", "environment_steps", "updates")
             counts: list[Any] = [float(np.mean([r[key] for r in found])) for key in keys]
@@ -203,6 +199,35 @@ def folds(records: Records, title: str) -> Table:
     return table
 
 
+def add_published(table: Table, name: str, dataset: str, published: Path = PUBLISHED) -> None:
+    """Puts the published figures under a table, in rows of their own that do not compete.
+
+    Args:
+        table: what is added to.
+        name: "table-2" and so on.
+        dataset: its data set.
+        published: CSV with the columns table, dataset (empty: all), row, column and value.
+
+    Raises:
+        DataError: the file is not such a CSV.
+    """
+    places = {column.name: number for number, column in enumerate(table.columns)}
+    with published.open(newline="") as file:
+        for number, line in enumerate(csv.DictReader(file), start=2):
+            try:
+                wanted = line["table"] == name and line["dataset"] in ("", dataset) and line["row"] in table.rows
+                place, value = places.get(line["column"]), float(line["value"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(
+                    f"{published}, line {number}: expected table,dataset,row,column,value with a number at the end, "
+                    f"got {line}"
+                ) from error
+            if wanted and place is not None:
+                row = f"*published: {line['row']}*"
+                table.apart.add(row)
+                table.rows.setdefault(row, [None] * len(table.columns))[place] = value
+
+
 TABLE3 = {
     "no-sam-no-dilation": "neither",
     "no-dilation": "SAM",
@@ -231,13 +256,14 @@ STEP_SETTINGS = {
 HORIZONS = ("t_max-1", "t_max-5", "t_max-10", "default")
 
 
-def write_report(folder: Path, out: Path, data: Sequence[str] = ()) -> str:
+def write_report(folder: Path, out: Path, data: Sequence[str] = (), published: Path = PUBLISHED) -> str:
     """Writes every table and figure that the records allow.
 
     Args:
         folder: the records.
         out: report.md, one CSV and one LaTeX file per table, PNG figures.
         data: folders of the data set, for a figure of examples; phantoms need none.
+        published: the publication's figures, see `add_published`.
 
     Returns:
         The Markdown.
@@ -268,6 +294,7 @@ def write_report(folder: Path, out: Path, data: Sequence[str] = ()) -> str:
         texts.append(f"## {dataset}\n")
         for name, table in tables.items():
             if len(table.rows) > (1 if name in ("table-3", "table-4", "added") else 0):
+                add_published(table, name, dataset, published)
                 stem = out / f"{dataset}-{name}"
                 write_atomically(stem.with_suffix(".csv"), table.csv())
                 write_atomically(stem.with_suffix(".tex"), table.latex())
