@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from pixelseg_agents.networks import PA3CNetwork, SpatialAttention, parameter_count
@@ -37,7 +39,7 @@ def test_no_parameter_count_includes_frozen_ones() -> None:
 
 
 @pytest.mark.parametrize("head_stride", [1, 2, 4, 8])
-@pytest.mark.parametrize("options", [{}, {"sam": False}, {"dilation": False}, {"norm": "none"}])
+@pytest.mark.parametrize("options", [{}, {"sam": False}, {"dilation": False}, {"norm": "none"}, {"blocks": 1}])
 def test_any_size_of_image(head_stride: int, options: dict[str, object]) -> None:
     network = tiny(head_stride=head_stride, **options)
     for height, width in ((16, 16), (17, 23), (8, 40), (5, 3), (1, 1), (9, 31)):
@@ -81,6 +83,13 @@ def test_dilation_widens_the_receptive_field_and_attention_sees_everything() -> 
     dilated = reach(tiny(norm="none", sam=False, dilation=True))
     assert plain < 160 < dilated < 320
     assert reach(tiny(norm="none", sam=True, dilation=False)) == 320
+
+
+def test_fewer_blocks_see_less() -> None:
+    small: dict[str, Any] = {"norm": "none", "sam": False, "dilation": False, "head_stride": 2}
+    reaches = [reach(tiny(blocks=blocks, **small)) for blocks in (1, 2, 3, 4)]
+    assert reaches[0] == 22
+    assert reaches == sorted(reaches)
 
 
 def test_padding_repeats_the_edge_and_is_cut_off() -> None:

@@ -175,6 +175,8 @@ class PA3CConfig(PolicyConfig):
     """Spatial attention on conv4-3 (ablation: off)."""
     dilation: bool = True
     """Dilated convolutions (ablation: off)."""
+    blocks: int = 4
+    """Blocks of the trunk, 1 to 4; with 1, no SAM and no dilation a pixel sees its neighbourhood alone."""
     head_stride: int = 4
     """The heads work at 1/head_stride of the resolution: 1, 2, 4 or 8."""
     reward_map_convolution: int = 0
@@ -183,6 +185,7 @@ class PA3CConfig(PolicyConfig):
     def _checks(self) -> dict[str, bool]:
         kernel = self.reward_map_convolution
         return super()._checks() | {
+            "blocks": self.blocks in (1, 2, 3, 4),
             "head_stride": self.head_stride in (1, 2, 4, 8),
             "reward_map_convolution": kernel == 0 or (kernel > 0 and kernel % 2 == 1),
         }
@@ -209,6 +212,7 @@ class PA3CConfig(PolicyConfig):
 
 _MEANING = {
     "norm": 'expected "group" or "none"',
+    "blocks": "expected 1, 2, 3 or 4",
     "head_stride": "expected 1, 2, 4 or 8",
     "learning_rate_schedule": 'expected "linear", "epochs" or "constant"',
     "gamma": "expected a number from 0 to 1",

@@ -126,6 +126,8 @@ class PA3CNetwork(nn.Module):
         width: scales every number of channels (rounded to multiples of 4).
         sam: with spatial attention, or without it (the ablation).
         dilation: with dilated convolutions, or plain ones (the ablation).
+        blocks: how many blocks of the trunk there are, 1 to 4. With 1, no SAM, no dilation and `head_stride=2` a pixel
+            is decided by 22 x 22 pixels around it (normalisation's mean and spread of the whole image apart).
         norm: `"group"` (GroupNorm after every 3x3 convolution) or `"none"` (as published, as far as known).
         head_stride: 1, 2, 4 or 8: the heads work at 1/head_stride of the resolution. Default 2, which meets the
             published parameter count; `PA3CConfig` has 4, three times as fast.
@@ -141,6 +143,7 @@ class PA3CNetwork(nn.Module):
         *,
         sam: bool = True,
         dilation: bool = True,
+        blocks: int = len(TRUNK_CHANNELS),
         norm: str = "group",
         head_stride: int = 2,
         labels: int = 1,
@@ -149,17 +152,17 @@ class PA3CNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.head_stride, self.labels, self.actions = head_stride, labels, actions
-        blocks = []
+        trunk = []
         inputs = channels
-        for block, rate in zip(TRUNK_CHANNELS, TRUNK_DILATION, strict=True):
+        for block, rate in zip(TRUNK_CHANNELS[:blocks], TRUNK_DILATION[:blocks], strict=True):
             layers = []
             for outputs in block:
                 layers.append(convolution(inputs, scaled(outputs, width), rate if dilation else 1, norm))
                 inputs = scaled(outputs, width)
-            blocks.append(nn.Sequential(*layers))
-        self.trunk = nn.ModuleList(blocks)
+            trunk.append(nn.Sequential(*layers))
+        self.trunk = nn.ModuleList(trunk)
         self.sam = SpatialAttention(inputs) if sam else nn.Identity()
-        sources = sum(scaled(block[-1], width) for block in TRUNK_CHANNELS)
+        sources = sum(scaled(block[-1], width) for block in TRUNK_CHANNELS[:blocks])
         rates = HEAD_DILATION if dilation else (1,) * len(HEAD_DILATION)
         self.policy = _Head(sources, labels * actions, width, rates, norm, head_stride)
         self.value = _Head(sources, labels, width, rates, norm, head_stride)

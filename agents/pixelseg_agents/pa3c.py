@@ -44,6 +44,7 @@ class PA3C(PixelAgent):
             config.width,
             sam=config.sam,
             dilation=config.dilation,
+            blocks=config.blocks,
             norm=config.norm,
             head_stride=config.head_stride,
             labels=self.labels,

@@ -86,17 +86,29 @@ def patient_scores(
     return np.array(rows)
 
 
-def comparison(records: Records, title: str, setting: str = "default") -> Table:
+def compared(records: Records) -> list[tuple[str, str, list[Record]]]:
+    """The rows of the comparison: name, agent and records; a variant stands behind its agent."""
+    rows = []
+    for agent in records.agents():
+        rows.append((_name(agent), agent, records.get(agent)))
+        rows += [
+            (f"{_name(agent)}, {name}", agent, records.get(agent, setting))
+            for (owner, setting), name in VARIANTS.items()
+            if owner == agent and records.get(agent, setting)
+        ]
+    return rows
+
+
+def comparison(records: Records, title: str) -> Table:
     """Table 2: every agent, six metrics, parameters."""
     table = Table(title, [*SCORES, Column("DICE by patient"), Column("parameters, M", 2, 0)])
-    for agent in records.agents(setting):
-        found, name = records.get(agent, setting), _name(agent)
+    for name, agent, found in compared(records):
         parameters = found[0].get("parameters")
         scores: list[Any] = [mean(found, metric) for metric in METRICS]
         table.rows[name] = [*scores, mean(found, "DICE", kind="patient_mean"), parameters and parameters / 1e6]
         if agent in (*REFERENCES, *SUPERVISED):
             table.apart.add(name)
-    seeds = max(len(records.get(agent, setting)) for agent in records.agents(setting))
+    seeds = max(len(found) for _, _, found in compared(records))
     table.note = (
         f"Means over test images and up to {seeds} seeds. Bold: the best agent, underlined: the second; references "
         "and supervised networks stand beside them."
@@ -104,7 +116,7 @@ def comparison(records: Records, title: str, setting: str = "default") -> Table:
     return table
 
 
-def certainty(records: Records, title: str, setting: str = "default", against: str = "pa3c") -> Table:
+def certainty(records: Records, title: str, against: str = "pa3c") -> Table:
     """What the seeds say: interquartile mean of the patients' Dice, its interval, and who is probably better."""
     columns = [
         Column("IQM"),
@@ -113,16 +125,17 @@ def certainty(records: Records, title: str, setting: str = "default", against: s
         Column(f"P(better than {_name(against)})", 2, 0),
     ]
     table = Table(title, [*columns, Column("seeds", 0, 0)])
-    reference = records.get(against, setting)
-    for agent in records.agents(setting):
+    reference = records.get(against)
+    for name, agent, found in compared(records):
         if agent in REFERENCES:
             continue
-        found = records.get(agent, setting)
         scores = patient_scores(found)
         better = None
-        if agent != against and reference:
+        if name != _name(against) and reference:
             better = probability_of_improvement(scores, patient_scores(reference))
-        table.rows[_name(agent)] = [interquartile_mean(scores), *interval(scores), better, float(len(found))]
+        if agent in SUPERVISED:
+            table.apart.add(name)
+        table.rows[name] = [interquartile_mean(scores), *interval(scores), better, float(len(found))]
     table.note = (
         "Interquartile mean over seeds and patients of the patients' mean Dice; 95 % interval by the stratified "
         "bootstrap over seeds; probability that a seed of this row beats a seed of PA3C on the same patient."
@@ -130,17 +143,17 @@ def certainty(records: Records, title: str, setting: str = "default", against: s
     return table
 
 
-def budgets(records: Records, title: str, setting: str = "default") -> Table:
+def budgets(records: Records, title: str) -> Table:
     """What every agent was given: passes, visits, steps, time, memory."""
     names = ["network passes", "image visits", "environment steps", "updates"]
     table = Table(title, [*(Column(n, 0, 0) for n in names), Column("CPU minutes", 1, 0), Column("peak MiB", 0, 0)])
-    for agent in records.agents(setting):
-        found = [r for r in records.get(agent, setting) if "image_passes" in r]
+    for name, _, all_of_them in compared(records):
+        found = [r for r in all_of_them if "image_passes" in r]
         if found:
             keys = ("image_passes", "image_visits", "environment_steps", "updates")
             counts: list[Any] = [float(np.mean([r[key] for r in found])) for key in keys]
             minutes = float(np.mean([r["seconds"]["cpu"] for r in found])) / 60
-            table.rows[_name(agent)] = [*counts, minutes, float(max(r["peak_mib"] for r in found))]
+            table.rows[name] = [*counts, minutes, float(max(r["peak_mib"] for r in found))]
     return table
 
 
@@ -166,9 +179,9 @@ def step_by_step(records: Records, title: str) -> Table:
     """Whether later steps improve the map: Dice after some steps, of every agent and of PA3C under each setting."""
     columns = [Column("start", 3, 0), *(Column(f"step {step}") for step in STEPS), Column("step 10 less step 1")]
     table = Table(title, [*columns, Column("P(step 10 better)", 2, 0), Column("seeds", 0, 0)])
-    rows = {_name(agent): records.get(agent) for agent in records.agents() if agent not in REFERENCES}
-    for setting, name in STEP_SETTINGS.items():
-        rows[f"PA3C, {name}"] = records.get("pa3c", setting)
+    rows = {name: found for name, agent, found in compared(records) if agent not in REFERENCES}
+    for (agent, setting), name in STEP_SETTINGS.items():
+        rows[f"{_name(agent)}, {name}"] = records.get(agent, setting)
     for name, found in rows.items():
         if not found:
             continue
@@ -183,8 +196,9 @@ def step_by_step(records: Records, title: str) -> Table:
             table.rows[name] = [*values, None, None]
         table.rows[name].append(float(len(found)))
     table.note = (
-        "Dice over test images, means over seeds; one number alone is a network that looks once. *Start*: the map that "
-        "PixelRL begins with. P: that a seed's map after step 10 beats one after step 1 on the same patient."
+        "Dice over test images, means over seeds, of agents and of variants; one number alone is a network that looks "
+        "once. *Start*: the map that PixelRL begins with. P: that a seed's map after step 10 beats one after step 1 on "
+        "the same patient."
     )
     return table
 
@@ -244,14 +258,18 @@ ADDED = {
     "no-normalisation": "without normalisation",
 }
 STEPS = (1, 2, 3, 5, 10)
+VARIANTS = {("pa3c", "head-stride-2"): "heads at 1/2"}
 STEP_SETTINGS = {
-    "t_max-1": "trained at t_max 1",
-    "t_max-5": "trained at t_max 5",
-    "t_max-10": "trained at t_max 10",
-    "stacked": "sees image and map",
-    "restorable-stacked": "sees both, may take back",
-    "narrow-restorable-stacked": "sees both, may take back, small field of view",
-    "no-sam-no-dilation": "small field of view",
+    ("pa3c", "t_max-1"): "trained at t_max 1",
+    ("pa3c", "t_max-5"): "trained at t_max 5",
+    ("pa3c", "t_max-10"): "trained at t_max 10",
+    ("pa3c", "long-first-stage"): "longer at t_max 1",
+    ("pa3c", "no-later-background-weight"): "background weighs the same later",
+    ("pa3c", "stacked"): "sees image and map",
+    ("pa3c", "restorable-stacked"): "sees both, may take back",
+    ("pa3c", "small-field"): "small field of view",
+    ("twin-plain", "small-field"): "small field of view",
+    ("pa3c", "small-field-restorable-stacked"): "small field of view, sees both, may take back",
 }
 HORIZONS = ("t_max-1", "t_max-5", "t_max-10", "default")
 

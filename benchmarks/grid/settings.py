@@ -16,6 +16,7 @@ COARSE = 0.25  # share of the passes that goes to the U-Net whose maps a refiner
 LEARNERS = (*ACTOR_CRITICS, *Q_LEARNERS, *REFINERS, "unet", *TWINS)
 LOOK_ONCE = ("unet", "twin-plain")
 SUPERVISED = ("unet", *TWINS)
+SMALL_FIELD = {"sam": False, "dilation": False, "blocks": 1, "head_stride": 2}  # 22 x 22 pixels
 EXPLORATION = {"entropy_coefficient", "exploration_end"}  # these change nothing about supervised learning
 
 
@@ -61,9 +62,13 @@ SETTINGS: dict[str, Setting] = {
     # Where steps may earn their cost
     "stacked": Setting(env={"observation": "stacked"}),
     "restorable-stacked": Setting(env={"transition": "restorable", "observation": "stacked"}),
-    "narrow-restorable-stacked": Setting(
-        hyper={"sam": False, "dilation": False}, env={"transition": "restorable", "observation": "stacked"}
+    "small-field": Setting(hyper=SMALL_FIELD),
+    "small-field-restorable-stacked": Setting(
+        hyper=SMALL_FIELD, env={"transition": "restorable", "observation": "stacked"}
     ),
+    # How PA3C may be improved, chosen on validation patients
+    "head-stride-2": Setting(hyper={"head_stride": 2}),
+    "long-first-stage": Setting(hyper={"horizons": (1, 3, 10), "horizon_shares": (0.8, 0.1, 0.1)}),
     # The search for hyperparameters, on validation patients and with half of the passes (with a quarter, no agent
     # gets through its horizon schedule: benchmarks/LOG.md)
     "tune-default": Setting(passes=0.5, tuned=False),
