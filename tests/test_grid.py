@@ -263,7 +263,7 @@ def test_the_report_says_what_the_records_say(done: Path, tmp_path: Path) -> Non
     assert steps["PixelRL"][0] == pytest.approx(records.get("pixelrl")[0]["test"]["coarse_dice"])
     assert text.count("| *published: AC* |") == 1
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"report.md", "phantom-table-2.csv", "phantom-table-2.tex", "phantom-table-6.csv"} <= names
+    assert {"report.md", "phantom-table-2.csv", "phantom-table-2.tex", "phantom-table-6.csv", "phantom-changes.csv"} <= names
     for figure in ("steps", "learning", "t_max", "pixelrl", "examples"):
         assert (tmp_path / f"phantom-{figure}.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(DataError, match="expected records"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.grid.settings import REFERENCES, SUPERVISED
 from benchmarks.grid.statistics import Scores, interquartile_mean, interval, probability_of_improvement
 from benchmarks.grid.tables import Column, Table
+from benchmarks.records import read_records
 from pixelseg_env import DataError, SegmentationDataset
 
 Record = dict[str, Any]
@@ -175,6 +175,18 @@ def variants(records: Records, title: str, agents: Sequence[str], rows: dict[str
     return table
 
 
+def changes(records: Records, title: str, rows: dict[str, str]) -> Table:
+    """What each of PA3C's settings is worth; validation first, for it is what decides."""
+    names = ("DICE, validation", "DICE, test", "BIoU, test")
+    table = Table(title, [*map(Column, names), Column("CPU minutes", 1, -1), Column("seeds", 0, 0)])
+    for setting, name in rows.items():
+        if found := records.get("pa3c", setting):
+            minutes = float(np.mean([r["seconds"]["cpu"] for r in found])) / 60
+            scores = (mean(found, "DICE", "val"), mean(found, "DICE"), mean(found, "BIoU"))
+            table.rows[name] = [*scores, minutes, float(len(found))]
+    return table
+
+
 def step_by_step(records: Records, title: str) -> Table:
     """Whether later steps improve the map: Dice after some steps, of every agent and of PA3C under each setting."""
     columns = [Column("start", 3, 0), *(Column(f"step {step}") for step in STEPS), Column("step 10 less step 1")]
@@ -249,13 +261,15 @@ TABLE3 = {
     "default": "SAM and dilation",
 }
 TABLE4 = {"50-shot": "50 images", "100-shot": "100 images", "default": "all images"}
-ADDED = {
-    "default": "all of it",
-    "no-foreground-weight": "without the falling foreground weight",
+CHANGES = {
+    "default": "as in Table 2",
     "t_max-10": "without the horizon schedule (t_max 10)",
+    "no-foreground-weight": "without the falling foreground weight",
     "no-augmentation": "without augmentation",
-    "no-later-background-weight": "without the background's later weight",
+    "no-later-background-weight": "background weighs as much after step 1",
     "no-normalisation": "without normalisation",
+    "head-stride-2": "heads at 1/2 of the resolution instead of 1/4",
+    "long-first-stage": "80 % of the passes at t_max 1 instead of 60 %",
 }
 STEPS = (1, 2, 3, 5, 10)
 VARIANTS = {("pa3c", "head-stride-2"): "heads at 1/2"}
@@ -289,39 +303,61 @@ def write_report(folder: Path, out: Path, data: Sequence[str] = (), published: P
     Raises:
         DataError: there are no records.
     """
-    by_dataset: dict[str, list[Record]] = defaultdict(list)
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text())
-        if "cell" in record:
-            by_dataset[record["cell"]["dataset"]].append(record)
-    if not by_dataset:
-        raise DataError(f"{folder}: expected records of `python -m benchmarks run`, found none")
     texts = []
-    for dataset, found in by_dataset.items():
-        records, agents = Records(found), ("pa3c", "ac", "dueling-dqn")
-        tables = {
-            "table-2": comparison(records, f"Table 2 on {dataset}: all agents, test patients"),
-            "certainty": certainty(records, f"What the seeds say about {dataset}"),
-            "budgets": budgets(records, f"What every agent was given on {dataset}"),
-            "table-3": variants(records, f"Table 3 on {dataset}: PA3C's SAM and dilation", agents, TABLE3, False),
-            "table-4": variants(records, f"Table 4 on {dataset}: few images", agents, TABLE4, True),
-            "added": variants(records, f"What this project added, on {dataset}", agents, ADDED, True),
-            "steps": step_by_step(records, f"Do later steps improve the map? On {dataset}"),
-            "table-6": folds(records, f"Table 6 on {dataset}: five folds"),
-        }
+    for dataset, found in read_grid(folder).items():
+        records = Records(found)
         texts.append(f"## {dataset}\n")
-        for name, table in tables.items():
-            if len(table.rows) > (1 if name in ("table-3", "table-4", "added") else 0):
-                add_published(table, name, dataset, published)
-                stem = out / f"{dataset}-{name}"
-                write_atomically(stem.with_suffix(".csv"), table.csv())
-                write_atomically(stem.with_suffix(".tex"), table.latex())
-                texts.append(table.markdown())
+        for name, table in tables(records, dataset, published).items():
+            stem = out / f"{dataset}-{name}"
+            write_atomically(stem.with_suffix(".csv"), table.csv())
+            write_atomically(stem.with_suffix(".tex"), table.latex())
+            texts.append(table.markdown())
         drawn = figures.draw_all(records, dataset, out, HORIZONS, _name, _test_images(found, data))
         texts += [f"![{caption}]({path.name})\n\n*{caption}*\n" for path, caption in drawn]
     text = "\n".join(texts)
     write_atomically(out / "report.md", text)
     return text
+
+
+def read_grid(folder: Path) -> dict[str, list[Record]]:
+    """The records of cells in a folder, by data set.
+
+    Raises:
+        DataError: there are none.
+    """
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in read_records(folder):
+        if "cell" in record:
+            found[record["cell"]["dataset"]].append(record)
+    if not found:
+        raise DataError(f"{folder}: expected records of `python -m benchmarks run`, found none")
+    return dict(found)
+
+
+def tables(records: Records, dataset: str, published: Path = PUBLISHED) -> dict[str, Table]:
+    """Every table that the records allow, by the name of its file.
+
+    Args:
+        records: of one data set.
+        dataset: its name.
+        published: see `add_published`.
+    """
+    agents = ("pa3c", "ac", "dueling-dqn")
+    made = {
+        "table-2": comparison(records, f"Table 2 on {dataset}: all agents, test patients"),
+        "certainty": certainty(records, f"What the seeds say about {dataset}"),
+        "budgets": budgets(records, f"What every agent was given on {dataset}"),
+        "table-3": variants(records, f"Table 3 on {dataset}: PA3C's SAM and dilation", agents, TABLE3, False),
+        "table-4": variants(records, f"Table 4 on {dataset}: few images", agents, TABLE4, True),
+        "changes": changes(records, f"PA3C on {dataset}, one change at a time", CHANGES),
+        "steps": step_by_step(records, f"Do later steps improve the map? On {dataset}"),
+        "table-6": folds(records, f"Table 6 on {dataset}: five folds"),
+    }
+    needs_two = ("table-3", "table-4", "changes")
+    made = {name: table for name, table in made.items() if len(table.rows) > (name in needs_two)}
+    for name, table in made.items():
+        add_published(table, name, dataset, published)
+    return made
 
 
 def _test_images(found: Sequence[Record], data: Sequence[str]) -> SegmentationDataset | None:
