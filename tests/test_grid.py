@@ -22,7 +22,15 @@ from pixelseg_agents.schedule import TrainingSchedule
 from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.grid.commands import Run
 from benchmarks.grid.engine import from_text, run_grid, to_text
-from benchmarks.grid.report import Records, add_published, comparison, patient_scores, step_by_step, write_report
+from benchmarks.grid.report import (
+    Records,
+    add_published,
+    changes,
+    comparison,
+    patient_scores,
+    step_by_step,
+    write_report,
+)
 from benchmarks.grid.settings import LEARNERS, REFERENCES, REFINERS, SEARCH, SETTINGS, SUPERVISED
 from benchmarks.grid.statistics import interquartile_mean, interval, probability_of_improvement
 from benchmarks.grid.tables import Column, Table
@@ -262,8 +270,12 @@ def test_the_report_says_what_the_records_say(done: Path, tmp_path: Path) -> Non
         assert steps[name][2] == pytest.approx(np.mean(lasts), abs=1e-4)  # these episodes have two steps
     assert steps["PixelRL"][0] == pytest.approx(records.get("pixelrl")[0]["test"]["coarse_dice"])
     assert text.count("| *published: AC* |") == 1
+    worth = changes(records, "T", {"default": "as it is", "t_max-5": "five steps", "t_max-10": "ten steps"}).rows
+    assert list(worth) == ["as it is", "five steps"]
+    assert worth["as it is"][0] == pytest.approx(np.mean([np.mean(r["val"]["images"]["DICE"]) for r in both]), abs=1e-4)
+    assert worth["as it is"][1] == pytest.approx(expected, abs=1e-4)
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"report.md", "phantom-table-2.csv", "phantom-table-2.tex", "phantom-table-6.csv", "phantom-changes.csv"} <= names
+    assert {"report.md", "phantom-table-2.csv", "phantom-table-2.tex", "phantom-table-6.csv"} <= names
     for figure in ("steps", "learning", "t_max", "pixelrl", "examples"):
         assert (tmp_path / f"phantom-{figure}.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(DataError, match="expected records"):
