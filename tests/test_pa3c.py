@@ -304,8 +304,9 @@ def test_losses_are_those_of_algorithm_1(transition: str, monkeypatch: pytest.Mo
     expected = -(policy.log_prob(actions.float()) * advantage)[playing].mean()
     torch.testing.assert_close(losses["policy_loss"].detach(), expected, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(losses["entropy"].detach(), policy.entropy()[playing].mean(), rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(losses["value_loss"].detach(), advantage.square().mean(), rtol=1e-4, atol=1e-6)
-    total = expected + agent.config.value_coefficient * advantage.square().mean()
+    value_loss = advantage[playing].square().mean()
+    torch.testing.assert_close(losses["value_loss"].detach(), value_loss, rtol=1e-4, atol=1e-6)
+    total = expected + agent.config.value_coefficient * value_loss
     total = total - agent.config.entropy_coefficient * policy.entropy()[playing].mean()
     torch.testing.assert_close(losses["loss"].detach(), total, rtol=1e-4, atol=1e-6)
 
@@ -318,6 +319,17 @@ def test_a_good_surprise_makes_the_action_likelier(monkeypatch: pytest.MonkeyPat
         losses = agent._losses(logits, zeros, zeros + action, zeros + surprise, zeros + 1)
         (slope,) = torch.autograd.grad(losses["policy_loss"], logits)
         assert torch.equal(-slope.sign(), zeros + (2 * action - 1) * surprise)
+
+
+def test_a_pixel_that_has_left_the_game_teaches_nothing() -> None:
+    """Else black images by the thousand redraw the trunk when t_max first exceeds 1 (benchmarks/LOG.md)."""
+    agent = make_agent()
+    logits, values = torch.randn(2, 1, 1, 2, 2), torch.randn(2, 1, 1, 2, 2)
+    alive = torch.tensor([1.0, 0.0]).expand(1, 2, 2).expand(2, 1, 1, 2, 2).clone()
+    parts = [part.requires_grad_() for part in (logits, values)]
+    losses = agent._losses(*parts, torch.ones_like(alive), torch.randn_like(alive), alive)
+    for slope in torch.autograd.grad(losses["loss"], parts):
+        assert torch.equal(slope != 0, alive.bool())
 
 
 def test_augmented_learning_sees_actions_rewards_and_maps_of_one_pixel_together(

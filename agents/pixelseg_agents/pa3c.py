@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelseg_agents.agent import PixelAgent
@@ -104,7 +103,9 @@ class PA3C(PixelAgent):
         share = alive / alive.sum().clamp_min(1)
         advantage = (returns - values).detach()
         policy_loss = -(self.policy.log_probability(logits, actions) * advantage * share).sum()
-        value_loss = F.mse_loss(values, returns)
+        # Of the pixels that play, as the policy's: a zeroed pixel is worth 0 for good, and when t_max first exceeds 1
+        # black images by the thousand would otherwise redraw the trunk that both heads share (benchmarks/LOG.md).
+        value_loss = ((values - returns) ** 2 * share).sum()
         entropy = (self.policy.entropy(logits) * share).sum()
         loss = policy_loss + self.config.value_coefficient * value_loss - self.config.entropy_coefficient * entropy
         return {
