@@ -18,6 +18,12 @@ def main() -> int:
     except PixelSegError as error:
         print(f"benchmarks: error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"benchmarks: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("benchmarks: stopped; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from typing import Any
 
 from pixelseg_agents.files import write_atomically
 
+from pixelseg_env import DataError
+
 
 def write_record(path: Path, record: dict[str, Any], lines: bool = False) -> None:
     """Writes a record, whole or not at all; floats are rounded to six digits to keep the files small.
@@ -24,9 +26,23 @@ def write_record(path: Path, record: dict[str, Any], lines: bool = False) -> Non
     write_atomically(path, text + "\n")
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """Reads one record.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: damaged, or not a record ({error}); remove it, and the command that made it makes it anew"
+        ) from error
+
+
 def read_records(folder: Path) -> list[dict[str, Any]]:
     """All records of a folder, in the order of their names."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [read_record(path) for path in sorted(folder.glob("*.json"))]
 
 
 def _rounded(value: Any) -> Any:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from gymnasium.vector import VectorEnv
 from pixelseg_agents import PA3C, PA3CConfig
+from pixelseg_agents.episodes import weight_maps
 
 
 class SupervisedTwin(PA3C):
@@ -51,7 +52,7 @@ class SupervisedTwin(PA3C):
         episodes, _ = self._play(1)
         target = episodes.foreground
         logits, _ = self.network(episodes.observation)
-        loss = F.binary_cross_entropy_with_logits(logits, target, weight=1 + (weight - 1) * target)
+        loss = F.binary_cross_entropy_with_logits(logits, target, weight=weight_maps(target, weight, 1.0)[0])
         norm = self._descend(loss)
         self.logger.record_mean("train/loss", float(loss.detach()))
         self.logger.record_mean("train/gradient_norm", norm)
@@ -86,7 +87,7 @@ class SteppedTwin(SupervisedTwin):
         assert self.logger is not None
         episodes, _ = self._play(horizon)
         target = episodes.foreground
-        weights = 1 + (weight - 1) * target
+        weights, _ = weight_maps(target, weight, 1.0)
         losses = []
         while not episodes.over and episodes.steps < horizon:
             logits, _ = self.network(episodes.observation)

@@ -143,6 +143,11 @@ def test_wrong_options_are_named() -> None:
     for name, value in (("replay_size", 0), ("exploration_end", 2), ("target_update", 0.5), ("train_every", 0)):
         with pytest.raises(OptionError, match=name):
             make_agent(DQN, **{name: value})
+    # Neither of these would ever take a gradient step, and say nothing.
+    with pytest.raises(OptionError, match=r"learning_starts=64.*at most replay_size"):
+        make_agent(DQN, replay_size=50, learning_starts=64)
+    with pytest.raises(OptionError, match="train_every=2: expected at most the smallest t_max"):
+        make_agent(DQN, train_every=2)
     assert set(AGENTS) >= {"pa3c", "ac", "dqn", "double-dqn", "dueling-dqn"}
 
 
@@ -225,6 +230,44 @@ def test_the_target_network_follows_now_and_then() -> None:
     agent.learn(6, callback=lambda _: seen.append((agent.gradient_steps, apart())))
     assert seen == [(1, True), (2, True), (3, False), (4, True), (5, True), (6, False)]
     assert not any(p.requires_grad for p in agent.parts["target"].parameters())
+
+
+def replayed(agent: DQN) -> list[tuple[int, int, Tensor, Tensor, Tensor]]:
+    """Everything in the replay, in the order in which it was stored."""
+    assert agent.replay is not None
+    replay, count = agent.replay, len(agent.replay)
+    maps = replay._unpacked(replay._maps[:count]).reshape(count, 3, *replay.map_shape)
+    return [(int(replay._index[k]), int(replay._step[k]), *maps[k]) for k in range(count)]
+
+
+def test_the_replay_holds_what_happened_and_starts_anew_with_another_horizon() -> None:
+    agent = make_agent(DQN, horizons=(1, 3), horizon_shares=(0.5, 0.5), learning_starts=1)
+    sizes: list[int] = []
+    agent.learn(8, callback=lambda _: sizes.append(len(agent.replay)))
+    assert sizes == [2, 4, 6, 8, 10, 12, 6, 12]  # two images: one step each, then three
+    found = replayed(agent)
+    assert [step for _, step, *_ in found] == [0, 0, 1, 1, 2, 2] * 2
+    assert any(0 < before.float().mean() < 1 for _, _, before, _, _ in found)
+    for k, (index, step, before, action, after) in enumerate(found):
+        assert torch.equal(after, before * action)
+        if step:  # the same image's transition before
+            assert found[k - 2][0] == index
+            assert torch.equal(before, found[k - 2][4])
+        else:
+            assert before.all()
+
+
+def test_both_observations_of_a_transition_are_turned_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(DQN, make_env(observation="stacked"), learning_starts=1).learn(1)
+    maps = torch.randint(0, 2, (4, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    kept = Transitions(np.arange(4), torch.zeros(4).long(), maps, maps, maps, torch.zeros(4).bool())  # nothing changes
+    seen: list[Tensor] = []
+    for part in ("network", "target"):
+        agent.parts[part].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    agent._learn(kept, 1.0, torch.Generator().manual_seed(0))
+    following, now = seen
+    assert torch.equal(following, now)
+    assert not torch.equal(now[:, -1], maps.float()), "the draw turned something"
 
 
 def test_epsilon_falls_and_rules_exploration() -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,14 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pixelseg_agents.schedule import TrainingSchedule
 
-from benchmarks.grid.cells import Cell, Protocol
-from benchmarks.grid.commands import Run
+from benchmarks.grid.cells import Cell, Protocol, record_path
+from benchmarks.grid.commands import Run, Search, read_tuned
 from benchmarks.grid.engine import from_text, run_grid, to_text
 from benchmarks.grid.report import (
+    METRICS,
     Records,
     add_published,
     changes,
     comparison,
+    folds,
     patient_scores,
     step_by_step,
     write_report,
@@ -34,6 +37,7 @@ from benchmarks.grid.report import (
 from benchmarks.grid.settings import LEARNERS, REFERENCES, REFINERS, SEARCH, SETTINGS, SUPERVISED
 from benchmarks.grid.statistics import interquartile_mean, interval, probability_of_improvement
 from benchmarks.grid.tables import Column, Table
+from benchmarks.records import write_record
 from pixelseg_env import DataError, OptionError
 
 TINY = Protocol(size=16, width=0.125, passes=120, horizon=2)
@@ -161,6 +165,135 @@ def test_a_killed_grid_goes_on_where_it_was(tmp_path: Path) -> None:
     assert first.stat().st_mtime_ns == before
 
 
+def test_a_cell_learns_watches_and_judges_on_the_parts_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.grid import cells
+
+    one, judged = cell("ac"), []
+    plain = cells.evaluate
+
+    def spy(agent: Any, env: Any, **options: Any) -> Any:
+        judged.append((env.dataset.cases, plain(agent, env, **options)))
+        return judged[-1][1]
+
+    monkeypatch.setattr(cells, "evaluate", spy)
+    found = one.run()
+    val, test = one.parts["val"].cases, one.parts["test"].cases
+    asked = [cases for cases, _ in judged]
+    looks = len(found["curve"])
+    assert looks >= 2
+    assert asked == [val] * looks + [val] * 2 + [test] * 2  # the curve, then the horizon and 15 steps of each
+    for place, part in ((looks, "val"), (looks + 2, "test")):
+        assert found[part]["images"]["DICE"] == judged[place][1].metrics["DICE"].tolist()
+    assert found["curve"][0]["dice"] == judged[0][1].dice_by_step[:, -1].mean()
+    searched = cell("ac", setting="tune-default").run()
+    assert "val" in searched
+    assert not {"test", "examples"} & searched.keys(), "a search never looks at test patients"
+
+
+def test_what_the_search_found_applies_where_it_may() -> None:
+    def rate(**options: Any) -> float:
+        one = cell("ac", tuned={"learning_rate": 0.5}, **options)
+        return float(one.learner(one.environment("train", 2)).config.learning_rate)
+
+    assert rate() == rate(setting="50-shot") == 0.5
+    assert rate(setting="tune-default") == 1e-3
+    assert rate(setting="tune-learning-rate-low") == 5e-4
+
+
+def test_a_refiner_counts_the_passes_of_its_coarse_maps(done: Path) -> None:
+    found = record(done / "phantom-pixelrl-default-s0.json")
+    coarse = found["coarse"]["updates"] * TINY.batch
+    assert coarse > 0
+    assert found["image_passes"] == coarse + found["environment_steps"]
+    assert found["curve"][-1]["passes"] == found["image_passes"]
+
+
+def test_the_search_keeps_what_validation_patients_prefer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.grid import commands
+
+    worth = {"tune-learning-rate-low": 0.5, "tune-exploration-high": 0.9}
+
+    def run(cells: list[Cell], folder: Path, *_: Any) -> list[str]:
+        for one in cells:
+            summary = {"metrics": {"DICE": {"mean": worth.get(one.setting, 0.1)}}}
+            config = {"learning_rate": 1e-3, "entropy_coefficient": 0.02} | one.rules.hyper
+            config.pop("exploration_end", None)  # which these agents do not have
+            write_record(record_path(folder, one), {"config": config, "val": {"summary": summary}})
+        return []
+
+    monkeypatch.setattr(commands, "run_grid", run)
+    tuned = tmp_path / "tuned.json"
+    search = {"dataset": "phantom", "out": tmp_path, "tuned": tuned, "protocol": TINY}
+    assert Search(agents=("ac",), **search).main() == 0
+    assert read_tuned(tuned) == {"ac": {"entropy_coefficient": 0.05}}
+    worth["tune-exploration-high"] = 0.2
+    assert Search(agents=("twin-plain",), **search).main() == 0
+    assert read_tuned(tuned) == {"ac": {"entropy_coefficient": 0.05}, "twin-plain": {"learning_rate": 5e-4}}
+    cells = Run(agents=("ac", "pa3c"), seeds=(0,), tuned=tuned).cells()
+    assert [one.tuned for one in cells] == [{"entropy_coefficient": 0.05}, {}]
+    folds = Run(agents=("ac",), seeds=(0,), folds=(0, 1), tuned=tuned).cells()
+    assert [one.tuned for one in folds] == [{}, {}], "the search's validation patients are tested on in some fold"
+
+
+def test_wrong_words_are_named(tmp_path: Path) -> None:
+    wrong = {
+        "setting='no-sun' is not known": lambda: Run(agents=("otsu",), settings=("no-sun",)).cells(),
+        "change nothing about these agents: dqn no-sam": lambda: Run(agents=("dqn",), settings=("no-sam",)).cells(),
+        "dataset='brian' is not known": lambda: Run(dataset="brian").cells(),
+        "fold 5: expected one of 0 to 4": lambda: Run(folds=(5,)).cells(),
+        "no such file": lambda: Run(tuned=tmp_path / "nowhere.json").cells(),
+        "not what `python -m benchmarks search` writes": lambda: Run(tuned=ROOT / "pyproject.toml").cells(),
+        "agent='otsu' is not known": lambda: Search(agents=("otsu",)).main(),
+        "--jobs 0": lambda: run_grid([], tmp_path, 0),
+    }
+    for message, call in wrong.items():
+        with pytest.raises(OptionError, match=re.escape(message)):
+            call()
+
+
+def test_damaged_and_foreign_records_are_named(done: Path, tmp_path: Path) -> None:
+    path = record_path(tmp_path, cell("otsu"))
+    path.write_text('{"cell": {"data')
+    for call in (lambda: run_grid([cell("otsu")], tmp_path), lambda: write_report(tmp_path, tmp_path)):
+        with pytest.raises(DataError, match=re.escape(f"{path}: damaged")):
+            call()
+    path.write_text("{}")
+    with pytest.raises(DataError, match="not the record of a cell"):
+        run_grid([cell("otsu")], tmp_path)
+    path.write_text('{"name": "x", "cell": {"dataset": "phantom", "protocol": {}}}')
+    with pytest.raises(DataError, match=r"remove x\.json"):
+        write_report(tmp_path, tmp_path)
+    mixed = [record(done / f"phantom-{agent}-default-s0.json") for agent in ("otsu", "oracle")]
+    mixed[1]["cell"]["protocol"]["size"] = 99
+    for one in mixed:
+        write_record(tmp_path / "mixed" / f"{one['name']}.json", one)
+    with pytest.raises(DataError, match="different protocols"):
+        write_report(tmp_path / "mixed", tmp_path)
+
+
+def test_a_stopped_grid_leaves_no_process_behind(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "benchmarks", "run", "--agents", "pa3c", "--seeds", "0", "--out", str(tmp_path)]
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        process.kill()
+        pytest.skip("needs /proc/PID/task/PID/children")
+
+    def alive() -> list[str]:
+        tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+        return [pid for task in tasks for pid in task.read_text().split()]
+
+    deadline = time.monotonic() + 60
+    while not (found := alive()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert found
+    process.terminate()
+    assert process.wait(30) == 130
+    assert process.stderr is not None
+    assert "goes on from there" in process.stderr.read()
+    assert not [pid for pid in found if Path(f"/proc/{pid}").exists()]
+
+
 def test_a_search_tries_only_what_changes_something() -> None:
     tried = {agent: sum(cell(agent, setting=name).applies for name in SEARCH) for agent in LEARNERS}
     assert all(count == (3 if agent in SUPERVISED else 5) for agent, count in tried.items())
@@ -197,8 +330,8 @@ def test_statistics_are_the_cited_ones() -> None:
     assert probability_of_improvement(scores, others) == pytest.approx(wins)
     low, high = interval(scores)
     resampled = []
-    for _ in range(2000):  # rliable's: seeds drawn anew within each task
-        drawn = np.take_along_axis(scores, rng.integers(0, 4, (4, 6)), axis=0)
+    for _ in range(2000):  # rliable's with the data set as the stratum: a run is drawn with all its patients
+        drawn = scores[rng.integers(0, 4, 4)]
         resampled.append(np.sort(drawn.reshape(-1))[6:18].mean())
     assert [low, high] == pytest.approx(np.percentile(resampled, [2.5, 97.5]), abs=0.02)
     assert np.isnan(interval(scores[:1])).all()
@@ -239,6 +372,37 @@ def test_tables_mark_the_best_and_the_second_of_those_that_compete() -> None:
     assert latex.count("\\\\\n") == 5
 
 
+def test_patients_count_alike_and_folds_have_a_spread() -> None:
+    def made(fold: int | None, cases: list[str], scores: list[float]) -> dict[str, Any]:
+        metrics = {name: {"mean": float(np.mean(scores))} for name in METRICS}
+        images = {"case": cases, "DICE": scores}
+        about = {"agent": "otsu", "setting": "default", "seed": 0, "fold": fold}
+        return {"cell": about, "test": {"images": images, "summary": {"metrics": metrics}}}
+
+    one = made(None, ["a", "b", "b", "b"], [1.0, 0.0, 0.25, 0.5])
+    assert patient_scores([one]).tolist() == [[1.0, 0.25]]
+    table = folds(Records([made(0, ["a"], [0.5]), made(1, ["b"], [0.9])]), "T")
+    assert table.rows["Otsu's threshold"][0] == (pytest.approx(0.7), pytest.approx(0.2))
+    assert table.apart == {"Otsu's threshold"}
+
+
+def test_intervals_draw_whole_runs() -> None:
+    """A good network is good on many patients at once: with seeds 0.1 apart on every patient, the mean is not sure."""
+    scores = np.linspace(0.4, 0.6, 13) + np.array([[-0.1], [0.0], [0.1]])
+    low, high = interval(scores)
+    assert high - low > 0.15
+
+
+def test_a_partial_grid_has_a_report(done: Path, tmp_path: Path) -> None:
+    for pattern in ("*-f?.json", "*pa3c-t_max-5*.json", "*50-shot*.json", "*unet-default*.json"):
+        folder = tmp_path / pattern.strip("*").replace("?", "")
+        folder.mkdir()
+        for path in done.glob(pattern):
+            (folder / path.name).write_bytes(path.read_bytes())
+        assert list(folder.iterdir())
+        assert write_report(folder, tmp_path / "out").startswith("## phantom")
+
+
 def test_equal_values_are_marked_alike() -> None:
     table = Table("T", [Column("DICE")])
     table.rows = {"a": [0.50001], "b": [0.49999], "c": [0.4], "d": [0.3]}
@@ -255,7 +419,7 @@ def test_the_report_says_what_the_records_say(done: Path, tmp_path: Path) -> Non
     assert f"{expected:.3f}" in row.split("|")[2]
     table = comparison(records, "T")
     add_published(table, "table-2", "phantom")
-    assert table.rows["*published: AC*"][-1] == 10.82
+    assert table.rows["*published: AC*"][-2] == 10.82
     assert {"oracle", "*published: AC*"} <= table.apart
     assert patient_scores(both).shape == (2, both[0]["test"]["summary"]["patients"])
     assert "Table 6" in text

@@ -217,6 +217,7 @@ _MEANING = {
     "learning_rate_schedule": 'expected "linear", "epochs" or "constant"',
     "gamma": "expected a number from 0 to 1",
     "horizons": "expected whole numbers of at least 1",
+    "learning_starts": "expected at least 1, and at most replay_size, or nothing is ever learnt",
     "horizon_shares": "expected as many positive numbers as horizons",
     "reward_map_convolution": "expected 0 (off) or an odd kernel size",
 }

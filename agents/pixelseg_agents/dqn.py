@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -63,7 +63,21 @@ class DQNConfig(AgentConfig):
             super()._checks()
             | {name: getattr(self, name) >= 1 for name in counts}
             | {name: 0 <= getattr(self, name) <= 1 for name in shares}
+            | {"learning_starts": 1 <= self.learning_starts <= self.replay_size}
         )
+
+    def for_task(self, transition: str, observation: str) -> Self:
+        """As `AgentConfig`'s.
+
+        Raises:
+            OptionError: some episodes would end before the first gradient step.
+        """
+        spelt_out = super().for_task(transition, observation)
+        if self.train_every > min(spelt_out.horizons):
+            raise OptionError(
+                f"train_every={self.train_every}: expected at most the smallest t_max of horizons={spelt_out.horizons}"
+            )
+        return spelt_out
 
 
 class DQN(PixelAgent):
@@ -101,7 +115,7 @@ class DQN(PixelAgent):
         """A pass per step to act; per gradient step one of the network and, where t_max > 1, one or two of the next."""
         per_gradient_step = 1 + (horizon > 1) * (2 if self.config.double else 1)
         batch = self.env.num_envs if self.env is not None else self.config.replay_batch
-        steps = horizon / self.config.train_every
+        steps = horizon // self.config.train_every
         return float(horizon + steps * self.config.replay_batch / batch * per_gradient_step)
 
     def _update(self, horizon: int, weight: Any) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import AgentConfig
-from pixelseg_agents.episodes import tensor
+from pixelseg_agents.episodes import tensor, weight_maps
 from pixelseg_agents.unet import Segmenter
 
 
@@ -53,7 +53,8 @@ class UNet(PixelAgent):
         episodes, _ = self._play(1)
         target = episodes.foreground
         logits = self.network(episodes.observation)
-        norm = self._descend(F.binary_cross_entropy_with_logits(logits, target, weight=1 + (weight - 1) * target))
+        weights, _ = weight_maps(target, weight, 1.0)
+        norm = self._descend(F.binary_cross_entropy_with_logits(logits, target, weight=weights))
         self.logger.record_mean("train/gradient_norm", norm)
         episodes.step(logits.detach() > 0)
         self._record_episodes(episodes, 1)

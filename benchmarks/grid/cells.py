@@ -37,8 +37,15 @@ from benchmarks.grid.settings import (
     TWINS,
     Setting,
 )
-from benchmarks.records import write_record
-from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, load_dataset
+from benchmarks.records import read_record, write_record
+from pixelseg_env import (
+    DataError,
+    OptionError,
+    PixelSegVectorEnv,
+    SegmentationDataset,
+    load_dataset,
+    registered_datasets,
+)
 from pixelseg_env.errors import check_choice
 
 FOLDS = 5
@@ -71,7 +78,7 @@ class Cell:
     """A cell of the grid.
 
     Attributes:
-        dataset: "phantom", "brain", "cardiac" or "folder".
+        dataset: the name of a registered data set, such as "brain".
         data: its folders.
         agent: a learner, a reference, or "module:factory" for one of the reader's own, see `own`.
         setting: a name in `SETTINGS`.
@@ -94,8 +101,11 @@ class Cell:
         if self.own:
             own_factory(self.agent)  # now, and not when the others have run
         else:
-            check_choice("agent", self.agent, (*AGENTS, *LEARNERS, *REFERENCES))
+            check_choice("agent", self.agent, {*AGENTS, *LEARNERS, *REFERENCES})
         check_choice("setting", self.setting, SETTINGS)
+        check_choice("dataset", self.dataset, registered_datasets())
+        if self.fold not in (None, *range(FOLDS)):
+            raise OptionError(f"fold {self.fold}: expected one of 0 to {FOLDS - 1}")
 
     @property
     def name(self) -> str:
@@ -124,10 +134,14 @@ class Cell:
 
     @property
     def applies(self) -> bool:
-        """Whether the setting changes anything for a learner: it may have none of the hyperparameters, or no use."""
+        """Whether the setting changes anything for the agent: it may have none of the hyperparameters, or no use."""
+        if not self.rules.hyper:
+            return True
+        if self.own or self.agent in REFERENCES:
+            return False
         known = {item.name for item in dataclasses.fields(self.kind.config_class)}
         known -= EXPLORATION if self.agent in SUPERVISED else set()
-        return not self.rules.hyper or bool(known & self.rules.hyper.keys())
+        return bool(known & self.rules.hyper.keys())
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; data folders by name alone, so that records of two machines are comparable."""
@@ -159,14 +173,23 @@ class Cell:
             parts["train"] = train.subset(np.sort(drawn))
         return parts
 
-    def environment(self, part: str, horizon: int, coarse: UNet | None = None) -> PixelSegVectorEnv:
-        """The vector environment of one part of the data; from the maps of a U-Net for an agent that refines."""
+    def environment(
+        self, part: str, horizon: int, coarse: UNet | None = None, plain: bool = False
+    ) -> PixelSegVectorEnv:
+        """The vector environment of one part of the data.
+
+        Args:
+            part: "train", "val" or "test".
+            horizon: steps of an episode.
+            coarse: the U-Net whose maps an agent that refines starts from.
+            plain: without what the setting changes about the environment, for that U-Net itself.
+        """
         dataset = self.parts[part]
         place: dict[str, Any] = {}
         if self.protocol.device.startswith("cuda"):
             place = {"backend": "torch", "device": self.protocol.device}
         size = self.protocol.batch if part == "train" else min(self.protocol.batch, len(dataset))
-        rules: dict[str, Any] = dict(self.rules.env)
+        rules: dict[str, Any] = {} if plain else dict(self.rules.env)
         if coarse is not None:
             rules |= {"transition": "additive", "observation": "stacked", "reward": REFINERS[self.agent]}
             place["start"] = coarse.probability
@@ -192,7 +215,7 @@ class Cell:
     def coarse(self, seconds: dict[str, float]) -> UNet:
         """The U-Net whose maps a refiner starts from, trained on its share of the passes; adds the time it took."""
         began = time.perf_counter(), time.process_time()
-        protocol, env = self.protocol, self.environment("train", 1)
+        protocol, env = self.protocol, self.environment("train", 1, plain=True)
         unet = UNet(env, width=protocol.width, seed=self.seed, device=protocol.device)
         updates = max(1, int(COARSE * protocol.passes * self.rules.passes / protocol.batch))
         unet.learn(updates, log_interval=updates)
@@ -212,6 +235,7 @@ class Cell:
     def run(self) -> dict[str, Any]:
         """Trains and judges; returns the record."""
         torch.set_num_threads(1)
+        made = provenance()  # now: the source may have changed when the training is over
         protocol = self.protocol
         curve: list[dict[str, float]] = []
         seconds = {"wall": 0.0, "cpu": 0.0}
@@ -227,7 +251,7 @@ class Cell:
         elif self.agent not in REFERENCES:
             planned = self.updates(agent, 1.0 if coarse is None else 1.0 - COARSE)
             self._learn(agent, planned, self.environment("val", 1 if looks_once else protocol.horizon, coarse),
-                        curve, seconds)  # fmt: skip
+                        curve, seconds, coarse.passes if coarse is not None else 0)  # fmt: skip
             plan = TrainingSchedule(planned, agent.config.horizons, agent.config.shares)
             about = {
                 "config": agent.config.to_dict(),
@@ -243,7 +267,7 @@ class Cell:
                 about["coarse"] = {"parameters": parameter_count(coarse.network), "updates": coarse.updates}
         steps = 1 if looks_once else max(protocol.horizon, self.rules.judged)
         record = {"name": self.name, "cell": self.to_json(), **about, "curve": curve, "seconds": seconds}
-        for part in ("val", "test"):
+        for part in self.rules.parts:
             judge = self.environment(part, protocol.horizon, coarse)
             if self.agent == "oracle":
                 agent = Oracle(judge)
@@ -252,7 +276,7 @@ class Cell:
             if part == "test":
                 record["examples"] = _examples(result, judge.dataset)
             if coarse is not None:
-                first = evaluate(coarse, self.environment(part, 1), keep_maps=False)
+                first = evaluate(coarse, self.environment(part, 1, plain=True), keep_maps=False)
                 record[part]["coarse_dice"] = float(first.metrics["DICE"].mean())
             if steps > protocol.horizon:
                 longer = evaluate(agent, judge, horizon=steps, keep_maps=False)
@@ -262,12 +286,21 @@ class Cell:
         record["peak_mib"] = peak
         if protocol.device.startswith("cuda"):
             record["peak_cuda_mib"] = torch.cuda.max_memory_allocated() / 2**20
-        return record | provenance()
+        return record | made
 
     def _learn(
-        self, agent: Any, planned: int, judge: Any, curve: list[dict[str, float]], seconds: dict[str, float]
+        self,
+        agent: Any,
+        planned: int,
+        judge: Any,
+        curve: list[dict[str, float]],
+        seconds: dict[str, float],
+        before: int = 0,
     ) -> None:
-        """Trains; notes the Dice on validation patients about ten times, the time for which is not counted."""
+        """Trains; notes the Dice on validation patients about ten times, the time for which is not counted.
+
+        `before` are the passes that made the coarse maps.
+        """
         stretch = self.protocol.passes * self.rules.passes / CURVE_POINTS
         began = [time.perf_counter(), time.process_time()]
 
@@ -278,7 +311,9 @@ class Cell:
             seconds["cpu"] += time.process_time() - began[1]
             result = evaluate(agent, judge, keep_maps=False)
             last, first = result.dice_by_step[:, -1].mean(), result.dice_by_step[:, 0].mean()
-            curve.append({"passes": agent.passes, "wall": seconds["wall"], "dice": float(last), "first": float(first)})
+            curve.append(
+                {"passes": before + agent.passes, "wall": seconds["wall"], "dice": float(last), "first": float(first)}
+            )
             agent.network.train()
             began[:] = [time.perf_counter(), time.process_time()]
 
@@ -317,10 +352,10 @@ def own_factory(name: str) -> Any:
     module, _, factory = name.partition(":")
     try:
         return getattr(importlib.import_module(module), factory)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # an import runs the reader's code, which may raise anything
         raise OptionError(
             f"agent {name!r}: expected module:factory with a module that can be imported from here and "
-            f"factory(env, seed=..., passes=...) in it ({error})"
+            f"factory(env, seed=..., passes=...) in it ({error!r})"
         ) from error
 
 
@@ -334,11 +369,14 @@ def is_done(folder: Path, cell: Cell) -> bool:
 
     Raises:
         OptionError: it was made with other options.
+        DataError: it is damaged.
     """
     path = record_path(folder, cell)
     if not path.exists():
         return False
-    before, now = json.loads(path.read_text())["cell"], json.loads(json.dumps(cell.to_json()))
+    before, now = read_record(path).get("cell"), json.loads(json.dumps(cell.to_json()))
+    if not isinstance(before, dict):
+        raise DataError(f"{path}: not the record of a cell; choose another --out, or remove it")
     if before != now:
         differs = (f"{key}: {before.get(key)} then, {now[key]} now" for key in now if before.get(key) != now[key])
         raise OptionError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from tyro.conf import OmitArgPrefixes
 from benchmarks.grid.cells import Cell, Protocol, record_path
 from benchmarks.grid.engine import run_grid
 from benchmarks.grid.settings import LEARNERS, REFERENCES, SEARCH, SETTINGS
-from benchmarks.records import write_record
+from benchmarks.records import read_record, write_record
+from pixelseg_env import DataError, OptionError
+from pixelseg_env.errors import check_choice
 
 TUNED = Path("benchmarks/records/grid/tuned.json")
 RECORDS = Path("benchmarks/records/grid")
@@ -48,7 +49,9 @@ class Run:
 
     def cells(self) -> list[Cell]:
         """The grid, seeds outermost: after an interruption every agent has as many."""
-        tuned = json.loads(self.tuned.read_text())["agents"] if self.tuned.exists() else {}
+        for setting in self.settings:
+            check_choice("setting", setting, SETTINGS)
+        tuned = read_tuned(self.tuned)
         cells = []
         for seed in self.seeds:
             for setting in self.settings:
@@ -56,8 +59,13 @@ class Run:
                     for fold in self.folds or (None,):
                         if agent in REFERENCES and (seed, setting) != (self.seeds[0], "default"):
                             continue
-                        found = tuned.get(agent, {}) if SETTINGS[setting].tuned else {}
+                        # The search's validation patients are tested on in some fold: there, everybody has defaults.
+                        known = SETTINGS[setting].tuned and fold is None
+                        found = tuned.get(agent, {}) if known else {}
                         cells.append(Cell(self.dataset, self.data, agent, setting, seed, fold, self.protocol, found))
+        idle = sorted({f"{cell.agent} {cell.setting}" for cell in cells if not cell.applies})
+        if idle:
+            raise OptionError(f"these settings change nothing about these agents: {', '.join(idle)}; leave them out")
         return cells
 
     def main(self) -> int:
@@ -69,14 +77,17 @@ class Run:
 
 @dataclass
 class Search:
-    """Tries a few learning rates and amounts of exploration per agent, and keeps what validation patients prefer."""
+    """Tries a few learning rates and amounts of exploration per agent, and keeps what validation patients prefer.
+
+    What other agents have in the file stays there.
+    """
 
     dataset: str = "brain"
     """The data set; its training and validation patients alone are looked at."""
     data: tuple[str, ...] = ()
     """Its folders."""
-    agents: tuple[str, ...] = tuple(LEARNERS)
-    """Which agents."""
+    agents: tuple[str, ...] = LEARNERS
+    """Which learners."""
     jobs: int = 1
     """Cells at once."""
     ray: bool = False
@@ -89,6 +100,8 @@ class Search:
 
     def main(self) -> int:
         """Runs the search and writes the best of every agent."""
+        for agent in self.agents:
+            check_choice("agent", agent, LEARNERS)
         cells = [
             Cell(self.dataset, self.data, agent, setting, 0, None, self.protocol)
             for setting in SEARCH
@@ -96,30 +109,42 @@ class Search:
         ]
         cells = [cell for cell in cells if cell.applies]
         failed = run_grid(cells, self.out, self.jobs, self.ray)
-        best: dict[str, Any] = {}
-        scores: dict[str, dict[str, float]] = {}
+        known = read_record(self.tuned) if self.tuned.exists() and read_tuned(self.tuned) else {}
+        best: dict[str, Any] = known.get("agents", {})
+        scores: dict[str, dict[str, float]] = known.get("validation_dice", {})
         for agent in self.agents:
-            of_agent = {cell.setting: cell for cell in cells if cell.agent == agent and cell.name not in failed}
-            scores[agent] = {
-                setting: float(
-                    json.loads(record_path(self.out, cell).read_text())["val"]["summary"]["metrics"]["DICE"]["mean"]
-                )
-                for setting, cell in of_agent.items()
+            found = {
+                cell.setting: read_record(record_path(self.out, cell))
+                for cell in cells
+                if cell.agent == agent and cell.name not in failed
             }
-            if scores[agent]:
-                winner = max(scores[agent], key=lambda setting: scores[agent][setting])
-                config = _record(self.out, of_agent[winner])["config"]
-                best[agent] = {name: config[name] for name in SETTINGS[winner].hyper if name in config}
-                print(
-                    f"{agent}: {winner} ({', '.join(f'{name} {value:.3f}' for name, value in scores[agent].items())})"
-                )
-        write_record(self.tuned, {"agents": best, "validation_dice": scores, "dataset": self.dataset})
+            if not found:
+                continue
+            scores[agent] = {name: float(r["val"]["summary"]["metrics"]["DICE"]["mean"]) for name, r in found.items()}
+            winner = max(scores[agent], key=lambda setting: scores[agent][setting])
+            config = found[winner]["config"]
+            best[agent] = {name: config[name] for name in SETTINGS[winner].hyper if name in config}
+            print(f"{agent}: {winner} ({', '.join(f'{name} {value:.3f}' for name, value in scores[agent].items())})")
+        about = {"dataset": self.dataset, "protocol": dataclasses.asdict(self.protocol)}
+        write_record(self.tuned, {"agents": best, "validation_dice": scores} | about)
         return 1 if failed else 0
 
 
-def _record(folder: Path, cell: Cell) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(record_path(folder, cell).read_text())
-    return content
+def read_tuned(path: Path) -> dict[str, dict[str, Any]]:
+    """Agent to hyperparameters that the search has found; nothing where the default file is not there yet.
+
+    Raises:
+        OptionError: another file is not there, or it is not what the search writes.
+    """
+    if not path.exists():
+        if path == TUNED:
+            return {}
+        raise OptionError(f"--tuned {path}: no such file; `python -m benchmarks search` writes one")
+    try:
+        agents = read_record(path)["agents"]
+        return {agent: dict(values) for agent, values in agents.items()}
+    except (AttributeError, DataError, KeyError, TypeError, ValueError) as error:
+        raise OptionError(f"--tuned {path}: not what `python -m benchmarks search` writes ({error!r})") from error
 
 
 @dataclass

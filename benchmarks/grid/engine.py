@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from typing import Any
 from pixelseg_agents.files import write_atomically
 from tqdm import tqdm
 
-from benchmarks.grid.cells import Cell, Protocol, is_done, run_cell
+from benchmarks.grid.cells import Cell, Protocol, is_done, record_path, run_cell
 from pixelseg_env import OptionError
 
 ERROR = ".error.txt"
@@ -35,8 +38,11 @@ def run_grid(cells: Sequence[Cell], folder: Path, jobs: int = 1, ray: bool = Fal
         The names of the cells that failed.
 
     Raises:
-        OptionError: a record was made with other options, or Ray is not installed.
+        OptionError: a record was made with other options, `jobs` is less than 1, or Ray is not installed.
+        DataError: a record is damaged.
     """
+    if jobs < 1:
+        raise OptionError(f"--jobs {jobs}: expected 1 or more")
     folder.mkdir(parents=True, exist_ok=True)
     waiting = [cell for cell in cells if not is_done(folder, cell)]
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} done before, {len(waiting)} to run", flush=True)
@@ -49,7 +55,8 @@ def run_grid(cells: Sequence[Cell], folder: Path, jobs: int = 1, ray: bool = Fal
                 if error:
                     failed.append(finished.name)
                     write_atomically(note, error)
-                    tqdm.write(f"FAILED {finished.name}: {error.strip().splitlines()[-1]} (all of it: {note})")
+                    last = (error.strip().splitlines() or ["without a word"])[-1]
+                    tqdm.write(f"FAILED {finished.name}: {last} (all of it: {note})")
                 else:
                     note.unlink(missing_ok=True)
                     tqdm.write(f"done   {finished.name}")
@@ -63,31 +70,55 @@ Outcome = tuple[list[Cell], Cell | None, str]
 
 
 def _in_processes(cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[Outcome]:
-    """A process per cell, so that one that is killed takes no other with it."""
+    """A process per cell, so that one that is killed takes no other with it; none is left when this one is stopped."""
     todo = list(cells)
     running: dict[Future[str], Cell] = {}
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
-        while todo or running:
-            while todo and len(running) < max(1, jobs):
-                cell = todo.pop(0)
-                running[pool.submit(_in_own_process, cell, folder)] = cell
-            yield list(running.values()), None, ""
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                cell = running.pop(future)
-                yield list(running.values()), cell, future.result()
+    children: set[subprocess.Popen[str]] = set()
+    with ThreadPoolExecutor(jobs) as pool, _stopped_by_sigterm():
+        try:
+            while todo or running:
+                while todo and len(running) < jobs:
+                    cell = todo.pop(0)
+                    running[pool.submit(_in_own_process, cell, folder, children)] = cell
+                yield list(running.values()), None, ""
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    cell = running.pop(future)
+                    yield list(running.values()), cell, future.result()
+        finally:
+            for child in list(children):
+                child.kill()
 
 
-def _in_own_process(cell: Cell, folder: Path) -> str:
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM, as Ctrl-C does, runs what is under `finally`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _in_own_process(cell: Cell, folder: Path, children: set[subprocess.Popen[str]]) -> str:
     """Runs a cell in a new process; returns what it said if it failed."""
     command = [sys.executable, "-m", "benchmarks.grid.engine", str(folder)]
     threads = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run(
-        command, input=to_text(cell), env=os.environ | threads, capture_output=True, text=True, check=False
-    )
-    if done.returncode == 0:
-        return ""
-    return f"{done.stderr}\nexit code {done.returncode}" if done.returncode < 0 or not done.stderr else done.stderr
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=os.environ | threads)
+    children.add(child)
+    _, said = child.communicate(to_text(cell))
+    children.discard(child)
+    if child.returncode == 0:
+        return "" if record_path(folder, cell).exists() else f"{said}\nended without a record"
+    return f"{said}\nexit code {child.returncode}" if child.returncode < 0 or not said.strip() else said
 
 
 def _on_ray(cells: Sequence[Cell], folder: Path) -> Iterator[Outcome]:
@@ -97,20 +128,28 @@ def _on_ray(cells: Sequence[Cell], folder: Path) -> Iterator[Outcome]:
         raise OptionError('--ray: Ray is not installed; pip install "pixelseg-agents[ray]"') from error
     ray.init(ignore_reinit_error=True, log_to_driver=False)
     gpus = 1 if cells and cells[0].protocol.device.startswith("cuda") else 0
-    remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(run_cell)
-    running = {remote.remote(folder.resolve(), cell): cell for cell in cells}
-    yield list(running.values()), None, ""
-    while running:
-        finished, _ = ray.wait(list(running), num_returns=1)
-        for reference in finished:
-            cell = running.pop(reference)
-            try:
-                ray.get(reference)
-                said = ""
-            except Exception as problem:  # whatever it was, the other cells go on
-                said = str(problem)
-            yield list(running.values()), cell, said
-    ray.shutdown()
+    # A worker of its own for every cell: its peak memory is then the cell's.
+    remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0, max_calls=1)(run_cell)
+    places = max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1)))
+    todo = list(cells)
+    running: dict[Any, Cell] = {}
+    try:
+        while todo or running:
+            while todo and len(running) < places:  # handed over as they can run, so that what is shown does run
+                cell = todo.pop(0)
+                running[remote.remote(folder.resolve(), cell)] = cell
+            yield list(running.values()), None, ""
+            finished, _ = ray.wait(list(running), num_returns=1)
+            for reference in finished:
+                cell = running.pop(reference)
+                try:
+                    ray.get(reference)
+                    said = ""
+                except Exception as problem:  # whatever it was, the other cells go on
+                    said = str(problem)
+                yield list(running.values()), cell, said
+    finally:
+        ray.shutdown()
 
 
 def to_text(cell: Cell) -> str:

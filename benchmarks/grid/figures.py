@@ -48,7 +48,7 @@ def draw_all(
     if agents:
         drawn.append(_steps(records, agents, out / f"{dataset}-steps.png", name))
         drawn.append(_learning(records, agents, out / f"{dataset}-learning.png", name))
-    judged = sorted({agent for one in horizons[:-1] for agent in records.agents(one)}, key=agents.index)
+    judged = [agent for agent in records.agents(None) if any(records.get(agent, one) for one in horizons[:-1])]
     if judged:
         drawn.append(_horizons(records, judged, horizons, out / f"{dataset}-t_max.png", name))
     first = records.get(agents[0])[0] if agents else None
@@ -98,7 +98,7 @@ def _horizons(
     for axes, agent in zip(np.atleast_1d(np.array(figure.subplots(1, len(agents), sharey=True))), agents, strict=True):
         for setting, colour in zip(settings, COLOURS, strict=False):
             if found := records.get(agent, setting):
-                curves = np.array([r["test"]["longer"]["dice_by_step"] for r in found])
+                curves = np.array([r["test"].get("longer", r["test"]["summary"])["dice_by_step"] for r in found])
                 label = {"default": "1, then 3, then 10"}.get(setting, setting.removeprefix("t_max-"))
                 _curve(axes, np.arange(1, curves.shape[1] + 1), curves, f"trained at t_max {label}", colour)
         axes.set(title=name(agent), xlabel="steps of the test episode")

@@ -61,9 +61,9 @@ class Records:
         found = [r for r in self._found.get((agent, setting), []) if (r["cell"]["fold"] is not None) == folds]
         return sorted(found, key=lambda r: (r["cell"]["fold"] or 0, r["cell"]["seed"]))
 
-    def agents(self, setting: str = "default") -> list[str]:
-        """The agents that have records under a setting, in the order of `NAMES`, others after them."""
-        present = {agent for agent, found in self._found if found == setting and self.get(agent, setting)}
+    def agents(self, setting: str | None = "default", folds: bool = False) -> list[str]:
+        """The agents that have records under a setting, None: under any; in the order of `NAMES`, others after them."""
+        present = {agent for agent, found in self._found if setting in (None, found) and self.get(agent, found, folds)}
         return [name for name in NAMES if name in present] + sorted(present - set(NAMES))
 
 
@@ -99,19 +99,20 @@ def compared(records: Records) -> list[tuple[str, str, list[Record]]]:
     return rows
 
 
-def comparison(records: Records, title: str) -> Table:
-    """Table 2: every agent, six metrics, parameters."""
-    table = Table(title, [*SCORES, Column("DICE by patient"), Column("parameters, M", 2, 0)])
+def comparison(records: Records, title: str, kind: str = "mean") -> Table:
+    """Table 2: every agent, six metrics, parameters; means over images, or over patients (`kind="patient_mean"`)."""
+    table = Table(title, [*SCORES, Column("parameters, M", 2, 0), Column("seeds", 0, 0)])
     for name, agent, found in compared(records):
         parameters = found[0].get("parameters")
-        scores: list[Any] = [mean(found, metric) for metric in METRICS]
-        table.rows[name] = [*scores, mean(found, "DICE", kind="patient_mean"), parameters and parameters / 1e6]
-        if agent in (*REFERENCES, *SUPERVISED):
+        if parameters is not None:
+            parameters = (parameters + found[0].get("coarse", {}).get("parameters", 0)) / 1e6
+        table.rows[name] = [*(mean(found, metric, kind=kind) for metric in METRICS), parameters, float(len(found))]
+        if agent in (*REFERENCES, *SUPERVISED) or name not in {_name(one) for one in records.agents()}:
             table.apart.add(name)
-    seeds = max(len(found) for _, _, found in compared(records))
     table.note = (
-        f"Means over test images and up to {seeds} seeds. Bold: the best agent, underlined: the second; references "
-        "and supervised networks stand beside them."
+        f"Means over {'test patients' if kind == 'patient_mean' else 'test images'} and seeds. Bold: the best agent, "
+        "underlined: the second; references, supervised networks and variants stand beside them. PixelRL's parameters "
+        "are with the U-Net that makes its coarse maps."
     )
     return table
 
@@ -137,8 +138,8 @@ def certainty(records: Records, title: str, against: str = "pa3c") -> Table:
             table.apart.add(name)
         table.rows[name] = [interquartile_mean(scores), *interval(scores), better, float(len(found))]
     table.note = (
-        "Interquartile mean over seeds and patients of the patients' mean Dice; 95 % interval by the stratified "
-        "bootstrap over seeds; probability that a seed of this row beats a seed of PA3C on the same patient."
+        "Interquartile mean over seeds and patients of the patients' mean Dice; 95 % interval by the bootstrap over "
+        "seeds, each drawn whole; probability that a seed of this row beats a seed of PA3C on the same patient."
     )
     return table
 
@@ -146,14 +147,15 @@ def certainty(records: Records, title: str, against: str = "pa3c") -> Table:
 def budgets(records: Records, title: str) -> Table:
     """What every agent was given: passes, visits, steps, time, memory."""
     names = ["network passes", "image visits", "environment steps", "updates"]
-    table = Table(title, [*(Column(n, 0, 0) for n in names), Column("CPU minutes", 1, 0), Column("peak MiB", 0, 0)])
+    times = [Column("CPU minutes", 1, 0), Column("wall minutes", 1, 0), Column("peak MiB", 0, 0)]
+    table = Table(title, [*(Column(n, 0, 0) for n in names), *times])
     for name, _, all_of_them in compared(records):
         found = [r for r in all_of_them if "image_passes" in r]
         if found:
             keys = ("image_passes", "image_visits", "environment_steps", "updates")
             counts: list[Any] = [float(np.mean([r[key] for r in found])) for key in keys]
-            minutes = float(np.mean([r["seconds"]["cpu"] for r in found])) / 60
-            table.rows[name] = [*counts, minutes, float(max(r["peak_mib"] for r in found))]
+            minutes = [float(np.mean([r["seconds"][clock] for r in found])) / 60 for clock in ("cpu", "wall")]
+            table.rows[name] = [*counts, *minutes, float(max(r["peak_mib"] for r in found))]
     return table
 
 
@@ -189,8 +191,8 @@ def changes(records: Records, title: str, rows: dict[str, str]) -> Table:
 
 def step_by_step(records: Records, title: str) -> Table:
     """Whether later steps improve the map: Dice after some steps, of every agent and of PA3C under each setting."""
-    columns = [Column("start", 3, 0), *(Column(f"step {step}") for step in STEPS), Column("step 10 less step 1")]
-    table = Table(title, [*columns, Column("P(step 10 better)", 2, 0), Column("seeds", 0, 0)])
+    columns = [Column("start", 3, 0), *(Column(f"step {step}") for step in STEPS), Column("last less first")]
+    table = Table(title, [*columns, Column("P(last step better)", 2, 0), Column("seeds", 0, 0)])
     rows = {name: found for name, agent, found in compared(records) if agent not in REFERENCES}
     for (agent, setting), name in STEP_SETTINGS.items():
         rows[f"{_name(agent)}, {name}"] = records.get(agent, setting)
@@ -203,25 +205,30 @@ def step_by_step(records: Records, title: str) -> Table:
         values: list[Any] = [start, *(float(curve[k - 1]) if k <= len(curve) else None for k in STEPS)]
         if len(curve) > 1:
             last, first = patient_scores(found), patient_scores(found, first_step=True)
-            table.rows[name] = [*values, float(curve[9] - curve[0]), probability_of_improvement(last, first)]
+            steps = found[0]["cell"]["protocol"]["horizon"]
+            table.rows[name] = [*values, float(curve[steps - 1] - curve[0]), probability_of_improvement(last, first)]
         else:
             table.rows[name] = [*values, None, None]
         table.rows[name].append(float(len(found)))
     table.note = (
         "Dice over test images, means over seeds, of agents and of variants; one number alone is a network that looks "
-        "once. *Start*: the map that PixelRL begins with. P: that a seed's map after step 10 beats one after step 1 on "
-        "the same patient."
+        "once. *Start*: the map that PixelRL begins with. P: that a seed's map after the last step beats one after "
+        "step 1 on the same patient."
     )
     return table
 
 
 def folds(records: Records, title: str) -> Table:
     """Table 6: mean and standard deviation over the five folds."""
-    table = Table(title, SCORES)
-    for agent in [agent for agent in NAMES if records.get(agent, folds=True)]:
+    table = Table(title, [*SCORES, Column("folds", 0, 0)])
+    for agent in records.agents(folds=True):
         found = records.get(agent, folds=True)
         values = {m: [r["test"]["summary"]["metrics"][m]["mean"] for r in found] for m in METRICS}
-        table.rows[_name(agent)] = [(float(np.mean(v)), float(np.std(v))) for v in values.values()]
+        spread = [(float(np.mean(v)), float(np.std(v))) for v in values.values()]
+        table.rows[_name(agent)] = [*spread, float(len({r["cell"]["fold"] for r in found}))]
+        if agent in (*REFERENCES, *SUPERVISED):
+            table.apart.add(_name(agent))
+    table.note = "Mean and standard deviation over folds; every patient is tested on once. All have their defaults."
     return table
 
 
@@ -323,12 +330,25 @@ def read_grid(folder: Path) -> dict[str, list[Record]]:
     """The records of cells in a folder, by data set.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, one is damaged, or they are not of one protocol.
     """
     found: dict[str, list[Record]] = defaultdict(list)
+    first: Record = {}
     for record in read_records(folder):
-        if "cell" in record:
-            found[record["cell"]["dataset"]].append(record)
+        if "cell" not in record:
+            continue
+        try:
+            protocol, dataset = record["cell"]["protocol"], record["cell"]["dataset"]
+            record["test"]["images"]["DICE"], record["seconds"]["cpu"]  # are they there?
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{folder}: a record without {error}; remove {record.get('name')}.json") from error
+        first = first or record
+        if protocol != first["cell"]["protocol"]:
+            raise DataError(
+                f"{folder}: records of different protocols cannot stand in one table: {first['name']} has "
+                f"{first['cell']['protocol']}, {record['name']} has {protocol}; give each protocol an --out of its own"
+            )
+        found[dataset].append(record)
     if not found:
         raise DataError(f"{folder}: expected records of `python -m benchmarks run`, found none")
     return dict(found)
@@ -344,7 +364,8 @@ def tables(records: Records, dataset: str, published: Path = PUBLISHED) -> dict[
     """
     agents = ("pa3c", "ac", "dueling-dqn")
     made = {
-        "table-2": comparison(records, f"Table 2 on {dataset}: all agents, test patients"),
+        "table-2": comparison(records, f"Table 2 on {dataset}: all agents, means over test images"),
+        "table-2-by-patient": comparison(records, f"Table 2 on {dataset}, means over test patients", "patient_mean"),
         "certainty": certainty(records, f"What the seeds say about {dataset}"),
         "budgets": budgets(records, f"What every agent was given on {dataset}"),
         "table-3": variants(records, f"Table 3 on {dataset}: PA3C's SAM and dilation", agents, TABLE3, False),

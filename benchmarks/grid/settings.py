@@ -30,6 +30,7 @@ class Setting:
         shots: how many training images the agent gets, drawn with the cell's seed; None: all.
         judged: steps of the test episodes. The metrics are those after step `horizon`, the curve goes on (Fig. 7).
         passes: share of the budget of network passes.
+        parts: what the trained agent is judged on; the search never looks at test patients.
         tuned: whether the hyperparameters that the search has found apply.
     """
 
@@ -38,9 +39,11 @@ class Setting:
     shots: int | None = None
     judged: int = 15
     passes: float = 1.0
+    parts: tuple[str, ...] = ("val", "test")
     tuned: bool = True
 
 
+TUNING: dict[str, Any] = {"passes": 0.5, "tuned": False, "parts": ("val",)}
 SETTINGS: dict[str, Setting] = {
     "default": Setting(),
     # Table 3
@@ -71,14 +74,10 @@ SETTINGS: dict[str, Setting] = {
     "long-first-stage": Setting(hyper={"horizons": (1, 3, 10), "horizon_shares": (0.8, 0.1, 0.1)}),
     # The search for hyperparameters, on validation patients and with half of the passes (with a quarter, no agent
     # gets through its horizon schedule: benchmarks/LOG.md)
-    "tune-default": Setting(passes=0.5, tuned=False),
-    "tune-learning-rate-low": Setting(hyper={"learning_rate": 5e-4}, passes=0.5, tuned=False),
-    "tune-learning-rate-high": Setting(hyper={"learning_rate": 2e-3}, passes=0.5, tuned=False),
-    "tune-exploration-low": Setting(
-        hyper={"entropy_coefficient": 0.005, "exploration_end": 0.005}, passes=0.5, tuned=False
-    ),
-    "tune-exploration-high": Setting(
-        hyper={"entropy_coefficient": 0.05, "exploration_end": 0.1}, passes=0.5, tuned=False
-    ),
+    "tune-default": Setting(**TUNING),
+    "tune-learning-rate-low": Setting(hyper={"learning_rate": 5e-4}, **TUNING),
+    "tune-learning-rate-high": Setting(hyper={"learning_rate": 2e-3}, **TUNING),
+    "tune-exploration-low": Setting(hyper={"entropy_coefficient": 0.005, "exploration_end": 0.005}, **TUNING),
+    "tune-exploration-high": Setting(hyper={"entropy_coefficient": 0.05, "exploration_end": 0.1}, **TUNING),
 }
 SEARCH = tuple(name for name in SETTINGS if name.startswith("tune-"))

@@ -21,10 +21,12 @@ def interquartile_mean(scores: Scores) -> float:
 
 
 def interval(scores: Scores, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the interquartile mean by the stratified bootstrap: seeds are drawn anew for each task.
+    """95 % interval of the interquartile mean by the stratified bootstrap over runs.
 
-    It speaks of the seeds alone: other patients were not drawn. With one seed there is nothing to draw from, and
-    both ends are NaN.
+    A run is one training, judged on all patients, so runs are drawn whole: a good network is good on many patients at
+    once. (In rliable a run is of one task, and tasks are the strata; here the data set is the stratum.) The interval
+    speaks of the seeds alone, for other patients were not drawn; with three seeds there are ten different draws, so it
+    is rough. With one seed there is nothing to draw from, and both ends are NaN.
     """
     if len(scores) < 2:
         return float("nan"), float("nan")
@@ -37,6 +39,7 @@ def interval(scores: Scores, seed: int = 0) -> tuple[float, float]:
         tuple(scores.T),
         statistic,
         n_resamples=RESAMPLES,
+        paired=True,
         vectorized=True,
         method="percentile",
         rng=np.random.default_rng(seed),

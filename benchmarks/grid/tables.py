@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -110,10 +111,11 @@ class Table:
             cells = [marks.get(ranks.get((name, i), 0), "%s") % cell if cell else "" for i, cell in enumerate(cells)]
             lines.append(" & ".join([_escaped(name), *cells]) + " \\\\")
         body = "\n".join(lines)
+        note = f"\n\\par\\footnotesize {_escaped(self.note)}" if self.note else ""
         return (
             f"\\begin{{table}}\n\\caption{{{_escaped(self.title)}}}\n"
             f"\\begin{{tabular}}{{l{'r' * len(self.columns)}}}\n"
-            f"\\toprule\n{heading} \\\\\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+            f"\\toprule\n{heading} \\\\\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}{note}\n\\end{{table}}\n"
         )
 
 
@@ -124,6 +126,9 @@ def _mean(value: float | tuple[float, float] | None) -> float:
 
 
 def _escaped(text: str) -> str:
+    text = text.replace("\\", "\\textbackslash ")
     for character in "&%$#_{}":
         text = text.replace(character, "\\" + character)
-    return text.replace("±", "$\\pm$")
+    for character, name in (("~", "\\textasciitilde{}"), ("^", "\\textasciicircum{}"), ("±", "$\\pm$")):
+        text = text.replace(character, name)
+    return re.sub(r"\*([^*]+)\*", r"\\emph{\1}", text)
