@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import tyro
 
 from benchmarks.records import read_records
-from benchmarks.report import markdown
 
 NAMES = {
     "numpy": "PixelSegVectorEnv, NumPy",
@@ -22,6 +21,12 @@ NAMES = {
     "sb3": "Stable-Baselines3 view",
 }
 Record = dict[str, Any]
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table; the first row is the header, columns after the first are right-aligned."""
+    rule = ["---", *["---:"] * (len(rows[0]) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], rule, *rows[1:]])
 
 
 def copies(record: Record) -> str:

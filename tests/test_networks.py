@@ -29,7 +29,10 @@ def test_published_numbers_of_parameters() -> None:
         for i, o in [(3, 32), (32, 32), (32, 64), (64, 64), (64, 128)]
         + [(128, 128)] * 2 + [(128, 256)] + [(256, 256)] * 2
     )  # fmt: skip
-    assert PA3CNetwork(3, 1.0).features(torch.zeros(1, 3, 8, 8)).shape[1] == 480
+    assert [part.shape[1] for part in PA3CNetwork(3, 1.0).features(torch.zeros(1, 3, 8, 8))] == [480]
+    fine = PA3CNetwork(3, 1.0, head_stride=4, detail=True)
+    assert [part.shape[1] for part in fine.features(torch.zeros(1, 3, 8, 8))] == [448, 32]
+    assert parameter_count(fine) == 7_061_250
 
 
 def test_no_parameter_count_includes_frozen_ones() -> None:
@@ -39,7 +42,18 @@ def test_no_parameter_count_includes_frozen_ones() -> None:
 
 
 @pytest.mark.parametrize("head_stride", [1, 2, 4, 8])
-@pytest.mark.parametrize("options", [{}, {"sam": False}, {"dilation": False}, {"norm": "none"}, {"blocks": 1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"sam": False},
+        {"dilation": False},
+        {"norm": "none"},
+        {"blocks": 1},
+        {"detail": True},
+        {"detail": True, "blocks": 2},
+    ],
+)
 def test_any_size_of_image(head_stride: int, options: dict[str, object]) -> None:
     network = tiny(head_stride=head_stride, **options)
     for height, width in ((16, 16), (17, 23), (8, 40), (5, 3), (1, 1), (9, 31)):
@@ -49,7 +63,7 @@ def test_any_size_of_image(head_stride: int, options: dict[str, object]) -> None
         assert values.isfinite().all()
 
 
-@pytest.mark.parametrize("options", [{}, {"sam": False}, {"norm": "none"}, {"channels": 4}])
+@pytest.mark.parametrize("options", [{}, {"sam": False}, {"norm": "none"}, {"channels": 4}, {"detail": True}])
 def test_gradient_reaches_every_parameter(options: dict[str, int]) -> None:
     network = tiny(**options)
     logits, values = network(torch.rand(4, options.get("channels", 2), 24, 24))
@@ -113,9 +127,10 @@ def test_moves_with_the_image_by_multiples_of_8() -> None:
     assert (shifted - network(image)[0])[:, 72:88, 72:88].abs().max() > 1e-4, "this can fail"
 
 
-def test_pixels_do_not_change_places() -> None:
+@pytest.mark.parametrize("options", [{"head_stride": 1}, {"head_stride": 4, "detail": True}])
+def test_pixels_do_not_change_places(options: dict[str, Any]) -> None:
     """Where the image changes, the output changes most there, at full resolution."""
-    network = tiny(head_stride=1, norm="none", sam=False, dilation=False)
+    network = tiny(norm="none", sam=False, dilation=False, **options)
     image = torch.rand(1, 2, 32, 48)
     for y, x in ((3, 40), (20, 5)):
         changed = image.clone()
@@ -127,10 +142,11 @@ def test_pixels_do_not_change_places() -> None:
         assert abs(column - x) <= 8
 
 
-def test_start_bias_and_value_start() -> None:
+@pytest.mark.parametrize("detail", [False, True])
+def test_start_bias_and_value_start(detail: bool) -> None:
     image = torch.rand(2, 2, 16, 16)
-    logits, values = tiny(start_bias=4.0)(image)
-    plain, _ = tiny(start_bias=0.0)(image)
+    logits, values = tiny(start_bias=4.0, detail=detail)(image)
+    plain, _ = tiny(start_bias=0.0, detail=detail)(image)
     torch.testing.assert_close(logits, plain + 4, atol=1e-5, rtol=1e-5)
     assert values.mean().abs() < 1
 

@@ -179,13 +179,15 @@ class PA3CConfig(PolicyConfig):
     """Blocks of the trunk, 1 to 4; with 1, no SAM and no dilation a pixel sees its neighbourhood alone."""
     head_stride: int = 4
     """The heads work at 1/head_stride of the resolution: 1, 2, 4 or 8."""
+    detail: bool = True
+    """The trunk's first block joins behind the heads, at full resolution."""
     reward_map_convolution: int = 0
     """Side of the learnable kernel of Eq. 8, odd; 0: off."""
 
     def _checks(self) -> dict[str, bool]:
         kernel = self.reward_map_convolution
         return super()._checks() | {
-            "blocks": self.blocks in (1, 2, 3, 4),
+            "blocks": self.blocks in (1, 2, 3, 4) and self.blocks > self.detail,
             "head_stride": self.head_stride in (1, 2, 4, 8),
             "reward_map_convolution": kernel == 0 or (kernel > 0 and kernel % 2 == 1),
         }
@@ -200,6 +202,7 @@ class PA3CConfig(PolicyConfig):
         settings: dict[str, Any] = {
             "width": 1.0,
             "norm": "none",
+            "detail": False,
             "learning_rate_schedule": "epochs",
             "horizons": (10,),
             "foreground_weight": 1.0,
@@ -212,7 +215,7 @@ class PA3CConfig(PolicyConfig):
 
 _MEANING = {
     "norm": 'expected "group" or "none"',
-    "blocks": "expected 1, 2, 3 or 4",
+    "blocks": "expected 2, 3 or 4, or 1 with detail=False",
     "head_stride": "expected 1, 2, 4 or 8",
     "learning_rate_schedule": 'expected "linear", "epochs" or "constant"',
     "gamma": "expected a number from 0 to 1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ TRUNK_CHANNELS = ((32, 32), (64, 64), (128, 128, 128), (256, 256, 256))  # half 
 TRUNK_DILATION = (1, 1, 2, 2)  # per block
 HEAD_CHANNELS = (256, 256, 256, 128)
 HEAD_DILATION = (1, 2, 4, 1)
+DETAIL_CHANNELS = 16  # what a head hands over to the full resolution
 STRIDE = 8  # of conv4: three 2x2 poolings
 
 
@@ -86,11 +88,33 @@ class _Head(nn.Sequential):
         return layer
 
 
+class _DetailHead(nn.Module):
+    """A head whose shuffled outputs are features; a 3x3 convolution reads them and conv1-2 at full resolution.
+
+    No normalisation there: at a narrow width its groups would have one channel each, every logit's mean would be its
+    bias alone, and policy gradients take thousands of updates to move that (measured: see LOG.md).
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, width: float, dilation: Sequence[int], norm: str, stride: int
+    ) -> None:
+        super().__init__()
+        fine, spread = scaled(TRUNK_CHANNELS[0][-1], width), scaled(DETAIL_CHANNELS, width)
+        self.coarse = _Head(inputs, spread, width, dilation, norm, stride)
+        self.output = nn.Conv2d(fine + spread, outputs, 3, padding=1)
+
+    def forward(self, joined: Tensor, fine: Tensor) -> Tensor:
+        """Maps (B, 448 x width, H / stride, W / stride) and (B, 32 x width, H, W) to (B, outputs, H, W)."""
+        found: Tensor = self.output(torch.cat([fine, self.coarse(joined)], dim=1))
+        return found
+
+
 class PA3CNetwork(nn.Module):
     """Policy and value of every pixel.
 
-    How the publication was read. It gives the parts and the total, not every layer; this reading meets
-    its counts: trunk 1.910 M (without normalisation), SAM 0.066 M, in all 7.14 M at `width=1` with a 3-channel image.
+    How the publication was read. It gives the parts and the total, not every layer; with `detail=False` this reading
+    meets its counts: trunk 1.910 M (without normalisation), SAM 0.066 M, in all 7.14 M at `width=1` with a 3-channel
+    image.
 
     | part         | layers (channels at `width=1`)                                           | resolution |
     | ------------ | ------------------------------------------------------------------------ | ---------- |
@@ -105,6 +129,10 @@ class PA3CNetwork(nn.Module):
     | value head   | the same, with parameters of its own                                     | 1          |
 
     Every other 3x3 convolution is followed by normalisation and ReLU.
+
+    With `detail` conv1-2 is not among the sources (448 are left) but joins each head behind the pixel shuffle, at full
+    resolution: the 1x1 convolution has 16 outputs per pixel, and a 3x3 convolution makes logit or value of these 16 and
+    conv1-2's 32. It is sharper at outlines, with 0.08 M parameters less.
 
     - "Half-width VGG16 to conv4-3": the configuration D of Simonyan and Zisserman (2015) with half the
       channels, cut after the tenth convolution, trained from scratch.
@@ -131,6 +159,7 @@ class PA3CNetwork(nn.Module):
         norm: `"group"` (GroupNorm after every 3x3 convolution) or `"none"` (as published, as far as known).
         head_stride: 1, 2, 4 or 8: the heads work at 1/head_stride of the resolution. Default 2, which meets the
             published parameter count; `PA3CConfig` has 4, three times as fast.
+        detail: conv1-2 joins at full resolution.
         labels: L; with L > 1 every pixel has a policy and a value for each label.
         actions: 1 for a Bernoulli policy, K for a categorical one (of one label).
         start_bias: added to the keep logit before training; > 0 starts the policy at "keep".
@@ -146,12 +175,13 @@ class PA3CNetwork(nn.Module):
         blocks: int = len(TRUNK_CHANNELS),
         norm: str = "group",
         head_stride: int = 2,
+        detail: bool = False,
         labels: int = 1,
         actions: int = 1,
         start_bias: float = 0.0,
     ) -> None:
         super().__init__()
-        self.head_stride, self.labels, self.actions = head_stride, labels, actions
+        self.head_stride, self.detail, self.labels, self.actions = head_stride, detail, labels, actions
         trunk = []
         inputs = channels
         for block, rate in zip(TRUNK_CHANNELS[:blocks], TRUNK_DILATION[:blocks], strict=True):
@@ -162,24 +192,29 @@ class PA3CNetwork(nn.Module):
             trunk.append(nn.Sequential(*layers))
         self.trunk = nn.ModuleList(trunk)
         self.sam = SpatialAttention(inputs) if sam else nn.Identity()
-        sources = sum(scaled(block[-1], width) for block in TRUNK_CHANNELS[:blocks])
+        sources = sum(scaled(block[-1], width) for block in TRUNK_CHANNELS[detail:blocks])
         rates = HEAD_DILATION if dilation else (1,) * len(HEAD_DILATION)
-        self.policy = _Head(sources, labels * actions, width, rates, norm, head_stride)
-        self.value = _Head(sources, labels, width, rates, norm, head_stride)
+        head: Any = _DetailHead if detail else _Head
+        self.policy = head(sources, labels * actions, width, rates, norm, head_stride)
+        self.value = head(sources, labels, width, rates, norm, head_stride)
         for head, bias in ((self.policy, start_bias), (self.value, 0.0)):
             assert head.output.bias is not None
             nn.init.constant_(head.output.bias, bias)
 
-    def features(self, observation: Tensor) -> Tensor:
-        """The joined source layers (B, 480 x width, H / head_stride, W / head_stride)."""
-        sources = []
+    def features(self, observation: Tensor) -> tuple[Tensor, ...]:
+        """What a head takes: the joined source layers (B, 480 x width, H / head_stride, W / head_stride).
+
+        With `detail` 448 x width, and conv1-2 (B, 32 x width, H, W).
+        """
+        sources: list[Tensor] = []
         x = observation
         for i, block in enumerate(self.trunk):
             x = block(F.max_pool2d(x, 2) if i else x)
             sources.append(x)
         sources[-1] = self.sam(x)
         height, width = (side // self.head_stride for side in observation.shape[-2:])
-        return torch.cat([_resized(source, height, width) for source in sources], dim=1)
+        joined = torch.cat([_resized(source, height, width) for source in sources[self.detail :]], dim=1)
+        return (joined, sources[0]) if self.detail else (joined,)
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Computes both heads.
@@ -195,8 +230,8 @@ class PA3CNetwork(nn.Module):
         padding = (0, -width % STRIDE, 0, -height % STRIDE)
         if any(padding):
             observation = F.pad(observation, padding, mode="replicate")
-        joined = self.features(observation)
-        logits, values = self.policy(joined), self.value(joined)
+        features = self.features(observation)
+        logits, values = self.policy(*features), self.value(*features)
         logits, values = logits[..., :height, :width], values[..., :height, :width]
         if self.labels > 1:
             return logits, values

@@ -46,6 +46,7 @@ class PA3C(PixelAgent):
             blocks=config.blocks,
             norm=config.norm,
             head_stride=config.head_stride,
+            detail=config.detail,
             labels=self.labels,
             actions=self.policy.outputs,
             start_bias=config.start_bias or 0.0,

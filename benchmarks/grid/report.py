@@ -86,33 +86,21 @@ def patient_scores(
     return np.array(rows)
 
 
-def compared(records: Records) -> list[tuple[str, str, list[Record]]]:
-    """The rows of the comparison: name, agent and records; a variant stands behind its agent."""
-    rows = []
-    for agent in records.agents():
-        rows.append((_name(agent), agent, records.get(agent)))
-        rows += [
-            (f"{_name(agent)}, {name}", agent, records.get(agent, setting))
-            for (owner, setting), name in VARIANTS.items()
-            if owner == agent and records.get(agent, setting)
-        ]
-    return rows
-
-
 def comparison(records: Records, title: str, kind: str = "mean") -> Table:
     """Table 2: every agent, six metrics, parameters; means over images, or over patients (`kind="patient_mean"`)."""
     table = Table(title, [*SCORES, Column("parameters, M", 2, 0), Column("seeds", 0, 0)])
-    for name, agent, found in compared(records):
+    for agent in records.agents():
+        name, found = _name(agent), records.get(agent)
         parameters = found[0].get("parameters")
         if parameters is not None:
             parameters = (parameters + found[0].get("coarse", {}).get("parameters", 0)) / 1e6
         table.rows[name] = [*(mean(found, metric, kind=kind) for metric in METRICS), parameters, float(len(found))]
-        if agent in (*REFERENCES, *SUPERVISED) or name not in {_name(one) for one in records.agents()}:
+        if agent in (*REFERENCES, *SUPERVISED):
             table.apart.add(name)
     table.note = (
         f"Means over {'test patients' if kind == 'patient_mean' else 'test images'} and seeds. Bold: the best agent, "
-        "underlined: the second; references, supervised networks and variants stand beside them. PixelRL's parameters "
-        "are with the U-Net that makes its coarse maps."
+        "underlined: the second; references and supervised networks stand beside them. PixelRL's parameters are with "
+        "the U-Net that makes its coarse maps."
     )
     return table
 
@@ -127,12 +115,13 @@ def certainty(records: Records, title: str, against: str = "pa3c") -> Table:
     ]
     table = Table(title, [*columns, Column("seeds", 0, 0)])
     reference = records.get(against)
-    for name, agent, found in compared(records):
+    for agent in records.agents():
         if agent in REFERENCES:
             continue
+        name, found = _name(agent), records.get(agent)
         scores = patient_scores(found)
         better = None
-        if name != _name(against) and reference:
+        if agent != against and reference:
             better = probability_of_improvement(scores, patient_scores(reference))
         if agent in SUPERVISED:
             table.apart.add(name)
@@ -149,8 +138,8 @@ def budgets(records: Records, title: str) -> Table:
     names = ["network passes", "image visits", "environment steps", "updates"]
     times = [Column("CPU minutes", 1, 0), Column("wall minutes", 1, 0), Column("peak MiB", 0, 0)]
     table = Table(title, [*(Column(n, 0, 0) for n in names), *times])
-    for name, _, all_of_them in compared(records):
-        found = [r for r in all_of_them if "image_passes" in r]
+    for agent in records.agents():
+        name, found = _name(agent), [r for r in records.get(agent) if "image_passes" in r]
         if found:
             keys = ("image_passes", "image_visits", "environment_steps", "updates")
             counts: list[Any] = [float(np.mean([r[key] for r in found])) for key in keys]
@@ -193,7 +182,7 @@ def step_by_step(records: Records, title: str) -> Table:
     """Whether later steps improve the map: Dice after some steps, of every agent and of PA3C under each setting."""
     columns = [Column("start", 3, 0), *(Column(f"step {step}") for step in STEPS), Column("last less first")]
     table = Table(title, [*columns, Column("P(last step better)", 2, 0), Column("seeds", 0, 0)])
-    rows = {name: found for name, agent, found in compared(records) if agent not in REFERENCES}
+    rows = {_name(agent): records.get(agent) for agent in records.agents() if agent not in REFERENCES}
     for (agent, setting), name in STEP_SETTINGS.items():
         rows[f"{_name(agent)}, {name}"] = records.get(agent, setting)
     for name, found in rows.items():
@@ -270,21 +259,21 @@ TABLE3 = {
 TABLE4 = {"50-shot": "50 images", "100-shot": "100 images", "default": "all images"}
 CHANGES = {
     "default": "as in Table 2",
-    "t_max-10": "without the horizon schedule (t_max 10)",
-    "no-foreground-weight": "without the falling foreground weight",
-    "no-augmentation": "without augmentation",
+    "t_max-10": "t_max 10 throughout",
+    "no-foreground-weight": "no falling foreground weight",
+    "no-augmentation": "no augmentation",
     "no-later-background-weight": "background weighs as much after step 1",
-    "no-normalisation": "without normalisation",
-    "head-stride-2": "heads at 1/2 of the resolution instead of 1/4",
-    "long-first-stage": "80 % of the passes at t_max 1 instead of 60 %",
+    "no-normalisation": "no normalisation",
+    "no-detail": "conv1-2 joins before the heads",
+    "learning-rate-epochs": "published learning-rate schedule",
+    "reward-map-convolution": "reward-map convolution, 9x9 (Eq. 8)",
+    "published": "published preset, width 0.25",
 }
 STEPS = (1, 2, 3, 5, 10)
-VARIANTS = {("pa3c", "head-stride-2"): "heads at 1/2"}
 STEP_SETTINGS = {
     ("pa3c", "t_max-1"): "trained at t_max 1",
     ("pa3c", "t_max-5"): "trained at t_max 5",
     ("pa3c", "t_max-10"): "trained at t_max 10",
-    ("pa3c", "long-first-stage"): "longer at t_max 1",
     ("pa3c", "no-later-background-weight"): "background weighs the same later",
     ("pa3c", "stacked"): "sees image and map",
     ("pa3c", "restorable-stacked"): "sees both, may take back",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from pixelseg_agents import PA3CConfig
+
 from benchmarks.twin import SteppedTwin, SupervisedTwin
 
 REFERENCES = ("random", "keep-all", "otsu", "oracle")
@@ -16,7 +18,8 @@ COARSE = 0.25  # share of the passes that goes to the U-Net whose maps a refiner
 LEARNERS = (*ACTOR_CRITICS, *Q_LEARNERS, *REFINERS, "unet", *TWINS)
 LOOK_ONCE = ("unet", "twin-plain")
 SUPERVISED = ("unet", *TWINS)
-SMALL_FIELD = {"sam": False, "dilation": False, "blocks": 1, "head_stride": 2}  # 22 x 22 pixels
+SMALL_FIELD = {"sam": False, "dilation": False, "blocks": 1, "head_stride": 2, "detail": False}  # 22 x 22 pixels
+PUBLISHED = {name: value for name, value in PA3CConfig.published().to_dict().items() if name != "width"}
 EXPLORATION = {"entropy_coefficient", "exploration_end"}  # these change nothing about supervised learning
 
 
@@ -69,9 +72,11 @@ SETTINGS: dict[str, Setting] = {
     "small-field-restorable-stacked": Setting(
         hyper=SMALL_FIELD, env={"transition": "restorable", "observation": "stacked"}
     ),
-    # How PA3C may be improved, chosen on validation patients
-    "head-stride-2": Setting(hyper={"head_stride": 2}),
-    "long-first-stage": Setting(hyper={"horizons": (1, 3, 10), "horizon_shares": (0.8, 0.1, 0.1)}),
+    # The publication's way in one thing at a time, and in all but the width
+    "no-detail": Setting(hyper={"detail": False}),
+    "learning-rate-epochs": Setting(hyper={"learning_rate_schedule": "epochs"}),
+    "reward-map-convolution": Setting(hyper={"reward_map_convolution": 9}),
+    "published": Setting(hyper=PUBLISHED, tuned=False),
     # The search for hyperparameters, on validation patients and with half of the passes (with a quarter, no agent
     # gets through its horizon schedule: benchmarks/LOG.md)
     "tune-default": Setting(**TUNING),
