@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pixelseg_agents.cli import main as pixelseg
 from pixelseg_agents.schedule import TrainingSchedule
 
 from benchmarks.grid.cells import Cell, Protocol, record_path
@@ -461,6 +462,14 @@ def test_whoever_has_the_article_adds_its_scores(done: Path, tmp_path: Path) -> 
     file.write_text(head + "table-2,phantom,AC,DICE,high\n")
     with pytest.raises(DataError, match=r"published.csv, line 2: expected table,.*'high'"):
         add_published(table, "table-2", "phantom", file)
+
+
+def test_the_row_of_pa3c_is_what_pixelseg_train_makes(done: Path, tmp_path: Path) -> None:
+    found = record(done / "phantom-pa3c-default-s1.json")
+    words = f"train --size 16 --updates {found['updates']} --width 0.125 --seed 1 --log none --device cpu --horizon 2"
+    assert pixelseg([*words.split(), "--out", str(tmp_path / "run")]) == 0
+    by_cli = record(tmp_path / "run/evaluation.json")
+    assert found["test"]["summary"]["dice_by_step"] == pytest.approx(by_cli["summary"]["dice_by_step"], abs=1e-5)
 
 
 def test_agents_of_the_readers_own_take_part(done: Path, tmp_path: Path) -> None:

@@ -18,9 +18,7 @@ from pixelseg_agents import PA3C, PA3CConfig
 from pixelseg_agents.cli import main
 
 import pixelseg_env
-from benchmarks.ablations import table as ablations
-from benchmarks.records import read_records
-from benchmarks.report import comparison
+from benchmarks.grid.report import Records, read_grid, tables
 from pixelseg_env.datasets import load_dataset
 
 ROOT = Path(__file__).parents[1]
@@ -95,22 +93,23 @@ def test_option_table_names_real_options_and_values() -> None:
                 gym.make("PixelSegEnv-v0", size=16, **{"count": 12, name: value})
 
 
-def test_results_tables_are_those_of_the_records() -> None:
+RECORDS = ROOT / "benchmarks/records/grid"
+
+
+def test_results_hold_every_table_of_the_records() -> None:
     results = (ROOT / "benchmarks/RESULTS.md").read_text()
-    records = read_records(ROOT / "benchmarks/records")
-    assert records
-    kinds = {(record["options"]["dataset"], record["options"]["split"]) for record in records}
-    assert {("brain", "test"), ("brain", "val"), ("cardiac", "test"), ("phantom", "test")} <= kinds
-    for kind in kinds:
-        rows = [record for record in records if (record["options"]["dataset"], record["options"]["split"]) == kind]
-        assert comparison(rows) in results, f"{kind}: run `python -m benchmarks.report` and paste its table"
+    by_dataset = read_grid(RECORDS)
+    assert {"brain", "cardiac"} <= by_dataset.keys()
+    for dataset, found in by_dataset.items():
+        for name, table in tables(Records(found), dataset).items():
+            assert table.markdown() in results, f"{dataset}, {name}: run `python -m benchmarks report` and paste it"
 
 
-@pytest.mark.parametrize("folder", ["ablations", "ablations-36000"])
-def test_ablation_tables_are_those_of_the_records(folder: str) -> None:
-    rows = ablations(ROOT / "benchmarks/records" / folder)
-    assert len(rows.splitlines()) >= 6
-    assert rows in (ROOT / "benchmarks/RESULTS.md").read_text()
+def test_the_committed_report_is_that_of_the_records(tmp_path: Path) -> None:
+    for dataset, found in read_grid(RECORDS).items():
+        for name, table in tables(Records(found), dataset).items():
+            assert (ROOT / f"benchmarks/report/{dataset}-{name}.csv").read_text() == table.csv()
+            assert (ROOT / f"benchmarks/report/{dataset}-{name}.tex").read_text() == table.latex()
 
 
 def test_readme_quotes_the_results() -> None:
