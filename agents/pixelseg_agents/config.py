@@ -166,7 +166,7 @@ class PolicyConfig(AgentConfig):
 class PA3CConfig(PolicyConfig):
     """Hyperparameters of PA3C. `PA3CConfig.published()` gives the publication's settings, as far as it states them.
 
-    At `width=1` the network has 7.146 M parameters, with `head_stride=2` the published 7.143 M.
+    At `width=1` the network has 7.061 M parameters, with `detail=False` and `head_stride=2` the published 7.143 M.
     """
 
     agent: ClassVar[str] = "PA3C"

@@ -154,7 +154,7 @@ class Report:
     records: tyro.conf.Positional[Path] = RECORDS
     """Folder of the records."""
     data: tuple[str, ...] = ()
-    """Folders of the data set, for the figure of examples."""
+    """Folders of the data sets, for the figures of examples."""
     out: Path = Path("benchmarks/report")
     """Folder of the tables (Markdown, CSV, LaTeX) and figures."""
     published: Path = Path("benchmarks/grid/published.csv")

@@ -290,7 +290,7 @@ def write_report(folder: Path, out: Path, data: Sequence[str] = (), published: P
     Args:
         folder: the records.
         out: report.md, one CSV and one LaTeX file per table, PNG figures.
-        data: folders of the data set, for a figure of examples; phantoms need none.
+        data: folders of the data sets, in any order, for figures of examples; phantoms need none.
         published: the publication's figures, see `add_published`.
 
     Returns:
@@ -371,12 +371,14 @@ def tables(records: Records, dataset: str, published: Path = PUBLISHED) -> dict[
 
 
 def _test_images(found: Sequence[Record], data: Sequence[str]) -> SegmentationDataset | None:
-    """The test images of a data set's records, if its folders are given and are those of the records."""
+    """The test images of a data set's records, if its folders are among those given."""
     cell = next((record["cell"] for record in found if record["cell"]["fold"] is None), None)
-    if cell is None or [Path(folder).name for folder in data] != cell["data"]:
+    folders = {Path(folder).name: folder for folder in data}
+    if cell is None or not folders.keys() >= set(cell["data"]):
         return None
     protocol = Protocol(**cell["protocol"])
-    return Cell(cell["dataset"], tuple(data), "otsu", protocol=protocol).parts["test"]
+    wanted = tuple(folders[name] for name in cell["data"])
+    return Cell(cell["dataset"], wanted, "otsu", protocol=protocol).parts["test"]
 
 
 def _name(agent: str) -> str:
