@@ -58,6 +58,18 @@ def test_what_comes_out_is_what_went_in(shape: tuple[int, ...], capacity: int, c
             assert torch.equal(found, value.to(torch.uint8)), name
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_replay_on_cuda_draws_what_one_on_the_cpu_draws() -> None:
+    drawn = []
+    for device in ("cpu", "cuda"):
+        replay = ReplayBuffer(7, (5, 9), device)
+        maps = torch.rand((3, 10, 5, 9), generator=torch.Generator().manual_seed(0)) < 0.5
+        replay.add(np.arange(10), 1, *maps, np.arange(10) > 5)
+        drawn.append(replay.sample(20, torch.Generator().manual_seed(1)))
+    for one, other in zip(*(vars(batch).values() for batch in drawn), strict=True):
+        np.testing.assert_array_equal(np.asarray(one), other.cpu().numpy() if torch.is_tensor(other) else other)
+
+
 def test_draws_are_uniform_and_repeatable() -> None:
     replay, rng = ReplayBuffer(10, (2, 2)), np.random.default_rng(0)
     for first in range(10):
