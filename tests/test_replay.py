@@ -62,7 +62,7 @@ def test_what_comes_out_is_what_went_in(shape: tuple[int, ...], capacity: int, c
 def test_a_replay_on_cuda_draws_what_one_on_the_cpu_draws() -> None:
     drawn = []
     for device in ("cpu", "cuda"):
-        replay = ReplayBuffer(7, (5, 9), device)
+        replay = ReplayBuffer(16, (5, 9), device)
         maps = torch.rand((3, 10, 5, 9), generator=torch.Generator().manual_seed(0)) < 0.5
         replay.add(np.arange(10), 1, *maps, np.arange(10) > 5)
         drawn.append(replay.sample(20, torch.Generator().manual_seed(1)))
