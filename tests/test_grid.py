@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,10 +29,12 @@ from benchmarks.grid.report import (
     METRICS,
     Records,
     add_published,
+    all_tables,
     changes,
     comparison,
     folds,
     patient_scores,
+    searched,
     step_by_step,
     write_report,
 )
@@ -230,6 +233,11 @@ def test_the_search_keeps_what_validation_patients_prefer(tmp_path: Path, monkey
     worth["tune-exploration-high"] = 0.2
     assert Search(agents=("twin-plain",), **search).main() == 0
     assert read_tuned(tuned) == {"ac": {"entropy_coefficient": 0.05}, "twin-plain": {"learning_rate": 5e-4}}
+    table = searched(record(tuned)["validation_dice"], "phantom")
+    names = [column.name for column in table.columns]
+    best = {names[column]: row for (row, column), rank in table.ranks().items() if rank == 1}
+    assert best["AC"].startswith("entropy coefficient 0.05")
+    assert best["PA3C's twin, supervised"] == "learning rate 0.0005"
     cells = Run(agents=("ac", "pa3c"), seeds=(0,), tuned=tuned).cells()
     assert [one.tuned for one in cells] == [{"entropy_coefficient": 0.05}, {}]
     folds = Run(agents=("ac",), seeds=(0,), folds=(0, 1), tuned=tuned).cells()
@@ -445,6 +453,15 @@ def test_the_report_says_what_the_records_say(done: Path, tmp_path: Path) -> Non
         assert (tmp_path / f"phantom-{figure}.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(DataError, match="expected records"):
         write_report(tmp_path / "empty", tmp_path)
+
+
+def test_the_search_stands_in_the_report(done: Path, tmp_path: Path) -> None:
+    shutil.copy(done / "phantom-otsu-default-s0.json", tmp_path)
+    write_record(tmp_path / "tuned.json", {"dataset": "phantom", "validation_dice": {"ac": {"tune-default": 0.625}}})
+    assert "| 0.625 |" in write_report(tmp_path, tmp_path / "out")
+    write_record(tmp_path / "tuned.json", {"agents": {}})
+    with pytest.raises(DataError, match=r"tuned.json: not what `python -m benchmarks search` writes"):
+        all_tables(tmp_path)
 
 
 def test_whoever_has_the_article_adds_its_scores(done: Path, tmp_path: Path) -> None:

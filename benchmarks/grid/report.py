@@ -16,7 +16,7 @@ from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.grid.settings import REFERENCES, SUPERVISED
 from benchmarks.grid.statistics import Scores, interquartile_mean, interval, probability_of_improvement
 from benchmarks.grid.tables import Column, Table
-from benchmarks.records import read_records
+from benchmarks.records import read_record, read_records
 from pixelseg_env import DataError, SegmentationDataset
 
 Record = dict[str, Any]
@@ -281,6 +281,13 @@ STEP_SETTINGS = {
     ("twin-plain", "small-field"): "small field of view",
     ("pa3c", "small-field-restorable-stacked"): "small field of view, sees both, may take back",
 }
+SEARCHED = {
+    "tune-default": "learning rate 0.001, entropy coefficient or last epsilon 0.02",
+    "tune-learning-rate-low": "learning rate 0.0005",
+    "tune-learning-rate-high": "learning rate 0.002",
+    "tune-exploration-low": "entropy coefficient or last epsilon 0.005",
+    "tune-exploration-high": "entropy coefficient 0.05, or last epsilon 0.1",
+}
 HORIZONS = ("t_max-1", "t_max-5", "t_max-10", "default")
 
 
@@ -297,19 +304,20 @@ def write_report(folder: Path, out: Path, data: Sequence[str] = (), published: P
         The Markdown.
 
     Raises:
-        DataError: there are no records.
+        DataError: see `all_tables`.
     """
     texts = []
-    for dataset, found in read_grid(folder).items():
-        records = Records(found)
+    by_dataset = read_grid(folder)
+    for dataset, made in all_tables(folder, published).items():
         texts.append(f"## {dataset}\n")
-        for name, table in tables(records, dataset, published).items():
+        for name, table in made.items():
             stem = out / f"{dataset}-{name}"
             write_atomically(stem.with_suffix(".csv"), table.csv())
             write_atomically(stem.with_suffix(".tex"), table.latex())
             texts.append(table.markdown())
-        drawn = figures.draw_all(records, dataset, out, HORIZONS, _name, _test_images(found, data))
-        texts += [f"![{caption}]({path.name})\n\n*{caption}*\n" for path, caption in drawn]
+        if found := by_dataset.get(dataset, []):
+            drawn = figures.draw_all(Records(found), dataset, out, HORIZONS, _name, _test_images(found, data))
+            texts += [f"![{caption}]({path.name})\n\n*{caption}*\n" for path, caption in drawn]
     text = "\n".join(texts)
     write_atomically(out / "report.md", text)
     return text
@@ -368,6 +376,40 @@ def tables(records: Records, dataset: str, published: Path = PUBLISHED) -> dict[
     for name, table in made.items():
         add_published(table, name, dataset, published)
     return made
+
+
+def all_tables(folder: Path, published: Path = PUBLISHED) -> dict[str, dict[str, Table]]:
+    """Every table of a folder of records, the search's too if its result lies there, by data set and name.
+
+    Raises:
+        DataError: see `read_grid`, or the search's result is not one.
+    """
+    made = {dataset: tables(Records(found), dataset, published) for dataset, found in read_grid(folder).items()}
+    found = folder / "tuned.json"
+    if found.exists():
+        search = read_record(found)
+        if not {"dataset", "validation_dice"} <= search.keys():
+            raise DataError(f"{found}: not what `python -m benchmarks search` writes; remove it, or search again")
+        made.setdefault(search["dataset"], {})["search"] = searched(search["validation_dice"], search["dataset"])
+    return made
+
+
+def searched(scores: dict[str, dict[str, float]], dataset: str) -> Table:
+    """What the search tried: settings as rows, agents as columns.
+
+    Args:
+        scores: agent to setting to Dice, as `tuned.json` has it.
+        dataset: its data set.
+    """
+    table = Table(f"The search on {dataset}: Dice on validation images", [Column(_name(agent)) for agent in scores])
+    for setting, name in SEARCHED.items():
+        if any(setting in tried for tried in scores.values()):
+            table.rows[name] = [tried.get(setting) for tried in scores.values()]
+    table.note = (
+        "Half of the passes, seed 0. The best of each agent, in bold, is what its later runs have (tuned.json has more "
+        "digits)."
+    )
+    return table
 
 
 def _test_images(found: Sequence[Record], data: Sequence[str]) -> SegmentationDataset | None:
