@@ -28,6 +28,7 @@ class AgentConfig:
     """
 
     agent: ClassVar[str] = "an agent"
+    first_share: ClassVar[float] = 0.6
 
     width: float = 0.25
     """Scales the network's channels; 1 is the publication's size."""
@@ -43,7 +44,8 @@ class AgentConfig:
     """Training horizons t_max, one after the other; 10 alone is the published constant; none: by task
     (1 3 10, or 2 3 10 for restorable and stacked)."""
     horizon_shares: tuple[float, ...] = ()
-    """Share of the network passes per horizon; none: 60 % for the first, the rest alike for the others."""
+    """Share of the network passes per horizon; none: 60 % for the first (PixelRL: 30 %), the rest alike for the
+    others."""
     foreground_weight: float | None = None
     """Factor on object pixels' rewards at the start; None: background per foreground pixel of the set."""
     final_foreground_weight: float = 1.0
@@ -104,7 +106,8 @@ class AgentConfig:
         """The share of the network passes of each horizon, spelt out."""
         if self.horizon_shares or len(self.horizons) < 2:
             return self.horizon_shares or (1.0,)
-        return (0.6, *(0.4 / (len(self.horizons) - 1),) * (len(self.horizons) - 1))
+        rest = (1 - self.first_share) / (len(self.horizons) - 1)
+        return (self.first_share, *(rest,) * (len(self.horizons) - 1))
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some hyperparameters changed.
