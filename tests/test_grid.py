@@ -25,21 +25,19 @@ from pixelseg_agents.schedule import TrainingSchedule
 from benchmarks.grid.cells import Cell, Protocol, record_path
 from benchmarks.grid.commands import Run, Search, read_tuned
 from benchmarks.grid.engine import from_text, run_grid, to_text
-from benchmarks.grid.report import (
+from benchmarks.grid.report import add_published, all_tables, write_report
+from benchmarks.grid.settings import LEARNERS, REFERENCES, REFINERS, SEARCH, SETTINGS, SUPERVISED
+from benchmarks.grid.statistics import interquartile_mean, interval, probability_of_improvement
+from benchmarks.grid.summaries import (
     METRICS,
     Records,
-    add_published,
-    all_tables,
     changes,
     comparison,
     folds,
     patient_scores,
     searched,
     step_by_step,
-    write_report,
 )
-from benchmarks.grid.settings import LEARNERS, REFERENCES, REFINERS, SEARCH, SETTINGS, SUPERVISED
-from benchmarks.grid.statistics import interquartile_mean, interval, probability_of_improvement
 from benchmarks.grid.tables import Column, Table
 from benchmarks.records import write_record
 from pixelseg_env import DataError, OptionError

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pixelseg_agents import PA3CConfig, PixelRLConfig
 from pixelseg_agents.schedule import WEIGHT_FALLS_UNTIL, TrainingSchedule, falling_weight, stage_lengths
+
+from pixelseg_env.dynamics import AMOUNTS
 
 STAGES = st.lists(st.tuples(st.integers(1, 20), st.floats(0.05, 5)), min_size=1, max_size=5)
 
@@ -45,3 +48,16 @@ def test_falling_weight() -> None:
     assert falling_weight(0.4, 1, 1) == 1
     values = [falling_weight(p / 50, 30, 1) for p in range(51)]
     assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize(("config", "expected"), [(PA3CConfig, (0.6, 0.2, 0.2)), (PixelRLConfig, (0.3, 0.35, 0.35))])
+def test_shares_of_the_horizons(config: type[PA3CConfig], expected: tuple[float, ...]) -> None:
+    assert config(horizons=(1, 3, 10)).shares == pytest.approx(expected)
+    assert config(horizons=(10,)).shares == (1.0,)
+    assert config(horizons=(1, 10), horizon_shares=(0.5, 0.5)).shares == (0.5, 0.5)
+
+
+def test_standing_still_is_worth_more_than_pixelrls_entropy() -> None:
+    """A tenth off a right 1 costs 0.01 by Eq. 12; an entropy coefficient above that would pay for it."""
+    smallest = min(abs(amount) for amount in AMOUNTS)
+    assert PixelRLConfig().entropy_coefficient <= smallest**2 / 5

@@ -1,0 +1,252 @@
+"""What records say, as tables: one function each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.grid.settings import REFERENCES, SUPERVISED
+from benchmarks.grid.statistics import Scores, interquartile_mean, interval, probability_of_improvement
+from benchmarks.grid.tables import Column, Table
+
+Record = dict[str, Any]
+NAMES = {
+    "random": "random",
+    "keep-all": "keep everything",
+    "otsu": "Otsu's threshold",
+    "oracle": "oracle",
+    "pa3c": "PA3C",
+    "ac": "AC",
+    "dqn": "DQN",
+    "double-dqn": "Double DQN",
+    "dueling-dqn": "Dueling DQN",
+    "pixelrl": "PixelRL",
+    "pixelrl-cross-entropy": "PixelRL, cross-entropy",
+    "unet": "U-Net, supervised",
+    "twin-plain": "PA3C's twin, supervised",
+    "twin-steps": "PA3C's twin, supervised, ten looks",
+}
+METRICS = ("DICE", "PPV", "SEN", "IoU", "BIoU", "HD95")
+SCORES = [Column(name, 1 if name == "HD95" else 3, -1 if name == "HD95" else 1) for name in METRICS]
+STEPS = (1, 2, 3, 5, 10)
+STEP_SETTINGS = {
+    ("pa3c", "t_max-1"): "trained at t_max 1",
+    ("pa3c", "t_max-5"): "trained at t_max 5",
+    ("pa3c", "t_max-10"): "trained at t_max 10",
+    ("pa3c", "no-later-background-weight"): "background weighs the same later",
+    ("pa3c", "stacked"): "sees image and map",
+    ("pa3c", "restorable-stacked"): "sees both, may take back",
+    ("pa3c", "small-field"): "small field of view",
+    ("twin-plain", "small-field"): "small field of view",
+    ("pa3c", "small-field-restorable-stacked"): "small field of view, sees both, may take back",
+}
+SEARCHED = {
+    "tune-default": "defaults (learning rate 0.001)",
+    "tune-learning-rate-low": "learning rate 0.0005",
+    "tune-learning-rate-high": "learning rate 0.002",
+    "tune-exploration-low": "entropy coefficient or last epsilon 0.005",
+    "tune-exploration-high": "entropy coefficient 0.05, or last epsilon 0.1",
+}
+
+
+class Records:
+    """The records of one data set.
+
+    Args:
+        records: as `cells.Cell.run` makes them.
+    """
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._found: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        for record in records:
+            cell = record["cell"]
+            self._found[cell["agent"], cell["setting"]].append(record)
+
+    def get(self, agent: str, setting: str = "default", folds: bool = False) -> list[Record]:
+        """The records of an agent under a setting, by seed; those of folds apart."""
+        found = [r for r in self._found.get((agent, setting), []) if (r["cell"]["fold"] is not None) == folds]
+        return sorted(found, key=lambda r: (r["cell"]["fold"] or 0, r["cell"]["seed"]))
+
+    def agents(self, setting: str | None = "default", folds: bool = False) -> list[str]:
+        """The agents that have records under a setting, None: under any; in the order of `NAMES`, others after them."""
+        present = {agent for agent, found in self._found if setting in (None, found) and self.get(agent, found, folds)}
+        return [name for name in NAMES if name in present] + sorted(present - set(NAMES))
+
+
+def mean(records: Sequence[Record], metric: str, part: str = "test", kind: str = "mean") -> float:
+    """The mean over seeds of a metric's mean over images, or over patients (`kind="patient_mean"`)."""
+    return float(np.mean([r[part]["summary"]["metrics"][metric][kind] for r in records]))
+
+
+def patient_scores(
+    records: Sequence[Record], metric: str = "DICE", part: str = "test", first_step: bool = False
+) -> Scores:
+    """Seed by patient: the mean of each patient's images; of the Dice after the first step if asked."""
+    rows = []
+    for record in records:
+        images = record[part]["images"]
+        patients, member = np.unique(images["case"], return_inverse=True)
+        values = record[part]["first_step_dice"] if first_step else images[metric]
+        rows.append(np.bincount(member, values) / np.bincount(member))
+        assert len(patients) == len(rows[0])
+    return np.array(rows)
+
+
+def comparison(records: Records, title: str, kind: str = "mean") -> Table:
+    """Table 2: every agent, six metrics, parameters; means over images, or over patients (`kind="patient_mean"`)."""
+    table = Table(title, [*SCORES, Column("parameters, M", 2, 0), Column("seeds", 0, 0)])
+    for agent in records.agents():
+        name, found = name_of(agent), records.get(agent)
+        parameters = found[0].get("parameters")
+        if parameters is not None:
+            parameters = (parameters + found[0].get("coarse", {}).get("parameters", 0)) / 1e6
+        table.rows[name] = [*(mean(found, metric, kind=kind) for metric in METRICS), parameters, float(len(found))]
+        if agent in (*REFERENCES, *SUPERVISED):
+            table.apart.add(name)
+    table.note = (
+        f"Means over {'test patients' if kind == 'patient_mean' else 'test images'} and seeds. Bold: the best agent, "
+        "underlined: the second; references and supervised networks stand beside them. PixelRL's parameters are with "
+        "the U-Net that makes its coarse maps."
+    )
+    return table
+
+
+def certainty(records: Records, title: str, against: str = "pa3c") -> Table:
+    """What the seeds say: interquartile mean of the patients' Dice, its interval, and who is probably better."""
+    columns = [
+        Column("IQM"),
+        Column("low", 3, 0),
+        Column("high", 3, 0),
+        Column(f"P(better than {name_of(against)})", 2, 0),
+    ]
+    table = Table(title, [*columns, Column("seeds", 0, 0)])
+    reference = records.get(against)
+    for agent in records.agents():
+        if agent in REFERENCES:
+            continue
+        name, found = name_of(agent), records.get(agent)
+        scores = patient_scores(found)
+        better = None
+        if agent != against and reference:
+            better = probability_of_improvement(scores, patient_scores(reference))
+        if agent in SUPERVISED:
+            table.apart.add(name)
+        table.rows[name] = [interquartile_mean(scores), *interval(scores), better, float(len(found))]
+    table.note = (
+        "Interquartile mean over seeds and patients of the patients' mean Dice; 95 % interval by the bootstrap over "
+        "seeds, each drawn whole; probability that a seed of this row beats a seed of PA3C on the same patient."
+    )
+    return table
+
+
+def budgets(records: Records, title: str) -> Table:
+    """What every agent was given: passes, visits, steps, time, memory."""
+    names = ["network passes", "image visits", "environment steps", "updates"]
+    times = [Column("CPU minutes", 1, 0), Column("wall minutes", 1, 0), Column("peak MiB", 0, 0)]
+    table = Table(title, [*(Column(n, 0, 0) for n in names), *times])
+    for agent in records.agents():
+        name, found = name_of(agent), [r for r in records.get(agent) if "image_passes" in r]
+        if found:
+            keys = ("image_passes", "image_visits", "environment_steps", "updates")
+            counts: list[Any] = [float(np.mean([r[key] for r in found])) for key in keys]
+            minutes = [float(np.mean([r["seconds"][clock] for r in found])) / 60 for clock in ("cpu", "wall")]
+            table.rows[name] = [*counts, *minutes, float(max(r["peak_mib"] for r in found))]
+    return table
+
+
+def variants(records: Records, title: str, agents: Sequence[str], rows: dict[str, str], by_agent: bool) -> Table:
+    """Settings of one agent as rows with all metrics, or of several agents with one column of Dice for each."""
+    if not by_agent:
+        table = Table(title, [*SCORES, Column("seeds", 0, 0)])
+        for setting, name in rows.items():
+            if one := records.get(agents[0], setting):
+                table.rows[name] = [*(mean(one, metric) for metric in METRICS), float(len(one))]
+        return table
+    table = Table(title, [Column(f"{name_of(agent)}, {m}") for agent in agents for m in ("DICE", "BIoU")])
+    for setting, name in rows.items():
+        found = {agent: records.get(agent, setting) for agent in agents}
+        if any(found.values()):
+            table.rows[name] = [
+                mean(found[agent], metric) if found[agent] else None for agent in agents for metric in ("DICE", "BIoU")
+            ]
+    return table
+
+
+def changes(records: Records, title: str, rows: dict[str, str]) -> Table:
+    """What each of PA3C's settings is worth; validation first, for it is what decides."""
+    names = ("DICE, validation", "DICE, test", "BIoU, test")
+    table = Table(title, [*map(Column, names), Column("CPU minutes", 1, -1), Column("seeds", 0, 0)])
+    for setting, name in rows.items():
+        if found := records.get("pa3c", setting):
+            minutes = float(np.mean([r["seconds"]["cpu"] for r in found])) / 60
+            scores = (mean(found, "DICE", "val"), mean(found, "DICE"), mean(found, "BIoU"))
+            table.rows[name] = [*scores, minutes, float(len(found))]
+    return table
+
+
+def step_by_step(records: Records, title: str) -> Table:
+    """Whether later steps improve the map: Dice after some steps, of every agent and of PA3C under each setting."""
+    columns = [Column("start", 3, 0), *(Column(f"step {step}") for step in STEPS), Column("last less first")]
+    table = Table(title, [*columns, Column("P(last step better)", 2, 0), Column("seeds", 0, 0)])
+    rows = {name_of(agent): records.get(agent) for agent in records.agents() if agent not in REFERENCES}
+    for (agent, setting), name in STEP_SETTINGS.items():
+        rows[f"{name_of(agent)}, {name}"] = records.get(agent, setting)
+    for name, found in rows.items():
+        if not found:
+            continue
+        curves = [r["test"].get("longer", r["test"]["summary"])["dice_by_step"] for r in found]
+        curve = np.mean(curves, axis=0)
+        start = np.mean([r["test"]["coarse_dice"] for r in found]) if "coarse_dice" in found[0]["test"] else None
+        values: list[Any] = [start, *(float(curve[k - 1]) if k <= len(curve) else None for k in STEPS)]
+        if len(curve) > 1:
+            last, first = patient_scores(found), patient_scores(found, first_step=True)
+            steps = found[0]["cell"]["protocol"]["horizon"]
+            table.rows[name] = [*values, float(curve[steps - 1] - curve[0]), probability_of_improvement(last, first)]
+        else:
+            table.rows[name] = [*values, None, None]
+        table.rows[name].append(float(len(found)))
+    table.note = (
+        "Dice over test images, means over seeds, of agents and of variants; one number alone is a network that looks "
+        "once. *Start*: the map that PixelRL begins with. P: that a seed's map after the last step beats one after "
+        "step 1 on the same patient."
+    )
+    return table
+
+
+def folds(records: Records, title: str) -> Table:
+    """Table 6: mean and standard deviation over the five folds."""
+    table = Table(title, [*SCORES, Column("folds", 0, 0)])
+    for agent in records.agents(folds=True):
+        found = records.get(agent, folds=True)
+        values = {m: [r["test"]["summary"]["metrics"][m]["mean"] for r in found] for m in METRICS}
+        spread = [(float(np.mean(v)), float(np.std(v))) for v in values.values()]
+        table.rows[name_of(agent)] = [*spread, float(len({r["cell"]["fold"] for r in found}))]
+        if agent in (*REFERENCES, *SUPERVISED):
+            table.apart.add(name_of(agent))
+    table.note = "Mean and standard deviation over folds; every patient is tested on once. All have their defaults."
+    return table
+
+
+def searched(scores: dict[str, dict[str, float]], dataset: str) -> Table:
+    """What the search tried: settings as rows, agents as columns.
+
+    Args:
+        scores: agent to setting to Dice, as `tuned.json` has it.
+        dataset: its data set.
+    """
+    table = Table(f"The search on {dataset}: Dice on validation images", [Column(name_of(agent)) for agent in scores])
+    for setting, name in SEARCHED.items():
+        if any(setting in tried for tried in scores.values()):
+            table.rows[name] = [tried.get(setting) for tried in scores.values()]
+    table.note = (
+        "Half of the passes, seed 0. The best of each agent, in bold, is what its later runs have (tuned.json has more "
+        "digits)."
+    )
+    return table
+
+
+def name_of(agent: str) -> str:
+    return NAMES.get(agent, agent)
