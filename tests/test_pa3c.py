@@ -364,7 +364,12 @@ def test_foreground_weight_starts_at_the_class_ratio_and_falls(monkeypatch: pyte
     used: list[tuple[int, float]] = []
     for start, final, ends in ((None, 2.0, (ratio, 2)), (5.0, 1.0, (5, 1)), (None, 99.0, (99, 99))):
         agent = make_agent(
-            env, foreground_weight=start, final_foreground_weight=final, horizons=(1, 3, 10), horizon_shares=(3, 1, 1)
+            env,
+            foreground_weight=start,
+            final_foreground_weight=final,
+            horizons=(1, 3, 10),
+            horizon_shares=(3, 1, 1),
+            preview_every=0,
         )
         used.clear()
         monkeypatch.setattr(agent, "_update", lambda horizon, weight: used.append((horizon, weight)) or horizon)

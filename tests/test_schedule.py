@@ -61,3 +61,18 @@ def test_standing_still_is_worth_more_than_pixelrls_entropy() -> None:
     """A tenth off a right 1 costs 0.01 by Eq. 12; an entropy coefficient above that would pay for it."""
     smallest = min(abs(amount) for amount in AMOUNTS)
     assert PixelRLConfig().entropy_coefficient <= smallest**2 / 5
+
+
+@settings(max_examples=100, deadline=None)
+@given(total=st.integers(50, 3000), every=st.integers(2, 12))
+def test_previews_are_counted_and_leave_every_stage_its_share(total: int, every: int) -> None:
+    plan = TrainingSchedule(total, (1, 3, 10), (0.6, 0.2, 0.2), every)
+    used = [plan.horizon(u) for u in range(total)]
+    assert plan.total_passes == sum(used)
+    first, second, _ = plan.lengths
+    assert set(used[:first]) <= {1, 3}
+    assert used[:first].count(3) == first // every
+    assert used[first : first + second].count(10) == second // every
+    assert set(used[first + second :]) <= {10}
+    assert sum(used[:first]) == pytest.approx(0.6 * plan.total_passes, abs=30)
+    assert [plan.progress(u) for u in (0, first, total)] == pytest.approx([0, sum(used[:first]) / sum(used), 1])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pixelseg_agents.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from pixelseg_agents.config import AgentConfig
 from pixelseg_agents.episodes import Episodes, attribute, dataset_length, label_count, tensor
-from pixelseg_agents.schedule import TrainingSchedule, falling_weight
+from pixelseg_agents.schedule import falling_weight
 from pixelseg_env import OptionError, PixelSegError
 
 EPOCHS_PER_DECAY, DECAY = 25, 0.9  # the published learning-rate schedule
@@ -189,7 +189,7 @@ class PixelAgent:
                 raise OptionError(f"{name}={value!r}: expected a whole number of at least 1")
         self.logger = logger or configure(None, [])
         self.total_updates = total_updates
-        schedule = TrainingSchedule(total_updates, self.config.horizons, self.config.shares)
+        schedule = self.config.schedule(total_updates)
         start_weight = self._start_weight()
         images_per_epoch = dataset_length(self.env)
         self.network.train()

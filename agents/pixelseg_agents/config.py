@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from pixelseg_agents.schedule import TrainingSchedule
 from pixelseg_env import OptionError
 from pixelseg_env.errors import did_you_mean
 
@@ -109,6 +110,10 @@ class AgentConfig:
         rest = (1 - self.first_share) / (len(self.horizons) - 1)
         return (self.first_share, *(rest,) * (len(self.horizons) - 1))
 
+    def schedule(self, total_updates: int) -> TrainingSchedule:
+        """The plan of a training of `total_updates` updates."""
+        return TrainingSchedule(total_updates, self.horizons, self.shares)
+
     def replace(self, **changes: Any) -> Self:
         """A copy with some hyperparameters changed.
 
@@ -148,9 +153,17 @@ class PolicyConfig(AgentConfig):
     """Weight of the policy's entropy, which keeps it from settling too early."""
     value_coefficient: float = 0.5
     """Weight of the value loss."""
+    preview_every: int = 0
+    """Every so many updates, one at the next t_max of `horizons`, which is then not new when its turn comes; 0:
+    none."""
+
+    def schedule(self, total_updates: int) -> TrainingSchedule:
+        """The plan of a training of `total_updates` updates."""
+        return TrainingSchedule(total_updates, self.horizons, self.shares, self.preview_every)
 
     def _checks(self) -> dict[str, bool]:
         return super()._checks() | {
+            "preview_every": isinstance(self.preview_every, int) and self.preview_every >= 0,
             "entropy_coefficient": self.entropy_coefficient >= 0,
             "value_coefficient": self.value_coefficient >= 0,
         }
@@ -174,6 +187,7 @@ class PA3CConfig(PolicyConfig):
 
     agent: ClassVar[str] = "PA3C"
 
+    preview_every: int = 10
     sam: bool = True
     """Spatial attention on conv4-3 (ablation: off)."""
     dilation: bool = True
@@ -223,6 +237,7 @@ _MEANING = {
     "learning_rate_schedule": 'expected "linear", "epochs" or "constant"',
     "gamma": "expected a number from 0 to 1",
     "horizons": "expected whole numbers of at least 1",
+    "preview_every": "expected a whole number of at least 0",
     "learning_starts": "expected at least 1, and at most replay_size, or nothing is ever learnt",
     "horizon_shares": "expected as many positive numbers as horizons",
     "reward_map_convolution": "expected 0 (off) or an odd kernel size",

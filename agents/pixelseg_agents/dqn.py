@@ -21,7 +21,6 @@ from pixelseg_agents.augmentation import Augmentation
 from pixelseg_agents.config import AgentConfig
 from pixelseg_agents.episodes import Episodes, attribute, tensor, weight_maps
 from pixelseg_agents.replay import ImageSource, ReplayBuffer, Transitions
-from pixelseg_agents.schedule import TrainingSchedule
 from pixelseg_agents.unet import QNetwork
 from pixelseg_env import OptionError
 from pixelseg_env.dynamics import OBSERVATIONS
@@ -106,7 +105,7 @@ class DQN(PixelAgent):
     @property
     def epsilon(self) -> float:
         """The share of random actions in this update."""
-        plan = TrainingSchedule(max(1, self.total_updates), self.config.horizons, self.config.shares)
+        plan = self.config.schedule(max(1, self.total_updates))
         fall = plan.progress(self.updates) / max(1e-9, self.config.exploration_share)
         start, end = self.config.exploration_start, self.config.exploration_end
         return float(start + (end - start) * min(1.0, fall))

@@ -2,6 +2,9 @@
 
 Progress is the share of the planned network passes that are done. One update at horizon h passes its
 batch through the network h times, so stages are shared out by passes, not by updates.
+
+An agent that meets carved images for the first time when t_max grows may call them empty with such confidence that it
+never learns otherwise (benchmarks/LOG.md); a preview, some updates of a stage at the next stage's t_max, prevents it.
 """
 
 from __future__ import annotations
@@ -15,9 +18,15 @@ from numpy.typing import NDArray
 WEIGHT_FALLS_UNTIL = 0.8
 
 
-def stage_lengths(total_updates: int, horizons: Sequence[int], shares: Sequence[float]) -> list[int]:
-    """Updates per stage, adding up to `total_updates`, so that each gets its share of the network passes."""
-    wanted = [share / horizon for share, horizon in zip(shares, horizons, strict=True)]
+def stage_lengths(total_updates: int, costs: Sequence[float], shares: Sequence[float]) -> list[int]:
+    """Updates per stage, adding up to `total_updates`, so that each gets its share of the network passes.
+
+    Args:
+        total_updates: of all stages.
+        costs: network passes of an update, by stage.
+        shares: of the network passes, by stage.
+    """
+    wanted = [share / cost for share, cost in zip(shares, costs, strict=True)]
     total = sum(wanted)
     edges = [round(total_updates * sum(wanted[: i + 1]) / total) for i in range(len(wanted))]
     return [edge - before for edge, before in zip(edges, [0, *edges[:-1]], strict=True)]
@@ -30,28 +39,51 @@ class TrainingSchedule:
         total_updates: updates planned.
         horizons: t_max of each stage.
         shares: the share of the network passes of each stage.
+        preview_every: every so many updates of a stage, one has the next stage's t_max; 0: none.
+
+    Attributes:
+        mixes: of each stage, t_max to its share of the updates.
+        lengths: updates of each stage.
+        total_passes: of the batch through the network.
     """
 
-    def __init__(self, total_updates: int, horizons: Sequence[int], shares: Sequence[float]) -> None:
-        self.horizons = list(horizons)
-        self.lengths = stage_lengths(total_updates, horizons, shares)
-        self.total_passes = sum(h * n for h, n in zip(self.horizons, self.lengths, strict=True))
+    def __init__(
+        self, total_updates: int, horizons: Sequence[int], shares: Sequence[float], preview_every: int = 0
+    ) -> None:
+        self._horizons = list(horizons)
+        self._next = [*self._horizons[1:], self._horizons[-1]]
+        self._every = preview_every
+        self.mixes = [self._mix(stage) for stage in range(len(horizons))]
+        costs = [sum(horizon * part for horizon, part in mix.items()) for mix in self.mixes]
+        self.lengths = stage_lengths(total_updates, costs, shares)
+        self.total_passes = sum(self._passes(stage, length) for stage, length in enumerate(self.lengths))
 
     def horizon(self, update: int) -> int:
         """t_max of update number `update` (from 0); beyond the plan, the last stage's."""
-        for horizon, length in zip(self.horizons, self.lengths, strict=True):
+        for stage, length in enumerate(self.lengths):
             if update < length:
-                return horizon
+                preview = self._every and update % self._every == self._every - 1
+                return self._next[stage] if preview else self._horizons[stage]
             update -= length
-        return self.horizons[-1]
+        return self._horizons[-1]
 
     def progress(self, update: int) -> float:
         """The share in [0, 1] of the network passes that are done before update number `update`."""
         passes = 0
-        for horizon, length in zip(self.horizons, self.lengths, strict=True):
-            passes += horizon * min(update, length)
+        for stage, length in enumerate(self.lengths):
+            passes += self._passes(stage, min(update, length))
             update = max(0, update - length)
         return min(1.0, passes / max(1, self.total_passes))
+
+    def _passes(self, stage: int, updates: int) -> int:
+        previews = updates // self._every if self._every else 0
+        return updates * self._horizons[stage] + previews * (self._next[stage] - self._horizons[stage])
+
+    def _mix(self, stage: int) -> dict[int, float]:
+        own, following = self._horizons[stage], self._next[stage]
+        if not self._every or own == following:
+            return {own: 1.0}
+        return {own: 1 - 1 / self._every, following: 1 / self._every}
 
 
 WeightT = TypeVar("WeightT", float, NDArray[np.float64])

@@ -21,7 +21,6 @@ from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.references import KeepAll, Oracle, Otsu, Random
 from pixelseg_agents.registry import AGENTS
 from pixelseg_agents.runs import provenance
-from pixelseg_agents.schedule import TrainingSchedule
 from pixelseg_agents.supervised import UNet
 from torch import nn
 
@@ -226,9 +225,11 @@ class Cell:
     def updates(self, agent: Any, share: float = 1.0) -> int:
         """Updates that take the budget of network passes, or a share of it."""
         config, batch = agent.config, self.protocol.batch
-        costs = [agent.passes_per_update(h) for h in config.horizons]
+        mixes = config.schedule(1).mixes
+        costs = [sum(agent.passes_per_update(h) * part for h, part in mix.items()) for mix in mixes]
         # Stages are shared out by steps of the batch, whatever they cost.
-        per_step = [share / horizon for share, horizon in zip(config.shares, config.horizons, strict=True)]
+        steps = [sum(h * part for h, part in mix.items()) for mix in mixes]
+        per_step = [share / step for share, step in zip(config.shares, steps, strict=True)]
         mean = sum(c * n for c, n in zip(costs, per_step, strict=True)) / sum(per_step)
         return max(1, int(share * self.protocol.passes * self.rules.passes / batch / mean))
 
@@ -252,7 +253,7 @@ class Cell:
             planned = self.updates(agent, 1.0 if coarse is None else 1.0 - COARSE)
             self._learn(agent, planned, self.environment("val", 1 if looks_once else protocol.horizon, coarse),
                         curve, seconds, coarse.passes if coarse is not None else 0)  # fmt: skip
-            plan = TrainingSchedule(planned, agent.config.horizons, agent.config.shares)
+            plan = agent.config.schedule(planned)
             about = {
                 "config": agent.config.to_dict(),
                 "parameters": parameter_count(agent.network),
