@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 RUN ?= runs/phantom-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help install train test lint slow bench-env test-rllib clean
+.PHONY: help install train test lint slow bench-env bench-gpu test-rllib clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,15 @@ slow: .venv/installed  ## the tests that take minutes each
 bench-env: .venv/installed  ## speed of the environment, a few minutes; the record goes to benchmarks/records/
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.env_speed --out benchmarks/records/speed/env-cpu.json
 	$(BIN)/python -m benchmarks.env_report benchmarks/records/speed
+
+BRAIN ?= ../shared/data/lgg_kaggle_3m ../shared/data/lgg_tumour_slices
+
+bench-gpu: .venv/installed  ## what needs CUDA: speed, memory, and brain at 256x256 and full width (BRAIN=folders)
+	$(BIN)/python -m benchmarks.speed --device cuda --out benchmarks/records/speed/training-cuda.json
+	$(BIN)/python -m benchmarks.env_speed --device cuda --out benchmarks/records/speed/env-cuda.json
+	$(BIN)/python -m benchmarks run --dataset brain --data $(BRAIN) --agents keep-all otsu pa3c ac dueling-dqn unet \
+		--device cuda --size 256 --width 1 --out benchmarks/records/grid-256
+	$(BIN)/python -m benchmarks report benchmarks/records/grid-256 --data $(BRAIN) --out benchmarks/report-256
 
 # RLlib pins an older Gymnasium than the newest, so it and the environment's tests run in an environment of their own.
 .venv-rllib/installed: constraints-rllib.txt pyproject.toml agents/pyproject.toml
