@@ -222,6 +222,7 @@ class PA3CConfig(PolicyConfig):
             "detail": False,
             "learning_rate_schedule": "epochs",
             "horizons": (10,),
+            "preview_every": 0,
             "foreground_weight": 1.0,
             "final_foreground_weight": 1.0,
             "later_background_weight": 1.0,
