@@ -62,9 +62,8 @@ class SupervisedTwin(PA3C):
 class SteppedTwin(SupervisedTwin):
     """The twin with as many looks as PA3C: it plays episodes, and learns the target from every observation.
 
-    Same horizon schedule but for the previews, same passes; at every step the cross-entropy of the target given the
-    carved image, over the pixels that are still kept. It carves with its own decisions, and is judged after the last
-    step as PA3C is.
+    Same horizon schedule, same passes; at every step the cross-entropy of the target given the carved image, over
+    the pixels that are still kept. It carves with its own decisions, and is judged after the last step as PA3C is.
     """
 
     name = "SteppedTwin"
@@ -78,7 +77,7 @@ class SteppedTwin(SupervisedTwin):
         device: str | torch.device = "auto",
         **changes: Any,
     ) -> None:
-        PA3C.__init__(self, env, config, seed=seed, device=device, **changes | {"preview_every": 0})
+        PA3C.__init__(self, env, config, seed=seed, device=device, **changes)
 
     def passes_per_update(self, horizon: int) -> float:
         """One look per step."""

@@ -364,12 +364,7 @@ def test_foreground_weight_starts_at_the_class_ratio_and_falls(monkeypatch: pyte
     used: list[tuple[int, float]] = []
     for start, final, ends in ((None, 2.0, (ratio, 2)), (5.0, 1.0, (5, 1)), (None, 99.0, (99, 99))):
         agent = make_agent(
-            env,
-            foreground_weight=start,
-            final_foreground_weight=final,
-            horizons=(1, 3, 10),
-            horizon_shares=(3, 1, 1),
-            preview_every=0,
+            env, foreground_weight=start, final_foreground_weight=final, horizons=(1, 3, 10), horizon_shares=(3, 1, 1)
         )
         used.clear()
         monkeypatch.setattr(agent, "_update", lambda horizon, weight: used.append((horizon, weight)) or horizon)
@@ -379,6 +374,15 @@ def test_foreground_weight_starts_at_the_class_ratio_and_falls(monkeypatch: pyte
         assert (values[0], values[-1]) == pytest.approx(ends)
         assert [h for h, _ in used] == sorted(h for h, _ in used)
         assert {h for h, _ in used} == {1, 3, 10}
+
+
+def test_previews_are_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, used = make_agent(horizons=(1, 3), horizon_shares=(1, 1), preview_every=4), []
+    monkeypatch.setattr(agent, "_update", lambda horizon, weight: used.append(horizon) or horizon)
+    agent.learn(80)
+    first = agent.config.schedule(80).lengths[0]
+    assert used[:8] == [1, 1, 1, 3] * 2
+    assert set(used[first:]) == {3}
 
 
 def test_learning_rate_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -676,7 +680,7 @@ def test_a_training_that_blows_up_is_stopped_with_sound_weights() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
-    [("network.policy.0.0.weight", float("nan"), "NaN"), ("optimizer.0.exp_avg", None, "another shape")],
+    [("network.policy.output.weight", float("nan"), "NaN"), ("optimizer.0.exp_avg", None, "another shape")],
 )
 def test_checkpoints_that_cannot_go_on_are_refused(tmp_path: Path, key: str, value: float, message: str) -> None:
     path = make_agent().learn(1).save(tmp_path / "agent")

@@ -187,7 +187,6 @@ class PA3CConfig(PolicyConfig):
 
     agent: ClassVar[str] = "PA3C"
 
-    preview_every: int = 10
     sam: bool = True
     """Spatial attention on conv4-3 (ablation: off)."""
     dilation: bool = True
@@ -222,7 +221,6 @@ class PA3CConfig(PolicyConfig):
             "detail": False,
             "learning_rate_schedule": "epochs",
             "horizons": (10,),
-            "preview_every": 0,
             "foreground_weight": 1.0,
             "final_foreground_weight": 1.0,
             "later_background_weight": 1.0,

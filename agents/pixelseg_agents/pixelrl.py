@@ -24,7 +24,6 @@ class PixelRLConfig(PA3CConfig):
     first_share: ClassVar[float] = 0.3
 
     entropy_coefficient: float = 0.001
-    preview_every: int = 0
 
     @classmethod
     def published(cls, **changes: Any) -> PixelRLConfig:

@@ -46,7 +46,7 @@ CHANGES = {
     "no-augmentation": "no augmentation",
     "no-later-background-weight": "background weighs as much after step 1",
     "no-normalisation": "no normalisation",
-    "no-preview": "no episodes at the next t_max ahead of time",
+    "previews": "every tenth update at the next t_max",
     "no-detail": "conv1-2 joins before the heads",
     "learning-rate-epochs": "published learning-rate schedule",
     "reward-map-convolution": "reward-map convolution, 9x9 (Eq. 8)",

@@ -65,7 +65,7 @@ SETTINGS: dict[str, Setting] = {
     "no-augmentation": Setting(hyper={"augmentation": False}),
     "no-later-background-weight": Setting(hyper={"later_background_weight": 1.0}),
     "no-normalisation": Setting(hyper={"norm": "none"}),
-    "no-preview": Setting(hyper={"preview_every": 0}),
+    "previews": Setting(hyper={"preview_every": 10}),
     # Where steps may earn their cost
     "stacked": Setting(env={"observation": "stacked"}),
     "restorable-stacked": Setting(env={"transition": "restorable", "observation": "stacked"}),
