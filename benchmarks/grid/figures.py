@@ -12,14 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pixelseg_agents.figures import right_and_wrong, save_figure
 
-from benchmarks.grid.settings import REFERENCES
+from benchmarks.grid.settings import REFERENCES, SUPERVISED
 from pixelseg_env import SegmentationDataset
 from pixelseg_env.rendering import to_rgb
 
 Drawn = list[tuple[Path, str]]
 Naming = Callable[[str], str]
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Okabe and Ito's colours, told apart by colour-blind readers too; supervised learners are dashed.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+OF_AGENT = {"unet": "#999999", "twin-plain": "#0072B2", "twin-steps": "#882255"}
 
 
 def draw_all(
@@ -64,9 +65,9 @@ def _steps(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tup
     """Dice and BIoU after every step: do later steps improve the map?"""
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, key, label in zip(figure.subplots(1, 2), ("dice_by_step", "biou_by_step"), ("Dice", "BIoU"), strict=True):
-        for agent, colour in zip(agents, COLOURS * 2, strict=False):
+        for agent, look in zip(agents, _looks(agents), strict=True):
             curves = np.array([r["test"]["summary"][key] for r in records.get(agent)])
-            _curve(axes, np.arange(1, curves.shape[1] + 1), curves, name(agent), colour)
+            _curve(axes, np.arange(1, curves.shape[1] + 1), curves, name(agent), *look)
         axes.set(xlabel="step", ylabel=f"{label}, test images")
     _legend(figure)
     save_figure(figure, path)
@@ -75,19 +76,24 @@ def _steps(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tup
 
 def _learning(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tuple[Path, str]:
     """Fig. 6: validation Dice over the network passes."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    for agent, colour in zip(agents, COLOURS * 2, strict=False):
-        found = [r["curve"] for r in records.get(agent) if r["curve"]]
-        if not found:  # one of the reader's own
-            continue
-        passes = np.array([point["passes"] for point in found[0]])  # seeds may be looked at a few passes apart
-        curves = np.array([np.interp(passes, [p["passes"] for p in c], [p["dice"] for p in c]) for c in found])
-        _curve(axes, passes / 1000, curves, name(agent), colour)
-    axes.set(xlabel="network passes, thousands", ylabel="Dice after the last step, validation images")
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    panels = zip(figure.subplots(1, 2, sharey=True), ("first", "dice"), ("first", "last"), strict=True)
+    for axes, key, step in panels:
+        for agent, look in zip(agents, _looks(agents), strict=True):
+            found = [r["curve"] for r in records.get(agent) if r["curve"]]
+            if not found:  # one of the reader's own
+                continue
+            passes = np.array([point["passes"] for point in found[0]])  # seeds may be looked at a few passes apart
+            curves = np.array([np.interp(passes, [p["passes"] for p in c], [p[key] for p in c]) for c in found])
+            _curve(axes, passes / 1000, curves, name(agent), *look)
+        axes.set(xlabel="network passes, thousands", title=f"after the {step} step")
+    figure.axes[0].set(ylabel="Dice, validation images")
     _legend(figure)
     save_figure(figure, path)
-    return path, "Learning curves (the publication's Fig. 6 shows those of PA3C and PixelRL)."
+    return path, (
+        "Learning curves (the publication's Fig. 6 shows those of PA3C and PixelRL). As long as training plays episodes "
+        "of one step, later steps have not been learnt."
+    )
 
 
 def _horizons(
@@ -152,10 +158,19 @@ def _examples(
     return path, caption
 
 
-def _curve(axes: Axes, x: Any, curves: Any, label: str, colour: str) -> None:
+def _looks(agents: Sequence[str]) -> list[tuple[str, str]]:
+    """Colour and line of each agent."""
+    others = iter(COLOURS * len(agents))
+    return [
+        (OF_AGENT.get(agent) or next(others), "--" if agent in SUPERVISED else "-")  # a twin has its agent's colour
+        for agent in agents
+    ]
+
+
+def _curve(axes: Axes, x: Any, curves: Any, label: str, colour: str, line: str = "-") -> None:
     """The mean over seeds, with the span of the seeds behind it."""
     marker = "o" if curves.shape[1] == 1 else None
-    axes.plot(x, curves.mean(0), color=colour, label=label, marker=marker, linewidth=1.8)
+    axes.plot(x, curves.mean(0), line, color=colour, label=label, marker=marker, linewidth=1.8)
     if len(curves) > 1:
         axes.fill_between(x, curves.min(0), curves.max(0), color=colour, alpha=0.15, linewidth=0)
 
