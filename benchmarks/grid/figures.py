@@ -91,8 +91,8 @@ def _learning(records: Any, agents: Sequence[str], path: Path, name: Naming) -> 
     _legend(figure)
     save_figure(figure, path)
     return path, (
-        "Learning curves (the publication's Fig. 6 shows those of PA3C and PixelRL). As long as training plays episodes "
-        "of one step, later steps have not been learnt."
+        "Learning curves (the publication's Fig. 6 shows those of PA3C and PixelRL). While training plays episodes of "
+        "one step, later steps have not been learnt."
     )
 
 
