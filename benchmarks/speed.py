@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed --device cuda --out speed.json
 
-makes every GPU figure of RESULTS.md in one call (needs no data: it trains on phantoms).
+makes the figures of training on a GPU (it trains on phantoms); `make bench-gpu` makes the others as well.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class SupervisedTwin(PA3C):
 class SteppedTwin(SupervisedTwin):
     """The twin with as many looks as PA3C: it plays episodes, and learns the target from every observation.
 
-    Same horizon schedule, same passes; at every step the cross-entropy of the target given the carved image, over
+    Horizons 1, 3, 10, same passes; at every step the cross-entropy of the target given the carved image, over
     the pixels that are still kept. It carves with its own decisions, and is judged after the last step as PA3C is.
     """
 
@@ -77,6 +77,8 @@ class SteppedTwin(SupervisedTwin):
         device: str | torch.device = "auto",
         **changes: Any,
     ) -> None:
+        if not (config or PA3CConfig()).horizons:
+            changes = {"horizons": (1, 3, 10)} | changes
         PA3C.__init__(self, env, config, seed=seed, device=device, **changes)
 
     def passes_per_update(self, horizon: int) -> float:

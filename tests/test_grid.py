@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pixelseg_agents.cli import main as pixelseg
 
-from benchmarks.grid.cells import Cell, Protocol, record_path
+from benchmarks.grid.cells import Cell, Protocol, is_done, record_path
 from benchmarks.grid.commands import Run, Search, read_tuned
 from benchmarks.grid.engine import from_text, run_grid, to_text
 from benchmarks.grid.report import add_published, all_tables, write_report
@@ -162,8 +162,10 @@ def test_a_killed_grid_goes_on_where_it_was(tmp_path: Path) -> None:
     before = first.stat().st_mtime_ns
     run = Run(agents=("keep-all", "pa3c"), seeds=(0,), out=tmp_path,
               protocol=Protocol(size=32, passes=4000, width=0.125))  # fmt: skip
-    assert [one.name for one in run.cells()] == ["phantom-keep-all-default-s0", "phantom-pa3c-default-s0"]
-    assert first.stat().st_mtime_ns == before
+    done = [is_done(tmp_path, one) for one in run.cells()]
+    assert done == [True, False]
+    assert run_grid(run.cells()[:1], tmp_path, 1, False) == []
+    assert first.stat().st_mtime_ns == before, "what is done is left alone"
 
 
 def test_a_cell_learns_watches_and_judges_on_the_parts_it_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,7 @@ def test_cuda_without_cuda_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_what_is_left_to_the_task_is_spelt_out() -> None:
     horizons = {task: PA3CConfig().for_task(*task).horizons for task in TASKS}
     assert horizons.pop(("restorable", "stacked")) == (2, 3, 10)
-    assert set(horizons.values()) == {(1, 3, 10)}
+    assert set(horizons.values()) == {(1, 2, 10)}
     later = {task: PA3CConfig().for_task(*task).later_background_weight for task in TASKS}
     assert {later[task] for task in TASKS if task[0] == "absorbing"} == {0.25}
     assert {later[task] for task in TASKS if task[0] == "restorable"} == {1.0}
@@ -144,6 +144,7 @@ def test_what_is_left_to_the_task_is_spelt_out() -> None:
     biases = [constant.for_task(*task).start_bias for task in TASKS]
     assert sorted(bias or 0.0 for bias in biases) == [0.0, 2.0, 4.0, 4.0]
     assert PA3CConfig(horizons=(10,), start_bias=1.0).for_task(*TASKS[0]).start_bias == 1.0
+    assert PA3CConfig().for_task(*TASKS[0]).to_dict()["horizon_shares"] == pytest.approx((0.6, 0.2, 0.2))
     assert PA3CConfig(horizon_shares=(1, 1, 1)).for_task(*TASKS[0]).shares == (1, 1, 1)
     with pytest.raises(OptionError, match="horizon_shares"):
         PA3CConfig(horizon_shares=(1, 1)).for_task(*TASKS[0])

@@ -21,15 +21,17 @@ class PixelRLConfig(PA3CConfig):
     """
 
     agent: ClassVar[str] = "PixelRL"
+    default_horizons: ClassVar[tuple[int, ...]] = (1, 3, 10)
     first_share: ClassVar[float] = 0.3
 
     entropy_coefficient: float = 0.001
 
     @classmethod
     def published(cls, **changes: Any) -> PixelRLConfig:
-        """PA3C's published settings, which the publication gives to PixelRL as well."""
-        values: dict[str, Any] = PA3CConfig.published().to_dict()
-        return cls.from_dict(values | changes)
+        """PA3C's published settings, which the publication gives to PixelRL as well; the rest is PixelRL's own."""
+        default, published = PA3CConfig().to_dict(), PA3CConfig.published().to_dict()
+        stated = {name: value for name, value in published.items() if value != default[name]}
+        return cls.from_dict(cls().to_dict() | stated | changes)
 
 
 class PixelRL(PA3C):

@@ -4,7 +4,7 @@ Progress is the share of the planned network passes that are done. One update at
 batch through the network h times, so stages are shared out by passes, not by updates.
 
 An agent that meets carved images for the first time when t_max grows may call them empty with such confidence that it
-never learns otherwise (benchmarks/LOG.md); a preview, some updates of a stage at the next stage's t_max, prevents it.
+never learns otherwise (benchmarks/LOG.md); previews, some updates of a stage at the next stage's t_max, are one remedy.
 """
 
 from __future__ import annotations

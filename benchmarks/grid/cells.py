@@ -26,13 +26,12 @@ from torch import nn
 
 from benchmarks.grid.settings import (
     COARSE,
-    EXPLORATION,
+    IDLE,
     LEARNERS,
     LOOK_ONCE,
     REFERENCES,
     REFINERS,
     SETTINGS,
-    SUPERVISED,
     TWINS,
     Setting,
 )
@@ -134,13 +133,18 @@ class Cell:
     @property
     def applies(self) -> bool:
         """Whether the setting changes anything for the agent: it may have none of the hyperparameters, or no use."""
-        if not self.rules.hyper:
+        rules = self.rules
+        if not rules.hyper and not rules.env:
             return True
-        if self.own or self.agent in REFERENCES:
+        if self.agent in REFERENCES:
+            return False
+        if rules.env and self.agent not in REFINERS:  # whose transition and observation are given
+            return True
+        if self.own:
             return False
         known = {item.name for item in dataclasses.fields(self.kind.config_class)}
-        known -= EXPLORATION if self.agent in SUPERVISED else set()
-        return bool(known & self.rules.hyper.keys())
+        idle = [names for agents, names in IDLE if self.agent in agents]
+        return bool(known.difference(*idle) & rules.hyper.keys())
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; data folders by name alone, so that records of two machines are comparable."""

@@ -102,6 +102,14 @@ class Search:
         """Runs the search and writes the best of every agent."""
         for agent in self.agents:
             check_choice("agent", agent, LEARNERS)
+        about = {"dataset": self.dataset, "protocol": dataclasses.asdict(self.protocol)}
+        known: dict[str, Any] = read_record(self.tuned) if self.tuned.exists() and read_tuned(self.tuned) else {**about}
+        other = [name for name, value in about.items() if known.get(name) != value]
+        if other:
+            raise OptionError(
+                f"--tuned {self.tuned}: that search had another {other[0]} ({known.get(other[0])}, not "
+                f"{about[other[0]]}); give this one a file of its own"
+            )
         cells = [
             Cell(self.dataset, self.data, agent, setting, 0, None, self.protocol)
             for setting in SEARCH
@@ -109,7 +117,6 @@ class Search:
         ]
         cells = [cell for cell in cells if cell.applies]
         failed = run_grid(cells, self.out, self.jobs, self.ray)
-        known = read_record(self.tuned) if self.tuned.exists() and read_tuned(self.tuned) else {}
         best: dict[str, Any] = known.get("agents", {})
         scores: dict[str, dict[str, float]] = known.get("validation_dice", {})
         for agent in self.agents:
@@ -125,7 +132,6 @@ class Search:
             config = found[winner]["config"]
             best[agent] = {name: config[name] for name in SETTINGS[winner].hyper if name in config}
             print(f"{agent}: {winner} ({', '.join(f'{name} {value:.3f}' for name, value in scores[agent].items())})")
-        about = {"dataset": self.dataset, "protocol": dataclasses.asdict(self.protocol)}
         write_record(self.tuned, {"agents": best, "validation_dice": scores} | about)
         return 1 if failed else 0
 

@@ -144,7 +144,8 @@ def _on_ray(cells: Sequence[Cell], folder: Path) -> Iterator[Outcome]:
                 cell = running.pop(reference)
                 try:
                     ray.get(reference)
-                    said = ""
+                    there = record_path(folder, cell).exists()
+                    said = "" if there else f"its worker wrote no record that is seen here; {folder} must be shared"
                 except Exception as problem:  # whatever it was, the other cells go on
                     said = str(problem)
                 yield list(running.values()), cell, said

@@ -34,7 +34,7 @@ def draw_all(
     """Draws what the records allow.
 
     Args:
-        records: `report.Records` of one data set.
+        records: `summaries.Records` of one data set.
         dataset: its name.
         out: the folder.
         horizons: settings of Fig. 7; agents that have the last alone are not in it.
@@ -161,10 +161,7 @@ def _examples(
 def _looks(agents: Sequence[str]) -> list[tuple[str, str]]:
     """Colour and line of each agent."""
     others = iter(COLOURS * len(agents))
-    return [
-        (OF_AGENT.get(agent) or next(others), "--" if agent in SUPERVISED else "-")  # a twin has its agent's colour
-        for agent in agents
-    ]
+    return [(OF_AGENT.get(agent) or next(others), "--" if agent in SUPERVISED else "-") for agent in agents]
 
 
 def _curve(axes: Axes, x: Any, curves: Any, label: str, colour: str, line: str = "-") -> None:

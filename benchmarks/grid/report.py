@@ -50,7 +50,7 @@ CHANGES = {
     "no-detail": "conv1-2 joins before the heads",
     "learning-rate-epochs": "published learning-rate schedule",
     "reward-map-convolution": "reward-map convolution, 9x9 (Eq. 8)",
-    "published": "published preset, width 0.25",
+    "published": "published preset, but for the width",
 }
 HORIZONS = ("t_max-1", "t_max-5", "t_max-10", "default")
 
@@ -91,7 +91,8 @@ def read_grid(folder: Path) -> dict[str, list[Record]]:
     """The records of cells in a folder, by data set.
 
     Raises:
-        DataError: there are none, one is damaged, or they are not of one protocol.
+        DataError: there are none, one is damaged, they are not of one protocol, or an agent had other hyperparameters
+            with one seed than with another.
     """
     found: dict[str, list[Record]] = defaultdict(list)
     first: Record = {}
@@ -109,10 +110,26 @@ def read_grid(folder: Path) -> dict[str, list[Record]]:
                 f"{folder}: records of different protocols cannot stand in one table: {first['name']} has "
                 f"{first['cell']['protocol']}, {record['name']} has {protocol}; give each protocol an --out of its own"
             )
+        _check_alike(folder, found[dataset], record)
         found[dataset].append(record)
     if not found:
         raise DataError(f"{folder}: expected records of `python -m benchmarks run`, found none")
     return dict(found)
+
+
+def _check_alike(folder: Path, found: Sequence[Record], record: Record) -> None:
+    """A row is one setting: its seeds must not differ in a hyperparameter, as they do after a change of defaults."""
+    cell, config = record["cell"], record.get("config", {})
+    for other in found:
+        if (other["cell"]["agent"], other["cell"]["setting"]) == (cell["agent"], cell["setting"]):
+            before = other.get("config", {})
+            differs = sorted(name for name in config.keys() & before.keys() if config[name] != before[name])
+            if differs and (cell["fold"] is None) == (other["cell"]["fold"] is None):
+                name = differs[0]
+                raise DataError(
+                    f"{folder}: {other['name']} was trained with {name}={before[name]}, {record['name']} with "
+                    f"{config[name]}; remove the older and run it again"
+                )
 
 
 def tables(records: Records, dataset: str, published: Path = PUBLISHED) -> dict[str, Table]:

@@ -18,9 +18,15 @@ COARSE = 0.25  # share of the passes that goes to the U-Net whose maps a refiner
 LEARNERS = (*ACTOR_CRITICS, *Q_LEARNERS, *REFINERS, "unet", *TWINS)
 LOOK_ONCE = ("unet", "twin-plain")
 SUPERVISED = ("unet", *TWINS)
-SMALL_FIELD = {"sam": False, "dilation": False, "blocks": 1, "head_stride": 2, "detail": False}  # 22 x 22 pixels
+# A field of 22 x 22 pixels, but for what the normalisation shares.
+SMALL_FIELD = {"sam": False, "dilation": False, "blocks": 1, "head_stride": 2, "detail": False}
 PUBLISHED = {name: value for name, value in PA3CConfig.published().to_dict().items() if name != "width"}
-EXPLORATION = {"entropy_coefficient", "exploration_end"}  # these change nothing about supervised learning
+# Hyperparameters that change nothing about these learners.
+IDLE: tuple[tuple[tuple[str, ...], set[str]], ...] = (
+    (SUPERVISED, {"entropy_coefficient", "exploration_end", "foreground_weight"}),
+    (LOOK_ONCE, {"horizons", "later_background_weight", "preview_every"}),
+    (tuple(REFINERS), {"later_background_weight"}),
+)
 
 
 @dataclass(frozen=True)

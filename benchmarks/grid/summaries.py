@@ -154,6 +154,7 @@ def budgets(records: Records, title: str) -> Table:
             counts: list[Any] = [float(np.mean([r[key] for r in found])) for key in keys]
             minutes = [float(np.mean([r["seconds"][clock] for r in found])) / 60 for clock in ("cpu", "wall")]
             table.rows[name] = [*counts, *minutes, float(max(r["peak_mib"] for r in found))]
+    table.note = "PixelRL's passes, visits and minutes are with those of the U-Net that makes its coarse maps."
     return table
 
 
@@ -165,7 +166,7 @@ def variants(records: Records, title: str, agents: Sequence[str], rows: dict[str
             if one := records.get(agents[0], setting):
                 table.rows[name] = [*(mean(one, metric) for metric in METRICS), float(len(one))]
         return table
-    table = Table(title, [Column(f"{name_of(agent)}, {m}") for agent in agents for m in ("DICE", "BIoU")])
+    table = Table(title, [Column(f"{name_of(agent)}, {m}", 3, 0) for agent in agents for m in ("DICE", "BIoU")])
     for setting, name in rows.items():
         found = {agent: records.get(agent, setting) for agent in agents}
         if any(found.values()):
@@ -194,6 +195,7 @@ def step_by_step(records: Records, title: str) -> Table:
     rows = {name_of(agent): records.get(agent) for agent in records.agents() if agent not in REFERENCES}
     for (agent, setting), name in STEP_SETTINGS.items():
         rows[f"{name_of(agent)}, {name}"] = records.get(agent, setting)
+    table.apart = {name for name, found in rows.items() if found and found[0]["cell"]["agent"] in SUPERVISED}
     for name, found in rows.items():
         if not found:
             continue
