@@ -156,21 +156,20 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the source that runs; None for an installed copy, or without git."""
+    """The commit of the source that runs, "-dirty" if it has changed; None for an installed copy, or without git."""
     here = Path(__file__).resolve().parent
     if "site-packages" in here.parts:  # a repository around it would be another project's
         return None
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+        commit = git("describe", "--always", "--abbrev=12")
+        # Records are what a benchmark writes; new ones change nothing about the source.
+        source = (":(top)", ":(top,exclude)benchmarks/records")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *source)
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return (commit + "-dirty" * bool(changed)) or None
