@@ -173,3 +173,12 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return (commit + "-dirty" * bool(changed)) or None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
