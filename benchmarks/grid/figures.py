@@ -105,7 +105,7 @@ def _horizons(
         for setting, colour in zip(settings, COLOURS, strict=False):
             if found := records.get(agent, setting):
                 curves = np.array([r["test"].get("longer", r["test"]["summary"])["dice_by_step"] for r in found])
-                label = {"default": "1, then 3, then 10"}.get(setting, setting.removeprefix("t_max-"))
+                label = "that grows" if setting == "default" else setting.removeprefix("t_max-")
                 _curve(axes, np.arange(1, curves.shape[1] + 1), curves, f"trained at t_max {label}", colour)
         axes.set(title=name(agent), xlabel="steps of the test episode")
     figure.axes[0].set(ylabel="Dice, test images")
