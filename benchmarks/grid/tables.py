@@ -67,7 +67,7 @@ class Table:
             return ""
         if isinstance(value, tuple):
             return f"{value[0]:,.{digits}f}{plus_minus}{value[1]:,.{digits}f}"
-        return f"{value:,.{digits}f}"
+        return f"{round(value, digits) + 0.0:,.{digits}f}"  # no -0.000
 
     def markdown(self) -> str:
         """The table for a README: best in bold, second underlined."""
