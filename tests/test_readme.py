@@ -137,7 +137,7 @@ def test_flags_that_take_a_difference_back(flags: str, tmp_path: Path) -> None:
         if name in named or "--preset" in named:
             assert field.name in expected.to_dict()
             value = getattr(config, field.name)
-            if field.name != "start_bias":  # filled in by task
+            if field.name not in ("start_bias", "horizon_shares"):  # filled in by task
                 assert value == getattr(expected, field.name), field.name
             assert "--preset" in named or value != getattr(PA3CConfig(), field.name)
 
