@@ -24,7 +24,7 @@ from pixelseg_agents.cli import main as pixelseg
 from benchmarks.grid.cells import Cell, Protocol, is_done, record_path
 from benchmarks.grid.commands import Run, Search, read_tuned
 from benchmarks.grid.engine import from_text, run_grid, to_text
-from benchmarks.grid.report import add_published, all_tables, write_report
+from benchmarks.grid.report import add_published, all_tables, read_grid, write_report
 from benchmarks.grid.settings import LEARNERS, REFERENCES, REFINERS, SEARCH, SETTINGS, SUPERVISED
 from benchmarks.grid.statistics import interquartile_mean, interval, probability_of_improvement
 from benchmarks.grid.summaries import (
@@ -452,6 +452,16 @@ def test_the_report_says_what_the_records_say(done: Path, tmp_path: Path) -> Non
         assert (tmp_path / f"phantom-{figure}.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(DataError, match="expected records"):
         write_report(tmp_path / "empty", tmp_path)
+
+
+def test_seeds_with_other_hyperparameters_do_not_stand_in_one_row(done: Path, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        one = record(done / f"phantom-pa3c-default-s{seed}.json")
+        if seed:
+            one["config"] |= {"entropy_coefficient": 0.5}
+        write_record(tmp_path / f"{one['name']}.json", one)
+    with pytest.raises(DataError, match=r"pa3c-default-s0 was trained with entropy_coefficient=0.02, .*s1 with 0.5"):
+        read_grid(tmp_path)
 
 
 def test_the_search_stands_in_the_report(done: Path, tmp_path: Path) -> None:

@@ -123,7 +123,11 @@ def _check_alike(folder: Path, found: Sequence[Record], record: Record) -> None:
     for other in found:
         if (other["cell"]["agent"], other["cell"]["setting"]) == (cell["agent"], cell["setting"]):
             before = other.get("config", {})
-            differs = sorted(name for name in config.keys() & before.keys() if config[name] != before[name])
+            differs = sorted(
+                name
+                for name in config.keys() & before.keys()
+                if config[name] != before[name] and [] not in (config[name], before[name])  # []: by task, not spelt out
+            )
             if differs and (cell["fold"] is None) == (other["cell"]["fold"] is None):
                 name = differs[0]
                 raise DataError(
