@@ -61,6 +61,8 @@ def test_standing_still_is_worth_more_than_pixelrls_entropy() -> None:
     """A tenth off a right 1 costs 0.01 by Eq. 12; an entropy coefficient above that would pay for it."""
     smallest = min(abs(amount) for amount in AMOUNTS)
     assert PixelRLConfig().entropy_coefficient <= smallest**2 / 5
+    assert PixelRLConfig.published().entropy_coefficient == PixelRLConfig().entropy_coefficient
+    assert PixelRLConfig.published().horizons == PA3CConfig.published().horizons
 
 
 @settings(max_examples=100, deadline=None)

@@ -188,6 +188,18 @@ class PA3CConfig(PolicyConfig):
     """
 
     agent: ClassVar[str] = "PA3C"
+    # What the publication states, as far as it is known here.
+    stated: ClassVar[dict[str, Any]] = {
+        "width": 1.0,
+        "norm": "none",
+        "detail": False,
+        "learning_rate_schedule": "epochs",
+        "horizons": (10,),
+        "foreground_weight": 1.0,
+        "final_foreground_weight": 1.0,
+        "later_background_weight": 1.0,
+        "augmentation": False,
+    }
     # The second step is first met as the last of an episode, where keeping a pixel pays at once (benchmarks/LOG.md).
     default_horizons: ClassVar[tuple[int, ...]] = (1, 2, 10)
 
@@ -214,24 +226,13 @@ class PA3CConfig(PolicyConfig):
         }
 
     @classmethod
-    def published(cls, **changes: Any) -> PA3CConfig:
+    def published(cls, **changes: Any) -> Self:
         """The publication's settings as far as it states them: t_max = 10 throughout, plain Eq. 12 rewards.
 
         Not in it: the learnable convolution of Eq. 8, whose size is not known here (`reward_map_convolution`).
         Expect little: with few passes it hardly leaves the start, see README.
         """
-        settings: dict[str, Any] = {
-            "width": 1.0,
-            "norm": "none",
-            "detail": False,
-            "learning_rate_schedule": "epochs",
-            "horizons": (10,),
-            "foreground_weight": 1.0,
-            "final_foreground_weight": 1.0,
-            "later_background_weight": 1.0,
-            "augmentation": False,
-        }
-        return cls(**(settings | changes))
+        return cls(**(cls.stated | changes))
 
 
 _MEANING = {

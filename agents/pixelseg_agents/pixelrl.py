@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pixelseg_agents.config import PA3CConfig
 from pixelseg_agents.pa3c import PA3C
@@ -25,13 +25,6 @@ class PixelRLConfig(PA3CConfig):
     first_share: ClassVar[float] = 0.3
 
     entropy_coefficient: float = 0.001
-
-    @classmethod
-    def published(cls, **changes: Any) -> PixelRLConfig:
-        """PA3C's published settings, which the publication gives to PixelRL as well; the rest is PixelRL's own."""
-        default, published = PA3CConfig().to_dict(), PA3CConfig.published().to_dict()
-        stated = {name: value for name, value in published.items() if value != default[name]}
-        return cls.from_dict(cls().to_dict() | stated | changes)
 
 
 class PixelRL(PA3C):

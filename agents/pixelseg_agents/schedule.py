@@ -43,6 +43,7 @@ class TrainingSchedule:
 
     Attributes:
         mixes: of each stage, t_max to its share of the updates.
+        steps: of an update, the mean by stage.
         lengths: updates of each stage.
         total_passes: of the batch through the network.
     """
@@ -54,8 +55,8 @@ class TrainingSchedule:
         self._next = [*self._horizons[1:], self._horizons[-1]]
         self._every = preview_every
         self.mixes = [self._mix(stage) for stage in range(len(horizons))]
-        costs = [sum(horizon * part for horizon, part in mix.items()) for mix in self.mixes]
-        self.lengths = stage_lengths(total_updates, costs, shares)
+        self.steps = [sum(horizon * part for horizon, part in mix.items()) for mix in self.mixes]
+        self.lengths = stage_lengths(total_updates, self.steps, shares)
         self.total_passes = sum(self._passes(stage, length) for stage, length in enumerate(self.lengths))
 
     def horizon(self, update: int) -> int:

@@ -229,11 +229,10 @@ class Cell:
     def updates(self, agent: Any, share: float = 1.0) -> int:
         """Updates that take the budget of network passes, or a share of it."""
         config, batch = agent.config, self.protocol.batch
-        mixes = config.schedule(1).mixes
-        costs = [sum(agent.passes_per_update(h) * part for h, part in mix.items()) for mix in mixes]
+        plan = config.schedule(1)
+        costs = [sum(agent.passes_per_update(h) * part for h, part in mix.items()) for mix in plan.mixes]
         # Stages are shared out by steps of the batch, whatever they cost.
-        steps = [sum(h * part for h, part in mix.items()) for mix in mixes]
-        per_step = [share / step for share, step in zip(config.shares, steps, strict=True)]
+        per_step = [share / steps for share, steps in zip(config.shares, plan.steps, strict=True)]
         mean = sum(c * n for c, n in zip(costs, per_step, strict=True)) / sum(per_step)
         return max(1, int(share * self.protocol.passes * self.rules.passes / batch / mean))
 

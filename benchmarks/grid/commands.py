@@ -103,7 +103,9 @@ class Search:
         for agent in self.agents:
             check_choice("agent", agent, LEARNERS)
         about = {"dataset": self.dataset, "protocol": dataclasses.asdict(self.protocol)}
-        known: dict[str, Any] = read_record(self.tuned) if self.tuned.exists() and read_tuned(self.tuned) else {**about}
+        known: dict[str, Any] = (
+            read_record(self.tuned) if self.tuned.exists() and read_tuned(self.tuned) else dict(about)
+        )
         other = [name for name, value in about.items() if known.get(name) != value]
         if other:
             raise OptionError(

@@ -51,6 +51,8 @@ def run_grid(cells: Sequence[Cell], folder: Path, jobs: int = 1, ray: bool = Fal
     with tqdm(total=len(waiting), unit="cell", mininterval=0) as bar:
         for running, finished, error in outcomes:
             if finished is not None:
+                if not error and not record_path(folder, finished).exists():
+                    error = f"ended without a record in {folder} (with --ray, all machines must share it)"
                 note = folder / f"{finished.name}{ERROR}"
                 if error:
                     failed.append(finished.name)
@@ -117,7 +119,7 @@ def _in_own_process(cell: Cell, folder: Path, children: set[subprocess.Popen[str
     _, said = child.communicate(to_text(cell))
     children.discard(child)
     if child.returncode == 0:
-        return "" if record_path(folder, cell).exists() else f"{said}\nended without a record"
+        return ""
     return f"{said}\nexit code {child.returncode}" if child.returncode < 0 or not said.strip() else said
 
 
@@ -144,8 +146,7 @@ def _on_ray(cells: Sequence[Cell], folder: Path) -> Iterator[Outcome]:
                 cell = running.pop(reference)
                 try:
                     ray.get(reference)
-                    there = record_path(folder, cell).exists()
-                    said = "" if there else f"its worker wrote no record that is seen here; {folder} must be shared"
+                    said = ""
                 except Exception as problem:  # whatever it was, the other cells go on
                     said = str(problem)
                 yield list(running.values()), cell, said

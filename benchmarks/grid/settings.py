@@ -20,7 +20,7 @@ LOOK_ONCE = ("unet", "twin-plain")
 SUPERVISED = ("unet", *TWINS)
 # A field of 22 x 22 pixels, but for what the normalisation shares.
 SMALL_FIELD = {"sam": False, "dilation": False, "blocks": 1, "head_stride": 2, "detail": False}
-PUBLISHED = {name: value for name, value in PA3CConfig.published().to_dict().items() if name != "width"}
+PUBLISHED = {name: value for name, value in PA3CConfig.stated.items() if name != "width"}
 # Hyperparameters that change nothing about these learners.
 IDLE: tuple[tuple[tuple[str, ...], set[str]], ...] = (
     (SUPERVISED, {"entropy_coefficient", "exploration_end", "foreground_weight"}),

@@ -251,4 +251,5 @@ def searched(scores: dict[str, dict[str, float]], dataset: str) -> Table:
 
 
 def name_of(agent: str) -> str:
+    """An agent's name for readers; one of their own has its module and factory."""
     return NAMES.get(agent, agent)
