@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from pixelseg_agents.cli import main as pixelseg
 
 from benchmarks.grid.cells import Cell, Protocol, is_done, record_path
 from benchmarks.grid.commands import Run, Search, read_tuned
-from benchmarks.grid.engine import from_text, run_grid, to_text
+from benchmarks.grid.engine import _in_own_process, from_text, run_grid, to_text
 from benchmarks.grid.report import add_published, all_tables, read_grid, write_report
 from benchmarks.grid.settings import LEARNERS, REFERENCES, REFINERS, SEARCH, SETTINGS, SUPERVISED
 from benchmarks.grid.statistics import interquartile_mean, interval, probability_of_improvement
@@ -300,6 +301,15 @@ def test_a_stopped_grid_leaves_no_process_behind(tmp_path: Path) -> None:
     assert process.stderr is not None
     assert "goes on from there" in process.stderr.read()
     assert not [pid for pid in found if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_process_that_is_born_during_a_stop_is_killed(tmp_path: Path) -> None:
+    children: set[Any] = set()
+    stopping = threading.Event()
+    stopping.set()
+    assert "exit code -9" in _in_own_process(cell("otsu"), tmp_path, children, stopping)
+    assert not children
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_search_tries_only_what_changes_something() -> None:

@@ -76,18 +76,20 @@ def _in_processes(cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[Ou
     todo = list(cells)
     running: dict[Future[str], Cell] = {}
     children: set[subprocess.Popen[str]] = set()
+    stopping = threading.Event()
     with ThreadPoolExecutor(jobs) as pool, _stopped_by_sigterm():
         try:
             while todo or running:
                 while todo and len(running) < jobs:
                     cell = todo.pop(0)
-                    running[pool.submit(_in_own_process, cell, folder, children)] = cell
+                    running[pool.submit(_in_own_process, cell, folder, children, stopping)] = cell
                 yield list(running.values()), None, ""
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     cell = running.pop(future)
                     yield list(running.values()), cell, future.result()
         finally:
+            stopping.set()
             for child in list(children):
                 child.kill()
 
@@ -109,13 +111,15 @@ def _stopped_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _in_own_process(cell: Cell, folder: Path, children: set[subprocess.Popen[str]]) -> str:
+def _in_own_process(cell: Cell, folder: Path, children: set[subprocess.Popen[str]], stopping: threading.Event) -> str:
     """Runs a cell in a new process; returns what it said if it failed."""
     command = [sys.executable, "-m", "benchmarks.grid.engine", str(folder)]
     threads = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     pipe = subprocess.PIPE
     child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=os.environ | threads)
     children.add(child)
+    if stopping.is_set():  # it was born while the others were killed
+        child.kill()
     _, said = child.communicate(to_text(cell))
     children.discard(child)
     if child.returncode == 0:
