@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import pickle
-import statistics
 import subprocess
 import sys
 import time
@@ -401,8 +400,9 @@ def test_frames_and_pickles() -> None:
 def test_a_step_costs_at_most_three_times_its_five_dictionaries(size: int) -> None:
     """The API demands five dictionaries a step; what else a step does may cost twice as much again.
 
-    Both are measured in turn, with the destruction of the last result outside, and the ratios' median
-    counts: what else the machine does meets both alike.
+    Both are measured in turn, with the destruction of the last result outside, and the least that each has taken
+    counts: what else the machine does only ever adds, and not to both alike (a median came out between 2.2 and
+    7.4 beside two busy processes, this between 2.2 and 2.5).
     """
     env = pixelseg_env.parallel_env(size=size, count=12, horizon=10**6)
     env.reset(seed=0)
@@ -417,11 +417,12 @@ def test_a_step_costs_at_most_three_times_its_five_dictionaries(size: int) -> No
         return spent
 
     gc.collect()
-    ratios = [
-        seconds(lambda: env.step(actions)) / seconds(lambda: [dict(zip(names, values, strict=True)) for _ in range(5)])
-        for _ in range(31)
+    pairs = [
+        (seconds(lambda: env.step(actions)), seconds(lambda: [dict(zip(names, values, strict=True)) for _ in range(5)]))
+        for _ in range(120)
     ]
-    assert 1 < statistics.median(ratios) <= 3
+    step, dictionaries = map(min, zip(*pairs, strict=True))
+    assert 1 < step / dictionaries <= 3
 
 
 def test_supersuit_converts_it_and_stable_baselines3_trains_on_it() -> None:
