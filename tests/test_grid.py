@@ -456,6 +456,12 @@ def test_the_report_says_what_the_records_say(done: Path, tmp_path: Path) -> Non
     assert list(worth) == ["as it is", "five steps"]
     assert worth["as it is"][0] == pytest.approx(np.mean([np.mean(r["val"]["images"]["DICE"]) for r in both]), abs=1e-4)
     assert worth["as it is"][1] == pytest.approx(expected, abs=1e-4)
+    assert worth["as it is"][3:5] == [None, None]
+    five = records.get("pa3c", "t_max-5")
+    (same,) = [r for r in both if r["cell"]["seed"] == five[0]["cell"]["seed"]]
+    for place, part in ((3, "val"), (4, "test")):
+        one, other = (np.mean(r[part]["images"]["DICE"]) for r in (five[0], same))
+        assert worth["five steps"][place] == pytest.approx(one - other, abs=2e-4)
     names = {path.name for path in tmp_path.iterdir()}
     assert {"report.md", "phantom-table-2.csv", "phantom-table-2.tex", "phantom-table-6.csv"} <= names
     for figure in ("steps", "learning", "t_max", "pixelrl", "examples"):

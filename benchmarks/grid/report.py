@@ -42,6 +42,7 @@ TABLE4 = {"50-shot": "50 images", "100-shot": "100 images", "default": "all imag
 CHANGES = {
     "default": "as in Table 2",
     "t_max-10": "t_max 10 throughout",
+    "horizons-1-3-10": "horizons 1, 3, 10, as the other agents'",
     "no-foreground-weight": "no falling foreground weight",
     "no-augmentation": "no augmentation",
     "no-later-background-weight": "background weighs as much after step 1",

@@ -66,6 +66,7 @@ SETTINGS: dict[str, Setting] = {
     "t_max-1": Setting(hyper={"horizons": (1,)}),
     "t_max-5": Setting(hyper={"horizons": (5,)}),
     "t_max-10": Setting(hyper={"horizons": (10,)}),
+    "horizons-1-3-10": Setting(hyper={"horizons": (1, 3, 10)}),
     # What this project added to the publication, one at a time
     "no-foreground-weight": Setting(hyper={"foreground_weight": 1.0}),
     "no-augmentation": Setting(hyper={"augmentation": False}),

@@ -179,12 +179,22 @@ def variants(records: Records, title: str, agents: Sequence[str], rows: dict[str
 def changes(records: Records, title: str, rows: dict[str, str]) -> Table:
     """What each of PA3C's settings is worth; validation first, for it is what decides."""
     names = ("DICE, validation", "DICE, test", "BIoU, test")
-    table = Table(title, [*map(Column, names), Column("CPU minutes", 1, -1), Column("seeds", 0, 0)])
+    gains = (Column("gain, validation", 3, 0), Column("gain, test", 3, 0))
+    table = Table(title, [*map(Column, names), *gains, Column("CPU minutes", 1, -1), Column("seeds", 0, 0)])
+    first: dict[int, Record] = {}
     for setting, name in rows.items():
-        if found := records.get("pa3c", setting):
-            minutes = float(np.mean([r["seconds"]["cpu"] for r in found])) / 60
-            scores = (mean(found, "DICE", "val"), mean(found, "DICE"), mean(found, "BIoU"))
-            table.rows[name] = [*scores, minutes, float(len(found))]
+        if not (found := records.get("pa3c", setting)):
+            continue
+        scores = (mean(found, "DICE", "val"), mean(found, "DICE"), mean(found, "BIoU"))
+        shared = [(r, first[r["cell"]["seed"]]) for r in found if r["cell"]["seed"] in first]
+        gained = [
+            mean([r for r, _ in shared], "DICE", part) - mean([r for _, r in shared], "DICE", part) if shared else None
+            for part in ("val", "test")
+        ]
+        minutes = float(np.mean([r["seconds"]["cpu"] for r in found])) / 60
+        table.rows[name] = [*scores, *gained, minutes, float(len(found))]
+        first = first or {r["cell"]["seed"]: r for r in found}
+    table.note = "Gains are in Dice, over the first row's trainings with the same seeds."
     return table
 
 
