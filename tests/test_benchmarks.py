@@ -38,7 +38,7 @@ def test_the_twin_with_steps_learns_from_carved_images_too() -> None:
     twin = SteppedTwin(env("train", 3), device="cpu", **options).learn(200)
     curve = evaluate(twin, env("test", 3)).dice_by_step.mean(axis=0)
     assert curve.min() > 0.6
-    assert twin.passes == 8 * TrainingSchedule(200, (1, 3), twin.config.shares).total_passes
+    assert twin.passes == 8 * TrainingSchedule(200, (1, 3), twin.config.shares).total_steps
 
 
 @pytest.mark.parametrize("kind", [SupervisedTwin, SteppedTwin])

@@ -148,7 +148,7 @@ def test_every_difference_of_the_preset_is_in_the_table() -> None:
     named = {word.removeprefix("--no-").removeprefix("--") for flags in FLAGS for word in flags.split()}
     assert {name.replace("_", "-") for name in changed} - {"final-foreground-weight"} <= named
     percent = ", ".join(f"{100 * share:g}" for share in PA3CConfig().for_task("absorbing", "masked").shares)
-    assert f"({percent} % of the passes)" in DIFFERENCES
+    assert f"({percent} % of the steps)" in DIFFERENCES
 
 
 def test_pictures_exist() -> None:

@@ -32,7 +32,7 @@ def test_lengths_add_up_and_progress_rises_from_0_to_1(total: int, stages: list[
     assert schedule.horizon(total + 9) == horizons[-1]
 
 
-def test_each_stage_gets_its_share_of_the_passes() -> None:
+def test_each_stage_gets_its_share_of_the_steps() -> None:
     horizons, shares = (1, 3, 10), (0.6, 0.2, 0.2)
     lengths = stage_lengths(20_000, horizons, shares)
     passes = [h * n for h, n in zip(horizons, lengths, strict=True)]
@@ -70,11 +70,11 @@ def test_standing_still_is_worth_more_than_pixelrls_entropy() -> None:
 def test_previews_are_counted_and_leave_every_stage_its_share(total: int, every: int) -> None:
     plan = TrainingSchedule(total, (1, 3, 10), (0.6, 0.2, 0.2), every)
     used = [plan.horizon(u) for u in range(total)]
-    assert plan.total_passes == sum(used)
+    assert plan.total_steps == sum(used)
     first, second, _ = plan.lengths
     assert set(used[:first]) <= {1, 3}
     assert used[:first].count(3) == first // every
     assert used[first : first + second].count(10) == second // every
     assert set(used[first + second :]) <= {10}
-    assert sum(used[:first]) == pytest.approx(0.6 * plan.total_passes, abs=30)
+    assert sum(used[:first]) == pytest.approx(0.6 * plan.total_steps, abs=30)
     assert [plan.progress(u) for u in (0, first, total)] == pytest.approx([0, sum(used[:first]) / sum(used), 1])

@@ -32,7 +32,7 @@ class AC(PixelAgent):
     """
 
     name = "AC"
-    config_class = ACConfig
+    config_class: ClassVar[type[PolicyConfig]] = ACConfig
     policy = Bernoulli()
 
     def _make_parts(self) -> dict[str, nn.Module]:

@@ -34,8 +34,9 @@ class TrainingError(PixelSegError):
 class PixelAgent:
     """An agent that decides every pixel; a subclass says with what network, and how that learns.
 
-    The environment is used through its public interface alone: spaces, `reset(seed, options={"horizon"})`,
-    `step`, and keys of `info`. The target weights rewards during training and is never shown to the network.
+    The environment is used through its public interface alone: spaces, `reset(seed, options={"horizon"})`, `step`,
+    keys of `info`, and its attributes `transition`, `observation`, `dataset` and `reward` where it has them. The target
+    weights rewards during training and is never shown to the network.
 
     A subclass has a `name`, a `config_class` and four methods:
 

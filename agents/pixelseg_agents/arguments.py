@@ -123,7 +123,7 @@ class TrainArguments(Generic[ConfigT]):
     preset: Literal["default", "published"] = "default"
     """Where the agent's hyperparameters start from; the flags below change single ones."""
     updates: int = 2000
-    """Training length: one update is one batch of episodes and one gradient step."""
+    """Training length: one update is one batch of episodes (PA3C: one gradient step; AC and the DQNs: one per step)."""
     batch: int = 8
     """Images per update."""
     seed: int = 0

@@ -46,12 +46,12 @@ class AgentConfig:
     """Training horizons t_max, one after the other; 10 alone is the published constant; none: by task
     (1 3 10, PA3C 1 2 10, or 2 3 10 for restorable and stacked)."""
     horizon_shares: tuple[float, ...] = ()
-    """Share of the network passes per horizon; none: 60 % for the first (PixelRL: 30 %), the rest alike for the
+    """Share of the planned steps per horizon; none: 60 % for the first (PixelRL: 30 %), the rest alike for the
     others."""
     foreground_weight: float | None = None
     """Factor on object pixels' rewards at the start; None: background per foreground pixel of the set."""
     final_foreground_weight: float = 1.0
-    """What that factor falls to, geometrically, at 80 % of the passes; 1 is plain Eq. 12."""
+    """What that factor falls to, geometrically, at 80 % of the steps; 1 is plain Eq. 12."""
     later_background_weight: float | None = None
     """Factor on background pixels' rewards from the second step on; None: by task (0.25 where zero is final).
     Ten looks are ten chances to lose a pixel: at 0.25 a later step zeroes one that is background at odds above 4."""
@@ -106,7 +106,7 @@ class AgentConfig:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The share of the network passes of each horizon, spelt out."""
+        """The share of the planned steps of each horizon, spelt out."""
         if self.horizon_shares or len(self.horizons) < 2:
             return self.horizon_shares or (1.0,)
         rest = (1 - self.first_share) / (len(self.horizons) - 1)

@@ -53,7 +53,7 @@ class DQNConfig(AgentConfig):
     exploration_end: float = 0.02
     """Epsilon at the end of its fall."""
     exploration_share: float = 0.3
-    """Share of the passes over which epsilon falls, linearly."""
+    """Share of the planned steps over which epsilon falls, linearly."""
 
     def _checks(self) -> dict[str, bool]:
         counts = ("replay_size", "replay_batch", "learning_starts", "train_every", "target_update")

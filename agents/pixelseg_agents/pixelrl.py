@@ -17,7 +17,7 @@ class PixelRLConfig(PA3CConfig):
 
     Its smallest amount, 0.1, moves Eq. 12 by a hundredth of what PA3C's decisions do. So its entropy coefficient has to
     be small against 0.01, or standing still costs more than it saves; and what ten small steps add up to takes long
-    episodes to learn: the first horizon gets 30 % of the passes instead of 60 % (measured: benchmarks/LOG.md).
+    episodes to learn: the first horizon gets 30 % of the steps instead of 60 % (measured: benchmarks/LOG.md).
     """
 
     agent: ClassVar[str] = "PixelRL"

@@ -1,7 +1,7 @@
 """What changes while training goes on: the horizon and the foreground weight.
 
-Progress is the share of the planned network passes that are done. One update at horizon h passes its
-batch through the network h times, so stages are shared out by passes, not by updates.
+Progress is the share of the planned steps that are done. One update at horizon h plays h steps, so stages are shared
+out by steps, not by updates. A step is one pass of the batch through PA3C's network; AC and the DQNs pass more often.
 
 An agent that meets carved images for the first time when t_max grows may call them empty with such confidence that it
 never learns otherwise (benchmarks/LOG.md); previews, some updates of a stage at the next stage's t_max, are one remedy.
@@ -19,12 +19,12 @@ WEIGHT_FALLS_UNTIL = 0.8
 
 
 def stage_lengths(total_updates: int, costs: Sequence[float], shares: Sequence[float]) -> list[int]:
-    """Updates per stage, adding up to `total_updates`, so that each gets its share of the network passes.
+    """Updates per stage, adding up to `total_updates`, so that each gets its share of the steps.
 
     Args:
         total_updates: of all stages.
-        costs: network passes of an update, by stage.
-        shares: of the network passes, by stage.
+        costs: steps of an update, by stage.
+        shares: of the steps, by stage.
     """
     wanted = [share / cost for share, cost in zip(shares, costs, strict=True)]
     total = sum(wanted)
@@ -38,14 +38,14 @@ class TrainingSchedule:
     Args:
         total_updates: updates planned.
         horizons: t_max of each stage.
-        shares: the share of the network passes of each stage.
+        shares: the share of the steps of each stage.
         preview_every: every so many updates of a stage, one has the next stage's t_max; 0: none.
 
     Attributes:
         mixes: of each stage, t_max to its share of the updates.
         steps: of an update, the mean by stage.
         lengths: updates of each stage.
-        total_passes: of the batch through the network.
+        total_steps: of the batch.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TrainingSchedule:
         self.mixes = [self._mix(stage) for stage in range(len(horizons))]
         self.steps = [sum(horizon * part for horizon, part in mix.items()) for mix in self.mixes]
         self.lengths = stage_lengths(total_updates, self.steps, shares)
-        self.total_passes = sum(self._passes(stage, length) for stage, length in enumerate(self.lengths))
+        self.total_steps = sum(self._steps(stage, length) for stage, length in enumerate(self.lengths))
 
     def horizon(self, update: int) -> int:
         """t_max of update number `update` (from 0); beyond the plan, the last stage's."""
@@ -69,14 +69,14 @@ class TrainingSchedule:
         return self._horizons[-1]
 
     def progress(self, update: int) -> float:
-        """The share in [0, 1] of the network passes that are done before update number `update`."""
-        passes = 0
+        """The share in [0, 1] of the steps that are done before update number `update`."""
+        done = 0
         for stage, length in enumerate(self.lengths):
-            passes += self._passes(stage, min(update, length))
+            done += self._steps(stage, min(update, length))
             update = max(0, update - length)
-        return min(1.0, passes / max(1, self.total_passes))
+        return min(1.0, done / max(1, self.total_steps))
 
-    def _passes(self, stage: int, updates: int) -> int:
+    def _steps(self, stage: int, updates: int) -> int:
         previews = updates // self._every if self._every else 0
         return updates * self._horizons[stage] + previews * (self._next[stage] - self._horizons[stage])
 
@@ -91,7 +91,7 @@ WeightT = TypeVar("WeightT", float, NDArray[np.float64])
 
 
 def falling_weight(progress: float, start: WeightT, final: float) -> WeightT:
-    """Falls geometrically from `start` (one, or one per label) to `final` at 80 % of the passes, then stays."""
+    """Falls geometrically from `start` (one, or one per label) to `final` at 80 % of the steps, then stays."""
     share = min(1.0, progress / WEIGHT_FALLS_UNTIL)
     weight: WeightT = start * (final / start) ** share
     return weight

@@ -26,6 +26,7 @@ from torch import nn
 
 from benchmarks.grid.settings import (
     COARSE,
+    CROSSED,
     IDLE,
     LEARNERS,
     LOOK_ONCE,
@@ -99,7 +100,7 @@ class Cell:
         if self.own:
             own_factory(self.agent)  # now, and not when the others have run
         else:
-            check_choice("agent", self.agent, {*AGENTS, *LEARNERS, *REFERENCES})
+            check_choice("agent", self.agent, {*AGENTS, *LEARNERS, *CROSSED, *REFERENCES})
         check_choice("setting", self.setting, SETTINGS)
         check_choice("dataset", self.dataset, registered_datasets())
         if self.fold not in (None, *range(FOLDS)):
@@ -128,23 +129,21 @@ class Cell:
     @property
     def kind(self) -> Any:
         """The class of a learner."""
-        return TWINS.get(self.agent) or AGENTS["pixelrl" if self.agent in REFINERS else self.agent]
+        name = "pixelrl" if self.agent in REFINERS else self.agent
+        return (AGENTS | TWINS | CROSSED)[name]
 
     @property
     def applies(self) -> bool:
         """Whether the setting changes anything for the agent: it may have none of the hyperparameters, or no use."""
         rules = self.rules
-        if not rules.hyper and not rules.env:
-            return True
         if self.agent in REFERENCES:
-            return False
-        if rules.env and self.agent not in REFINERS:  # whose transition and observation are given
-            return True
-        if self.own:
-            return False
-        known = {item.name for item in dataclasses.fields(self.kind.config_class)}
-        idle = [names for agents, names in IDLE if self.agent in agents]
-        return bool(known.difference(*idle) & rules.hyper.keys())
+            return not rules.hyper and not rules.env
+        known: set[str] = set()
+        if not self.own:
+            idle = [names for agents, names in IDLE if self.agent in agents]
+            known = {item.name for item in dataclasses.fields(self.kind.config_class)}.difference(*idle)
+        fixed = self.agent in (*REFINERS, *LOOK_ONCE)  # whose rules are given, or make no difference
+        return (not rules.hyper or bool(known & rules.hyper.keys())) and not (rules.env and fixed)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; data folders by name alone, so that records of two machines are comparable."""
@@ -189,7 +188,7 @@ class Cell:
         """
         dataset = self.parts[part]
         place: dict[str, Any] = {}
-        if self.protocol.device.startswith("cuda"):
+        if self.protocol.device.startswith("cuda") and not self.own:  # whose `predict` takes arrays
             place = {"backend": "torch", "device": self.protocol.device}
         size = self.protocol.batch if part == "train" else min(self.protocol.batch, len(dataset))
         rules: dict[str, Any] = {} if plain else dict(self.rules.env)
@@ -263,7 +262,7 @@ class Cell:
                 "updates": agent.updates,
                 "image_passes": agent.passes,
                 "image_visits": agent.episodes,
-                "environment_steps": plan.total_passes * protocol.batch,
+                "environment_steps": 0 if looks_once else plan.total_steps * protocol.batch,
             }
             if coarse is not None:
                 about["image_passes"] += coarse.passes

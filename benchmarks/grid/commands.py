@@ -12,7 +12,7 @@ from tyro.conf import OmitArgPrefixes
 
 from benchmarks.grid.cells import Cell, Protocol, record_path
 from benchmarks.grid.engine import run_grid
-from benchmarks.grid.settings import LEARNERS, REFERENCES, SEARCH, SETTINGS
+from benchmarks.grid.settings import LEARNERS, REFERENCES, SEARCH, SETTINGS, TUNED_AS
 from benchmarks.records import read_record, write_record
 from pixelseg_env import DataError, OptionError
 from pixelseg_env.errors import check_choice
@@ -61,7 +61,7 @@ class Run:
                             continue
                         # The search's validation patients are tested on in some fold: there, everybody has defaults.
                         known = SETTINGS[setting].tuned and fold is None
-                        found = tuned.get(agent, {}) if known else {}
+                        found = tuned.get(TUNED_AS.get(agent, agent), {}) if known else {}
                         cells.append(Cell(self.dataset, self.data, agent, setting, seed, fold, self.protocol, found))
         idle = sorted({f"{cell.agent} {cell.setting}" for cell in cells if not cell.applies})
         if idle:

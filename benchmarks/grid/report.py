@@ -19,6 +19,7 @@ from benchmarks.grid.summaries import (
     changes,
     comparison,
     folds,
+    learning_by_network,
     name_of,
     searched,
     step_by_step,
@@ -154,10 +155,11 @@ def tables(records: Records, dataset: str, published: Path = PUBLISHED) -> dict[
         "table-3": variants(records, f"Table 3 on {dataset}: PA3C's SAM and dilation", agents, TABLE3, False),
         "table-4": variants(records, f"Table 4 on {dataset}: few images", agents, TABLE4, True),
         "changes": changes(records, f"PA3C on {dataset}, one change at a time", CHANGES),
+        "learning": learning_by_network(records, f"Learner and network on {dataset}"),
         "steps": step_by_step(records, f"Do later steps improve the map? On {dataset}"),
         "table-6": folds(records, f"Table 6 on {dataset}: five folds"),
     }
-    needs_two = ("table-3", "table-4", "changes")
+    needs_two = ("table-3", "table-4", "changes", "learning")
     made = {name: table for name, table in made.items() if len(table.rows) > (name in needs_two)}
     for name, table in made.items():
         add_published(table, name, dataset, published)

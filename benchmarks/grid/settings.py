@@ -7,10 +7,14 @@ from typing import Any
 
 from pixelseg_agents import PA3CConfig
 
+from benchmarks.crossed import ACOnPA3C, PA3COnUNet
 from benchmarks.twin import SteppedTwin, SupervisedTwin
 
 REFERENCES = ("random", "keep-all", "otsu", "oracle")
 TWINS = {"twin-plain": SupervisedTwin, "twin-steps": SteppedTwin}
+# Learners with another's network, and whose hyperparameters they have.
+CROSSED = {"pa3c-on-unet": PA3COnUNet, "ac-on-pa3c": ACOnPA3C}
+TUNED_AS = {"pa3c-on-unet": "pa3c", "ac-on-pa3c": "ac"}
 ACTOR_CRITICS = ("pa3c", "ac")
 Q_LEARNERS = ("dqn", "double-dqn", "dueling-dqn")
 REFINERS = {"pixelrl": "squared_error", "pixelrl-cross-entropy": "cross_entropy"}  # and their rewards
@@ -66,6 +70,7 @@ SETTINGS: dict[str, Setting] = {
     "t_max-1": Setting(hyper={"horizons": (1,)}),
     "t_max-5": Setting(hyper={"horizons": (5,)}),
     "t_max-10": Setting(hyper={"horizons": (10,)}),
+    "horizons-1-2-10": Setting(hyper={"horizons": (1, 2, 10)}),
     "horizons-1-3-10": Setting(hyper={"horizons": (1, 3, 10)}),
     # What this project added to the publication, one at a time
     "no-foreground-weight": Setting(hyper={"foreground_weight": 1.0}),
@@ -74,6 +79,8 @@ SETTINGS: dict[str, Setting] = {
     "no-normalisation": Setting(hyper={"norm": "none"}),
     "previews": Setting(hyper={"preview_every": 10}),
     # Where steps may earn their cost
+    "dice-gain": Setting(env={"reward": "dice_gain"}),
+    "restorable": Setting(env={"transition": "restorable"}),
     "stacked": Setting(env={"observation": "stacked"}),
     "restorable-stacked": Setting(env={"transition": "restorable", "observation": "stacked"}),
     "small-field": Setting(hyper=SMALL_FIELD),

@@ -54,3 +54,8 @@ def probability_of_improvement(scores: Scores, others: Scores) -> float:
         for ours, theirs in zip(scores.T, others.T, strict=True)
     ]
     return float(np.mean(wins))
+
+
+def share_that_gained(after: Scores, before: Scores) -> float:
+    """The share of seed and task pairs whose score has grown, ties count half: both are of the same networks."""
+    return float(np.mean(np.where(np.isclose(after, before, rtol=0, atol=1e-6), 0.5, after > before)))

@@ -8,8 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.grid.settings import REFERENCES, SUPERVISED
-from benchmarks.grid.statistics import Scores, interquartile_mean, interval, probability_of_improvement
+from benchmarks.grid.settings import CROSSED, LOOK_ONCE, REFERENCES, SUPERVISED
+from benchmarks.grid.statistics import (
+    Scores,
+    interquartile_mean,
+    interval,
+    probability_of_improvement,
+    share_that_gained,
+)
 from benchmarks.grid.tables import Column, Table
 
 Record = dict[str, Any]
@@ -29,6 +35,12 @@ NAMES = {
     "twin-plain": "PA3C's twin, supervised",
     "twin-steps": "PA3C's twin, supervised, ten looks",
 }
+# Who learns, and on which network.
+LEARNING = {
+    "PA3C's learning": ("pa3c", "pa3c-on-unet"),
+    "AC's learning": ("ac-on-pa3c", "ac"),
+    "cross-entropy": ("twin-plain", "unet"),
+}
 METRICS = ("DICE", "PPV", "SEN", "IoU", "BIoU", "HD95")
 SCORES = [Column(name, 1 if name == "HD95" else 3, -1 if name == "HD95" else 1) for name in METRICS]
 STEPS = (1, 2, 3, 5, 10)
@@ -37,6 +49,8 @@ STEP_SETTINGS = {
     ("pa3c", "t_max-5"): "trained at t_max 5",
     ("pa3c", "t_max-10"): "trained at t_max 10",
     ("pa3c", "no-later-background-weight"): "background weighs the same later",
+    ("pa3c", "dice-gain"): "rewarded by the gain in Dice",
+    ("pa3c", "restorable"): "may take back",
     ("pa3c", "stacked"): "sees image and map",
     ("pa3c", "restorable-stacked"): "sees both, may take back",
     ("pa3c", "small-field"): "small field of view",
@@ -71,8 +85,12 @@ class Records:
         return sorted(found, key=lambda r: (r["cell"]["fold"] or 0, r["cell"]["seed"]))
 
     def agents(self, setting: str | None = "default", folds: bool = False) -> list[str]:
-        """The agents that have records under a setting, None: under any; in the order of `NAMES`, others after them."""
+        """The agents that have records under a setting, None: under any; in the order of `NAMES`, others after them.
+
+        Learners with another's network are left out.
+        """
         present = {agent for agent, found in self._found if setting in (None, found) and self.get(agent, found, folds)}
+        present -= CROSSED.keys()
         return [name for name in NAMES if name in present] + sorted(present - set(NAMES))
 
 
@@ -152,9 +170,14 @@ def budgets(records: Records, title: str) -> Table:
         if found:
             keys = ("image_passes", "image_visits", "environment_steps", "updates")
             counts: list[Any] = [float(np.mean([r[key] for r in found])) for key in keys]
+            if agent in LOOK_ONCE:
+                counts[2] = None  # it is shown images, and plays no episodes
             minutes = [float(np.mean([r["seconds"][clock] for r in found])) / 60 for clock in ("cpu", "wall")]
             table.rows[name] = [*counts, *minutes, float(max(r["peak_mib"] for r in found))]
-    table.note = "PixelRL's passes, visits and minutes are with those of the U-Net that makes its coarse maps."
+    table.note = (
+        "PixelRL's passes, visits and minutes are with those of the U-Net that makes its coarse maps, steps and "
+        "updates without. A network that looks once plays no steps."
+    )
     return table
 
 
@@ -198,10 +221,24 @@ def changes(records: Records, title: str, rows: dict[str, str]) -> Table:
     return table
 
 
+def learning_by_network(records: Records, title: str) -> Table:
+    """The same networks under several learners: what is the network's share, and what the learner's?"""
+    table = Table(title, [Column(f"{net}, {m}") for net in ("PA3C's network", "U-Net") for m in ("DICE", "BIoU")])
+    for name, agents in LEARNING.items():
+        found = [records.get(agent) for agent in agents]
+        if all(found):
+            table.rows[name] = [mean(one, metric) for one in found for metric in ("DICE", "BIoU")]
+    table.note = (
+        "The U-Net has two decoders, for policy and value, but with cross-entropy one. A learner has the "
+        "hyperparameters that were found for it on its own network."
+    )
+    return table
+
+
 def step_by_step(records: Records, title: str) -> Table:
     """Whether later steps improve the map: Dice after some steps, of every agent and of PA3C under each setting."""
     columns = [Column("start", 3, 0), *(Column(f"step {step}") for step in STEPS), Column("last less first")]
-    table = Table(title, [*columns, Column("P(last step better)", 2, 0), Column("seeds", 0, 0)])
+    table = Table(title, [*columns, Column("better after the last", 2, 0), Column("seeds", 0, 0)])
     rows = {name_of(agent): records.get(agent) for agent in records.agents() if agent not in REFERENCES}
     for (agent, setting), name in STEP_SETTINGS.items():
         rows[f"{name_of(agent)}, {name}"] = records.get(agent, setting)
@@ -216,14 +253,14 @@ def step_by_step(records: Records, title: str) -> Table:
         if len(curve) > 1:
             last, first = patient_scores(found), patient_scores(found, first_step=True)
             steps = found[0]["cell"]["protocol"]["horizon"]
-            table.rows[name] = [*values, float(curve[steps - 1] - curve[0]), probability_of_improvement(last, first)]
+            table.rows[name] = [*values, float(curve[steps - 1] - curve[0]), share_that_gained(last, first)]
         else:
             table.rows[name] = [*values, None, None]
         table.rows[name].append(float(len(found)))
     table.note = (
         "Dice over test images, means over seeds, of agents and of variants; one number alone is a network that looks "
-        "once. *Start*: the map that PixelRL begins with. P: that a seed's map after the last step beats one after "
-        "step 1 on the same patient."
+        "once. *Start*: the map that PixelRL begins with. *Better after the last*: the share of patients whose mean "
+        "Dice is higher after the last step than after step 1 of the same network; ties count half."
     )
     return table
 
@@ -238,7 +275,7 @@ def folds(records: Records, title: str) -> Table:
         table.rows[name_of(agent)] = [*spread, float(len({r["cell"]["fold"] for r in found}))]
         if agent in (*REFERENCES, *SUPERVISED):
             table.apart.add(name_of(agent))
-    table.note = "Mean and standard deviation over folds; every patient is tested on once. All have their defaults."
+    table.note = "Mean and standard deviation over folds, each a fifth of the patients. All have their defaults."
     return table
 
 

@@ -1,0 +1,56 @@
+"""PA3C's learning on AC's network, and AC's on PA3C's: which of the two makes the difference?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pixelseg_agents import AC, PA3C, PA3CConfig
+from pixelseg_agents.config import AgentConfig
+from pixelseg_agents.networks import PA3CNetwork
+from pixelseg_agents.unet import ActorCriticUNet
+from torch import nn
+
+
+class PA3COnUNet(PA3C):
+    """PA3C with AC's network, the U-Net of one encoder and two decoders, in place of its own."""
+
+    name = "PA3COnUNet"
+
+    def _make_parts(self) -> dict[str, nn.Module]:
+        config = self.config
+        network = ActorCriticUNet(
+            self.channels, config.width, norm=config.norm, labels=self.labels, start_bias=config.start_bias or 0.0
+        )
+        return {"network": network}
+
+
+@dataclass(frozen=True)
+class ACOnPA3CConfig(PA3CConfig):
+    """AC's hyperparameters, and those of PA3C's network."""
+
+    agent: ClassVar[str] = "AC on PA3C's network"
+    default_horizons: ClassVar[tuple[int, ...]] = AgentConfig.default_horizons
+
+
+class ACOnPA3C(AC):
+    """AC with PA3C's network in place of its own."""
+
+    name = "ACOnPA3C"
+    config_class = ACOnPA3CConfig
+
+    def _make_parts(self) -> dict[str, nn.Module]:
+        config = self.config
+        network = PA3CNetwork(
+            self.channels,
+            config.width,
+            sam=config.sam,
+            dilation=config.dilation,
+            blocks=config.blocks,
+            norm=config.norm,
+            head_stride=config.head_stride,
+            detail=config.detail,
+            labels=self.labels,
+            start_bias=config.start_bias or 0.0,
+        )
+        return {"network": network}
