@@ -180,9 +180,13 @@ class Tabled(torch.nn.Module):
         return outputs if len(outputs) > 1 else outputs[0]
 
 
-def q_losses(kind: Any, terminal: bool, transition: str = "absorbing") -> tuple[Tensor, dict[str, Any]]:
-    """The gradient of the loss with respect to Q of one transition, and what it was computed from."""
-    agent = make_agent(kind, make_env(transition=transition), gamma=0.5, augmentation=False, max_gradient_norm=0.0)
+def q_losses(kind: Any, terminal: bool, transition: str = "absorbing", step: int = 0) -> tuple[Tensor, dict[str, Any]]:
+    """The gradient of the loss with respect to Q of one transition, and what it was computed from.
+
+    Object pixels' rewards weigh 3, background's 0.5 after the first step.
+    """
+    agent = make_agent(kind, make_env(transition=transition), gamma=0.5, augmentation=False, max_gradient_norm=0.0,
+                       later_background_weight=0.5)  # fmt: skip
     agent.learn(1)  # opens the replay
     rng = torch.Generator().manual_seed(1)
     online, target = torch.randn(2, 16, 16, generator=rng), torch.randn(2, 16, 16, generator=rng)
@@ -190,12 +194,10 @@ def q_losses(kind: Any, terminal: bool, transition: str = "absorbing") -> tuple[
     agent._parameters = list(agent.network.parameters())
     before, action = (torch.randint(0, 2, (1, 16, 16), generator=rng, dtype=torch.uint8) for _ in range(2))
     after = before & action if transition == "absorbing" else action
-    batch = Transitions(
-        np.array([3]), torch.zeros(1, dtype=torch.long), before, action, after, torch.tensor([terminal])
-    )
+    batch = Transitions(np.array([3]), torch.full((1,), step), before, action, after, torch.tensor([terminal]))
     caught: list[Tensor] = []
     agent._descend = lambda loss: caught.append(torch.autograd.grad(loss, agent._parameters)[0]) or 0.0
-    agent._learn(batch, 1.0, torch.Generator().manual_seed(0))
+    agent._learn(batch, 3.0, torch.Generator().manual_seed(0))
     mask = torch.tensor(agent.env.unwrapped.dataset.masks[3]).float()
     parts = {"online": online, "target": target, "before": before[0].float(), "action": action[0].long()}
     return caught[0], parts | {"after": after[0].float(), "mask": mask}
@@ -204,9 +206,11 @@ def q_losses(kind: Any, terminal: bool, transition: str = "absorbing") -> tuple[
 @pytest.mark.parametrize("kind", Q_LEARNERS)
 @pytest.mark.parametrize("terminal", [False, True])
 @pytest.mark.parametrize("transition", ["absorbing", "restorable"])
-def test_q_learning_by_the_definition(kind: Any, terminal: bool, transition: str) -> None:
-    gradient, p = q_losses(kind, terminal, transition)
+@pytest.mark.parametrize("step", [0, 1])
+def test_q_learning_by_the_definition(kind: Any, terminal: bool, transition: str, step: int) -> None:
+    gradient, p = q_losses(kind, terminal, transition, step)
     reward = (p["before"] - p["mask"]) ** 2 - (p["after"] - p["mask"]) ** 2
+    reward = reward * torch.where(p["mask"] > 0, 3.0, 0.5 if step else 1.0)
     best = p["online"].argmax(0) if kind is DoubleDQN else p["target"].argmax(0)
     following = p["target"].gather(0, best[None])[0]
     playing = torch.ones_like(reward)
@@ -318,8 +322,8 @@ def test_an_advantage_that_is_not_detached_is_caught(monkeypatch: pytest.MonkeyP
 
 
 def test_ac_bootstraps_with_the_next_value_but_not_at_the_end() -> None:
-    agent = make_agent(AC, gamma=0.5, horizons=(2,), augmentation=False, foreground_weight=1.0,
-                       later_background_weight=1.0)  # fmt: skip
+    agent = make_agent(AC, gamma=0.5, horizons=(2,), augmentation=False, foreground_weight=4.0,
+                       final_foreground_weight=4.0, later_background_weight=0.5)  # fmt: skip
     worth = torch.full((16, 16), 3.0)
     agent.parts = {"network": Tabled(torch.zeros(16, 16), worth)}
     seen: list[tuple[Tensor, ...]] = []
@@ -328,8 +332,10 @@ def test_ac_bootstraps_with_the_next_value_but_not_at_the_end() -> None:
     (_, _, actions, first, playing), (_, _, later_actions, last, later_playing) = seen
     assert torch.equal(later_playing, playing * actions)
     rewards = first - 0.5 * 3.0 * later_playing
-    assert set(rewards.unique().tolist()) <= {-1.0, 0.0, 1.0}
-    assert set(last.unique().tolist()) <= {-1.0, 0.0, 1.0}
+    assert set(rewards.unique().tolist()) <= {-4.0, 0.0, 1.0}, "an object pixel lost, nothing, background zeroed"
+    assert set(last.unique().tolist()) <= {-4.0, 0.0, 0.5}
+    assert rewards.max() == 1
+    assert last.max() == 0.5
     assert (rewards[actions == 0] != 0).all()
     assert len(later_actions) == 2
 
@@ -373,6 +379,7 @@ class IdleUNet(UNet):
 @pytest.mark.parametrize(("kind", "learns"), [(UNet, True), (IdleUNet, False)])
 def test_the_unet_learns_and_a_broken_one_does_not(kind: type[UNet], learns: bool) -> None:
     torch.set_num_threads(1)
+    assert max(score(Otsu()), score(KeepAll())) + 0.2 < BAR
     unet = kind(phantoms("train"), seed=0, device="cpu", width=0.125, learning_rate=3e-3).learn(UPDATES)
     test = gym.make_vec("PixelSegEnv-v0", num_envs=8, split="test", size=SIZE, count=150, horizon=1).unwrapped
     assert (float(evaluate(unet, test).metrics["DICE"].mean()) > BAR) == learns

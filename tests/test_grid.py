@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pixelseg_agents import AC, PA3C
 from pixelseg_agents.cli import main as pixelseg
 
 from benchmarks.grid.cells import Cell, Protocol, is_done, record_path
@@ -41,6 +42,7 @@ from benchmarks.grid.summaries import (
 from benchmarks.grid.tables import Column, Table
 from benchmarks.records import write_record
 from pixelseg_env import DataError, OptionError
+from pixelseg_env.rewards import resolve_reward
 
 TINY = Protocol(size=16, width=0.125, passes=120, horizon=2)
 ROOT = Path(__file__).resolve().parent.parent
@@ -165,7 +167,8 @@ def test_a_killed_grid_goes_on_where_it_was(tmp_path: Path) -> None:
               protocol=Protocol(size=32, passes=4000, width=0.125))  # fmt: skip
     done = [is_done(tmp_path, one) for one in run.cells()]
     assert done == [True, False]
-    assert run_grid(run.cells()[:1], tmp_path, 1, False) == []
+    assert run.main() == 0
+    assert all(is_done(tmp_path, one) for one in run.cells()), "what was killed is made"
     assert first.stat().st_mtime_ns == before, "what is done is left alone"
 
 
@@ -334,6 +337,26 @@ def test_settings_change_what_they_say() -> None:
             for key, value in one.rules.hyper.items():
                 assert getattr(agent_made.config, key, value) == value
             assert (agent_made.config.learning_rate == 3e-3) == one.rules.tuned
+            env: Any = one.environment("test", 2)
+            wanted = {"transition": "absorbing", "observation": "masked"} | one.rules.env
+            function = resolve_reward(str(wanted.pop("reward", "squared_error")))
+            assert {key: getattr(env, key) for key in wanted} == wanted
+            assert env.reward is function
+
+
+def test_learners_with_anothers_network_have_their_own_hyperparameters(tmp_path: Path) -> None:
+    write_record(tmp_path / "tuned.json", {"agents": {"ac": {"learning_rate": 5e-3}}})
+    run = Run(agents=("ac-on-pa3c", "pa3c-on-unet"), seeds=(0,), tuned=tmp_path / "tuned.json", protocol=TINY)
+    ac, pa3c = (one.learner(one.environment("train", 2)) for one in run.cells())
+    assert ac.config.learning_rate == 5e-3
+    assert ac.config.horizons == AC(one_env()).config.horizons
+    assert pa3c.config == PA3C(one_env(), width=0.125).config
+    for crossed, original in ((ac, PA3C(one_env(), width=0.125)), (pa3c, AC(one_env(), width=0.125))):
+        assert crossed.network.state_dict().keys() == original.network.state_dict().keys()
+
+
+def one_env() -> Any:
+    return cell("pa3c").environment("train", 2)
 
 
 # ------------------------------------------------------------------------------------------------ statistics
