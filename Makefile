@@ -34,14 +34,14 @@ bench-env: .venv/installed  ## speed of the environment, a few minutes; the reco
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.env_speed --out benchmarks/records/speed/env-cpu.json
 	$(BIN)/python -m benchmarks.env_report benchmarks/records/speed
 
-BRAIN ?= ../shared/data/lgg_kaggle_3m ../shared/data/lgg_tumour_slices
+LGG ?= ../shared/data/lgg_kaggle_3m ../shared/data/lgg_tumour_slices
 
-bench-gpu: .venv/installed  ## what needs CUDA: speed, memory, and brain at 256x256 and full width (BRAIN=folders)
+bench-gpu: .venv/installed  ## what needs CUDA: speed, memory, and brain at 256x256 and full width (LGG=folders)
 	$(BIN)/python -m benchmarks.speed --device cuda --out benchmarks/records/speed/training-cuda.json
 	$(BIN)/python -m benchmarks.env_speed --device cuda --out benchmarks/records/speed/env-cuda.json
-	$(BIN)/python -m benchmarks run --dataset brain --data $(BRAIN) --agents keep-all otsu pa3c ac dueling-dqn unet \
+	$(BIN)/python -m benchmarks run --dataset brain --data $(LGG) --agents keep-all otsu pa3c ac dueling-dqn unet \
 		--device cuda --size 256 --width 1 --out benchmarks/records/grid-256
-	$(BIN)/python -m benchmarks report benchmarks/records/grid-256 --data $(BRAIN) --out benchmarks/report-256
+	$(BIN)/python -m benchmarks report benchmarks/records/grid-256 --data $(LGG) --out benchmarks/report-256
 
 # RLlib pins an older Gymnasium than the newest, so it and the environment's tests run in an environment of their own.
 .venv-rllib/installed: constraints-rllib.txt pyproject.toml agents/pyproject.toml

@@ -1,6 +1,6 @@
 """How fast the environment is: a step against a plain copy, every stack side by side, PA3C's share of it.
 
-    python -m benchmarks.env_speed --out benchmarks/records/env-speed.json
+    python -m benchmarks.env_speed --out benchmarks/records/speed/env-cpu.json
 
 Needs no data. Every row runs in a process of its own, so that its peak memory is its own, and what is compared is
 timed in turns within one process. `--device cuda` adds the rows of a GPU.

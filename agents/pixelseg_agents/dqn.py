@@ -200,7 +200,7 @@ class DQN(PixelAgent):
         self.parts["target"].load_state_dict(self.network.state_dict())
 
     def _reward(self, before: Tensor, after: Tensor, target: Tensor) -> Tensor:
-        """The environment's reward function on tensors, whatever kind of array it takes."""
+        """The environment's reward function: of arrays on the CPU, of tensors on CUDA, which it has to take there."""
         if self.device.type == "cuda":
             return tensor(self._reward_function(before, after, target.to(torch.uint8)), self.device).float()
         maps = (m.cpu().numpy() for m in (before, after, target))
