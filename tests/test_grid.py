@@ -28,16 +28,25 @@ from benchmarks.grid.commands import Run, Search, read_tuned
 from benchmarks.grid.engine import _in_own_process, from_text, run_grid, to_text
 from benchmarks.grid.report import add_published, all_tables, read_grid, write_report
 from benchmarks.grid.settings import LEARNERS, REFERENCES, REFINERS, SEARCH, SETTINGS, SUPERVISED
-from benchmarks.grid.statistics import interquartile_mean, interval, probability_of_improvement
+from benchmarks.grid.statistics import (
+    interquartile_mean,
+    interval,
+    probability_of_improvement,
+    share_that_gained,
+)
 from benchmarks.grid.summaries import (
     METRICS,
     Records,
+    budgets,
+    certainty,
     changes,
     comparison,
     folds,
+    learning_by_network,
     patient_scores,
     searched,
     step_by_step,
+    variants,
 )
 from benchmarks.grid.tables import Column, Table
 from benchmarks.records import write_record
@@ -493,6 +502,63 @@ def test_the_report_says_what_the_records_say(done: Path, tmp_path: Path) -> Non
         write_report(tmp_path / "empty", tmp_path)
 
 
+def test_tables_of_variants_budgets_and_seeds(done: Path) -> None:
+    records = Records(record(path) for path in sorted(done.glob("*.json")))
+    ac, few = records.get("ac"), records.get("ac", "50-shot")
+    dice, biou = (
+        [float(np.mean([np.mean(r["test"]["images"][m]) for r in found])) for found in (few, ac)]
+        for m in ("DICE", "BIoU")
+    )
+    table = variants(records, "T", ("pa3c", "ac"), {"50-shot": "few", "default": "all"}, True).rows
+    assert table["few"] == [None, None, pytest.approx(dice[0], abs=1e-4), pytest.approx(biou[0], abs=1e-4)]
+    assert table["all"][2:] == [pytest.approx(dice[1], abs=1e-4), pytest.approx(biou[1], abs=1e-4)]
+    table = variants(records, "T", ("ac",), {"default": "all", "50-shot": "few", "no-sam": "none"}, False).rows
+    assert list(table) == ["all", "few"]
+    assert table["few"][0] == pytest.approx(dice[0], abs=1e-4)
+    assert (table["all"][-1], table["few"][-1]) == (2, 1)
+    given = budgets(records, "T").rows
+    assert given["AC"][0] == np.mean([r["image_passes"] for r in ac])
+    assert given["AC"][4] == pytest.approx(np.mean([r["seconds"]["cpu"] for r in ac]) / 60)
+    assert given["U-Net, supervised"][2] is None
+    assert given["PixelRL"][1] == records.get("pixelrl")[0]["image_visits"]
+    said = certainty(records, "T").rows
+    pa3c = patient_scores(records.get("pa3c"))
+    assert said["AC"][0] == pytest.approx(interquartile_mean(patient_scores(ac)))
+    assert said["AC"][3] == pytest.approx(probability_of_improvement(patient_scores(ac), pa3c))
+    assert said["PA3C"][3] is None
+    assert "Otsu's threshold" not in said
+
+
+def test_a_gain_is_that_of_the_same_network() -> None:
+    before = np.array([[0.1, 0.5], [0.8, 0.5]])
+    assert share_that_gained(before + 0.01, before) == 1, "though seeds differ by far more"
+    assert share_that_gained(before, before) == 0.5
+    assert share_that_gained(before + np.array([[0.1, 0], [-0.1, 1e-9]]), before) == 0.5
+
+
+def test_the_committed_records_kept_to_the_budget() -> None:
+    found = [record(path) for path in (ROOT / "benchmarks/records/grid").glob("*.json")]
+    found = [r for r in found if "image_passes" in r]
+    assert found
+    for one in found:
+        budget = one["cell"]["protocol"]["passes"]
+        assert 0.97 * budget <= one["image_passes"] <= 1.005 * budget, one["name"]
+
+
+def test_learners_on_each_others_networks_stand_in_a_table_of_their_own(done: Path) -> None:
+    everything = [record(path) for path in sorted(done.glob("*-default-s0.json"))]
+    assert not learning_by_network(Records(everything), "T").rows.keys() - {"cross-entropy"}
+    for of, name in (("pa3c", "pa3c-on-unet"), ("ac", "ac-on-pa3c")):
+        like = next(r for r in everything if r["cell"]["agent"] == of)
+        everything.append(like | {"cell": like["cell"] | {"agent": name}})
+    records = Records(everything)
+    rows = learning_by_network(records, "T").rows
+    assert list(rows) == ["PA3C's learning", "AC's learning", "cross-entropy"]
+    dice = records.get("ac")[0]["test"]["summary"]["metrics"]["DICE"]["mean"]
+    assert rows["AC's learning"][0] == rows["AC's learning"][2] == dice
+    assert "pa3c-on-unet" not in records.agents()
+
+
 def test_seeds_with_other_hyperparameters_do_not_stand_in_one_row(done: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
         one = record(done / f"phantom-pa3c-default-s{seed}.json")
@@ -548,6 +614,15 @@ def test_agents_of_the_readers_own_take_part(done: Path, tmp_path: Path) -> None
     for name in ("examples.own_agent:Nothing", "no.such.module:agent", ":agent"):
         with pytest.raises(OptionError, match="expected module:factory"):
             cell(name)
+
+
+def test_a_model_of_stable_baselines3_takes_part(tmp_path: Path) -> None:
+    one = cell("examples.sb3_agents:a2c")
+    assert run_grid([one], tmp_path) == []
+    summary = record(record_path(tmp_path, one))["test"]["summary"]
+    first, last = summary["dice_by_step"]
+    assert first == last, "it decides once, and repeats itself"
+    assert first > 0
 
 
 def test_an_agent_of_ones_own_gets_the_training_images_and_the_budget() -> None:
