@@ -324,6 +324,20 @@ def test_a_process_that_is_born_during_a_stop_is_killed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_process_that_cannot_be_started_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = subprocess.Popen
+
+    def scarce(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(subprocess, "Popen", started)
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", scarce)
+    first, second = cell("otsu"), cell("keep-all")
+    assert run_grid([first, second], tmp_path) == [first.name]
+    assert "Cannot allocate memory" in (tmp_path / f"{first.name}.error.txt").read_text()
+    assert is_done(tmp_path, second)
+
+
 def test_a_search_tries_only_what_changes_something() -> None:
     tried = {agent: sum(cell(agent, setting=name).applies for name in SEARCH) for agent in LEARNERS}
     assert all(count == (3 if agent in SUPERVISED else 5) for agent, count in tried.items())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from pixelseg_agents.registry import AGENTS
 from tyro.conf import OmitArgPrefixes
 
 from benchmarks.grid.cells import Cell, Protocol, record_path
@@ -101,7 +102,7 @@ class Search:
     def main(self) -> int:
         """Runs the search and writes the best of every agent."""
         for agent in self.agents:
-            check_choice("agent", agent, LEARNERS)
+            check_choice("agent", agent, {*AGENTS, *LEARNERS})
         about = {"dataset": self.dataset, "protocol": dataclasses.asdict(self.protocol)}
         known: dict[str, Any] = (
             read_record(self.tuned) if self.tuned.exists() and read_tuned(self.tuned) else dict(about)

@@ -116,7 +116,10 @@ def _in_own_process(cell: Cell, folder: Path, children: set[subprocess.Popen[str
     command = [sys.executable, "-m", "benchmarks.grid.engine", str(folder)]
     threads = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     pipe = subprocess.PIPE
-    child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=os.environ | threads)
+    try:
+        child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=os.environ | threads)
+    except OSError as problem:  # no memory for it, say: the other cells go on
+        return f"could not be started: {problem}"
     children.add(child)
     if stopping.is_set():  # it was born while the others were killed
         child.kill()
