@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pixelseg_agents import AC, PA3C, PA3CConfig
+from pixelseg_agents.ac import ac_network
 from pixelseg_agents.config import AgentConfig
-from pixelseg_agents.networks import PA3CNetwork
-from pixelseg_agents.unet import ActorCriticUNet
+from pixelseg_agents.pa3c import pa3c_network
 from torch import nn
 
 
@@ -18,11 +18,7 @@ class PA3COnUNet(PA3C):
     name = "PA3COnUNet"
 
     def _make_parts(self) -> dict[str, nn.Module]:
-        config = self.config
-        network = ActorCriticUNet(
-            self.channels, config.width, norm=config.norm, labels=self.labels, start_bias=config.start_bias or 0.0
-        )
-        return {"network": network}
+        return {"network": ac_network(self.config, self.channels, self.labels)}
 
 
 @dataclass(frozen=True)
@@ -40,17 +36,4 @@ class ACOnPA3C(AC):
     config_class = ACOnPA3CConfig
 
     def _make_parts(self) -> dict[str, nn.Module]:
-        config = self.config
-        network = PA3CNetwork(
-            self.channels,
-            config.width,
-            sam=config.sam,
-            dilation=config.dilation,
-            blocks=config.blocks,
-            norm=config.norm,
-            head_stride=config.head_stride,
-            detail=config.detail,
-            labels=self.labels,
-            start_bias=config.start_bias or 0.0,
-        )
-        return {"network": network}
+        return {"network": pa3c_network(self.config, self.channels, self.labels)}

@@ -22,6 +22,11 @@ class ACConfig(PolicyConfig):
     agent: ClassVar[str] = "AC"
 
 
+def ac_network(config: PolicyConfig, channels: int, labels: int) -> ActorCriticUNet:
+    """The network that a configuration describes, see `ActorCriticUNet`."""
+    return ActorCriticUNet(channels, config.width, norm=config.norm, labels=labels, start_bias=config.start_bias or 0.0)
+
+
 class AC(PixelAgent):
     """One-step actor-critic (Sutton and Barto 2018, 13.5) on a PixelSeg vector environment.
 
@@ -36,11 +41,7 @@ class AC(PixelAgent):
     policy = Bernoulli()
 
     def _make_parts(self) -> dict[str, nn.Module]:
-        config = self.config
-        network = ActorCriticUNet(
-            self.channels, config.width, norm=config.norm, labels=self.labels, start_bias=config.start_bias or 0.0
-        )
-        return {"network": network}
+        return {"network": ac_network(self.config, self.channels, self.labels)}
 
     def passes_per_update(self, horizon: int) -> float:
         """One pass per step, and one more, without a gradient, for the value of every state but the terminal one."""

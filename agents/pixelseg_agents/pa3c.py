@@ -19,6 +19,23 @@ from pixelseg_agents.policies import Bernoulli, Categorical
 from pixelseg_agents.returns import RewardMapConvolution, discounted_returns
 
 
+def pa3c_network(config: PA3CConfig, channels: int, labels: int, actions: int = 1) -> PA3CNetwork:
+    """The network that a configuration describes, see `PA3CNetwork`."""
+    return PA3CNetwork(
+        channels,
+        config.width,
+        sam=config.sam,
+        dilation=config.dilation,
+        blocks=config.blocks,
+        norm=config.norm,
+        head_stride=config.head_stride,
+        detail=config.detail,
+        labels=labels,
+        actions=actions,
+        start_bias=config.start_bias or 0.0,
+    )
+
+
 class PA3C(PixelAgent):
     """Pixel-level A3C on a PixelSeg vector environment.
 
@@ -38,19 +55,7 @@ class PA3C(PixelAgent):
 
     def _make_parts(self) -> dict[str, nn.Module]:
         config = self.config
-        network = PA3CNetwork(
-            self.channels,
-            config.width,
-            sam=config.sam,
-            dilation=config.dilation,
-            blocks=config.blocks,
-            norm=config.norm,
-            head_stride=config.head_stride,
-            detail=config.detail,
-            labels=self.labels,
-            actions=self.policy.outputs,
-            start_bias=config.start_bias or 0.0,
-        )
+        network = pa3c_network(config, self.channels, self.labels, self.policy.outputs)
         if not config.reward_map_convolution:
             return {"network": network}
         return {"network": network, "convolution": RewardMapConvolution(config.reward_map_convolution)}
