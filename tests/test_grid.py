@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,70 +14,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from grid_helpers import ROOT, TINY, cell, one_env, record
 from pixelseg_agents import AC, PA3C
 from pixelseg_agents.cli import main as pixelseg
 
 from benchmarks.grid.cells import Cell, Protocol, is_done, record_path
 from benchmarks.grid.commands import Run, Search, read_tuned
 from benchmarks.grid.engine import _in_own_process, from_text, run_grid, to_text
-from benchmarks.grid.report import add_published, all_tables, read_grid, write_report
+from benchmarks.grid.report import write_report
 from benchmarks.grid.settings import LEARNERS, REFERENCES, REFINERS, SEARCH, SETTINGS, SUPERVISED
-from benchmarks.grid.statistics import (
-    interquartile_mean,
-    interval,
-    probability_of_improvement,
-    share_that_gained,
-)
-from benchmarks.grid.summaries import (
-    METRICS,
-    Records,
-    budgets,
-    certainty,
-    changes,
-    comparison,
-    folds,
-    learning_by_network,
-    patient_scores,
-    searched,
-    step_by_step,
-    variants,
-)
-from benchmarks.grid.tables import Column, Table
+from benchmarks.grid.summaries import searched
 from benchmarks.records import write_record
 from pixelseg_env import DataError, OptionError
 from pixelseg_env.rewards import resolve_reward
-
-TINY = Protocol(size=16, width=0.125, passes=120, horizon=2)
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def cell(agent: str = "otsu", **options: Any) -> Cell:
-    return Cell("phantom", (), agent, protocol=TINY, **options)
-
-
-def record(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every learner once, two of them twice, every reference, two settings."""
-    folder = tmp_path_factory.mktemp("grid")
-    cells = [cell(agent) for agent in (*LEARNERS, *REFERENCES)]
-    cells += [cell("pa3c", seed=1), cell("ac", seed=1), cell("pa3c", setting="t_max-5"), cell("ac", setting="50-shot")]
-    cells += [cell("dueling-dqn", fold=k) for k in range(2)] + [cell("examples.own_agent:Threshold")]
-    for one in cells:
-        run_in_process(folder, one)
-    return folder
-
-
-def run_in_process(folder: Path, one: Cell) -> None:
-    from benchmarks.grid.cells import run_cell
-
-    run_cell(folder, one)
 
 
 def test_every_learner_leaves_a_whole_record(done: Path) -> None:
@@ -376,237 +321,6 @@ def test_learners_with_anothers_network_have_their_own_hyperparameters(tmp_path:
     assert pa3c.config == PA3C(one_env(), width=0.125).config
     for crossed, original in ((ac, PA3C(one_env(), width=0.125)), (pa3c, AC(one_env(), width=0.125))):
         assert crossed.network.state_dict().keys() == original.network.state_dict().keys()
-
-
-def one_env() -> Any:
-    return cell("pa3c").environment("train", 2)
-
-
-# ------------------------------------------------------------------------------------------------ statistics
-
-
-def test_statistics_are_the_cited_ones() -> None:
-    rng = np.random.default_rng(0)
-    scores, others = rng.random((4, 6)), rng.random((5, 6))
-    ordered = np.sort(scores.reshape(-1))
-    assert interquartile_mean(scores) == pytest.approx(ordered[6:18].mean())
-    wins = np.mean([(a > b) + 0.5 * (a == b) for k in range(6) for a in scores[:, k] for b in others[:, k]])
-    assert probability_of_improvement(scores, others) == pytest.approx(wins)
-    low, high = interval(scores)
-    resampled = []
-    for _ in range(2000):  # rliable's with the data set as the stratum: a run is drawn with all its patients
-        drawn = scores[rng.integers(0, 4, 4)]
-        resampled.append(np.sort(drawn.reshape(-1))[6:18].mean())
-    assert [low, high] == pytest.approx(np.percentile(resampled, [2.5, 97.5]), abs=0.02)
-    assert np.isnan(interval(scores[:1])).all()
-
-
-@given(st.integers(2, 4), st.integers(1, 6), st.integers(0, 100))
-@settings(max_examples=25, deadline=None)
-def test_statistics_keep_their_bounds(seeds: int, tasks: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    scores = rng.random((seeds, tasks))
-    low, high = interval(scores)
-    assert scores.min() - 1e-9 <= low <= high <= scores.max() + 1e-9
-    assert probability_of_improvement(scores, scores) == pytest.approx(0.5)
-    assert probability_of_improvement(scores + 2, scores) == 1
-    assert interquartile_mean(scores + 1) == pytest.approx(interquartile_mean(scores) + 1)
-
-
-# ------------------------------------------------------------------------------------------------ report
-
-
-def test_tables_mark_the_best_and_the_second_of_those_that_compete() -> None:
-    table = Table("T & T", [Column("DICE"), Column("HD95", 1, -1), Column("n", 0, 0)])
-    table.rows = {"a": [0.5, 3.0, 1.0], "b": [(0.7, 0.1), 4.0, 2.0], "oracle": [1.0, 0.0, 3.0], "c": [None, 9.0, None]}
-    table.apart = {"oracle"}
-    lines = table.markdown().splitlines()
-    assert lines[4:] == [
-        "| a | <u>0.500</u> | **3.0** | 1 |",
-        "| b | **0.700 ± 0.100** | <u>4.0</u> | 2 |",
-        "| oracle | 1.000 | 0.0 | 3 |",
-        "| c |  | 9.0 |  |",
-    ]
-    rows = list(csv.DictReader(io.StringIO(table.csv())))
-    assert [row["DICE"] for row in rows] == ["0.5", "0.7", "1.0", ""]
-    assert [row["DICE SD"] for row in rows] == ["", "0.1", "", ""]
-    latex = table.latex()
-    assert "\\textbf{0.700 $\\pm$ 0.100}" in latex
-    assert "\\caption{T \\& T}" in latex
-    assert latex.count("\\\\\n") == 5
-
-
-def test_patients_count_alike_and_folds_have_a_spread() -> None:
-    def made(fold: int | None, cases: list[str], scores: list[float]) -> dict[str, Any]:
-        metrics = {name: {"mean": float(np.mean(scores))} for name in METRICS}
-        images = {"case": cases, "DICE": scores}
-        about = {"agent": "otsu", "setting": "default", "seed": 0, "fold": fold}
-        return {"cell": about, "test": {"images": images, "summary": {"metrics": metrics}}}
-
-    one = made(None, ["a", "b", "b", "b"], [1.0, 0.0, 0.25, 0.5])
-    assert patient_scores([one]).tolist() == [[1.0, 0.25]]
-    table = folds(Records([made(0, ["a"], [0.5]), made(1, ["b"], [0.9])]), "T")
-    assert table.rows["Otsu's threshold"][0] == (pytest.approx(0.7), pytest.approx(0.2))
-    assert table.apart == {"Otsu's threshold"}
-
-
-def test_intervals_draw_whole_runs() -> None:
-    """A good network is good on many patients at once: with seeds 0.1 apart on every patient, the mean is not sure."""
-    scores = np.linspace(0.4, 0.6, 13) + np.array([[-0.1], [0.0], [0.1]])
-    low, high = interval(scores)
-    assert high - low > 0.15
-
-
-def test_a_partial_grid_has_a_report(done: Path, tmp_path: Path) -> None:
-    for pattern in ("*-f?.json", "*pa3c-t_max-5*.json", "*50-shot*.json", "*unet-default*.json"):
-        folder = tmp_path / pattern.strip("*").replace("?", "")
-        folder.mkdir()
-        for path in done.glob(pattern):
-            (folder / path.name).write_bytes(path.read_bytes())
-        assert list(folder.iterdir())
-        assert write_report(folder, tmp_path / "out").startswith("## phantom")
-
-
-def test_equal_values_are_marked_alike() -> None:
-    table = Table("T", [Column("DICE")])
-    table.rows = {"a": [0.50001], "b": [0.49999], "c": [0.4], "d": [0.3]}
-    assert table.ranks() == {("a", 0): 1, ("b", 0): 1, ("c", 0): 2}
-
-
-def test_the_report_says_what_the_records_say(done: Path, tmp_path: Path) -> None:
-    text = write_report(done, tmp_path)
-    records = Records(record(path) for path in sorted(done.glob("*.json")))
-    both = records.get("pa3c")
-    assert [r["cell"]["seed"] for r in both] == [0, 1]
-    expected = np.mean([np.mean(r["test"]["images"]["DICE"]) for r in both])
-    row = next(line for line in text.splitlines() if line.startswith("| PA3C |"))
-    assert f"{expected:.3f}" in row.split("|")[2]
-    table = comparison(records, "T")
-    add_published(table, "table-2", "phantom")
-    assert table.rows["*published: AC*"][-2] == 10.82
-    assert {"oracle", "*published: AC*"} <= table.apart
-    assert patient_scores(both).shape == (2, both[0]["test"]["summary"]["patients"])
-    assert "Table 6" in text
-    steps = step_by_step(records, "T").rows
-    assert steps["U-Net, supervised"][1] is not None
-    assert steps["U-Net, supervised"][2:7] == [None] * 5
-    for name, agent in (("PixelRL", "pixelrl"), ("AC", "ac")):
-        found = records.get(agent)
-        firsts, lasts = ([np.mean(r["test"][k] if k[0] == "f" else r["test"]["images"]["DICE"]) for r in found]
-                         for k in ("first_step_dice", "images"))  # fmt: skip
-        assert steps[name][1] == pytest.approx(np.mean(firsts), abs=1e-4)
-        assert steps[name][2] == pytest.approx(np.mean(lasts), abs=1e-4)  # these episodes have two steps
-    assert steps["PixelRL"][0] == pytest.approx(records.get("pixelrl")[0]["test"]["coarse_dice"])
-    assert text.count("| *published: AC* |") == 1
-    worth = changes(records, "T", {"default": "as it is", "t_max-5": "five steps", "t_max-10": "ten steps"}).rows
-    assert list(worth) == ["as it is", "five steps"]
-    assert worth["as it is"][0] == pytest.approx(np.mean([np.mean(r["val"]["images"]["DICE"]) for r in both]), abs=1e-4)
-    assert worth["as it is"][1] == pytest.approx(expected, abs=1e-4)
-    assert worth["as it is"][3:5] == [None, None]
-    five = records.get("pa3c", "t_max-5")
-    (same,) = [r for r in both if r["cell"]["seed"] == five[0]["cell"]["seed"]]
-    for place, part in ((3, "val"), (4, "test")):
-        one, other = (np.mean(r[part]["images"]["DICE"]) for r in (five[0], same))
-        assert worth["five steps"][place] == pytest.approx(one - other, abs=2e-4)
-    names = {path.name for path in tmp_path.iterdir()}
-    assert {"report.md", "phantom-table-2.csv", "phantom-table-2.tex", "phantom-table-6.csv"} <= names
-    for figure in ("steps", "learning", "t_max", "pixelrl", "examples"):
-        assert (tmp_path / f"phantom-{figure}.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(DataError, match="expected records"):
-        write_report(tmp_path / "empty", tmp_path)
-
-
-def test_tables_of_variants_budgets_and_seeds(done: Path) -> None:
-    records = Records(record(path) for path in sorted(done.glob("*.json")))
-    ac, few = records.get("ac"), records.get("ac", "50-shot")
-    dice, biou = (
-        [float(np.mean([np.mean(r["test"]["images"][m]) for r in found])) for found in (few, ac)]
-        for m in ("DICE", "BIoU")
-    )
-    table = variants(records, "T", ("pa3c", "ac"), {"50-shot": "few", "default": "all"}, True).rows
-    assert table["few"] == [None, None, pytest.approx(dice[0], abs=1e-4), pytest.approx(biou[0], abs=1e-4)]
-    assert table["all"][2:] == [pytest.approx(dice[1], abs=1e-4), pytest.approx(biou[1], abs=1e-4)]
-    table = variants(records, "T", ("ac",), {"default": "all", "50-shot": "few", "no-sam": "none"}, False).rows
-    assert list(table) == ["all", "few"]
-    assert table["few"][0] == pytest.approx(dice[0], abs=1e-4)
-    assert (table["all"][-1], table["few"][-1]) == (2, 1)
-    given = budgets(records, "T").rows
-    assert given["AC"][0] == np.mean([r["image_passes"] for r in ac])
-    assert given["AC"][4] == pytest.approx(np.mean([r["seconds"]["cpu"] for r in ac]) / 60)
-    assert given["U-Net, supervised"][2] is None
-    assert given["PixelRL"][1] == records.get("pixelrl")[0]["image_visits"]
-    said = certainty(records, "T").rows
-    pa3c = patient_scores(records.get("pa3c"))
-    assert said["AC"][0] == pytest.approx(interquartile_mean(patient_scores(ac)))
-    assert said["AC"][3] == pytest.approx(probability_of_improvement(patient_scores(ac), pa3c))
-    assert said["PA3C"][3] is None
-    assert "Otsu's threshold" not in said
-
-
-def test_a_gain_is_that_of_the_same_network() -> None:
-    before = np.array([[0.1, 0.5], [0.8, 0.5]])
-    assert share_that_gained(before + 0.01, before) == 1, "though seeds differ by far more"
-    assert share_that_gained(before, before) == 0.5
-    assert share_that_gained(before + np.array([[0.1, 0], [-0.1, 1e-9]]), before) == 0.5
-
-
-def test_the_committed_records_kept_to_the_budget() -> None:
-    found = [record(path) for path in (ROOT / "benchmarks/records/grid").glob("*.json")]
-    found = [r for r in found if "image_passes" in r]
-    assert found
-    for one in found:
-        budget = one["cell"]["protocol"]["passes"]
-        assert 0.97 * budget <= one["image_passes"] <= 1.005 * budget, one["name"]
-
-
-def test_learners_on_each_others_networks_stand_in_a_table_of_their_own(done: Path) -> None:
-    everything = [record(path) for path in sorted(done.glob("*-default-s0.json"))]
-    assert not learning_by_network(Records(everything), "T").rows.keys() - {"cross-entropy"}
-    for of, name in (("pa3c", "pa3c-on-unet"), ("ac", "ac-on-pa3c")):
-        like = next(r for r in everything if r["cell"]["agent"] == of)
-        everything.append(like | {"cell": like["cell"] | {"agent": name}})
-    records = Records(everything)
-    rows = learning_by_network(records, "T").rows
-    assert list(rows) == ["PA3C's learning", "AC's learning", "cross-entropy"]
-    dice = records.get("ac")[0]["test"]["summary"]["metrics"]["DICE"]["mean"]
-    assert rows["AC's learning"][0] == rows["AC's learning"][2] == dice
-    assert "pa3c-on-unet" not in records.agents()
-
-
-def test_seeds_with_other_hyperparameters_do_not_stand_in_one_row(done: Path, tmp_path: Path) -> None:
-    for seed in (0, 1):
-        one = record(done / f"phantom-pa3c-default-s{seed}.json")
-        if seed:
-            one["config"] |= {"entropy_coefficient": 0.5}
-        write_record(tmp_path / f"{one['name']}.json", one)
-    with pytest.raises(DataError, match=r"pa3c-default-s0 was trained with entropy_coefficient=0.02, .*s1 with 0.5"):
-        read_grid(tmp_path)
-
-
-def test_the_search_stands_in_the_report(done: Path, tmp_path: Path) -> None:
-    shutil.copy(done / "phantom-otsu-default-s0.json", tmp_path)
-    write_record(tmp_path / "tuned.json", {"dataset": "phantom", "validation_dice": {"ac": {"tune-default": 0.625}}})
-    assert "| 0.625 |" in write_report(tmp_path, tmp_path / "out")
-    write_record(tmp_path / "tuned.json", {"agents": {}})
-    with pytest.raises(DataError, match=r"tuned.json: not what `python -m benchmarks search` writes"):
-        all_tables(tmp_path)
-
-
-def test_whoever_has_the_article_adds_its_scores(done: Path, tmp_path: Path) -> None:
-    table = comparison(Records(record(path) for path in done.glob("*.json")), "T")
-    file = tmp_path / "published.csv"
-    head = "table,dataset,row,column,value\n"
-    file.write_text(
-        head + "table-2,phantom,AC,DICE,0.9\ntable-2,brain,DQN,DICE,0.8\ntable-2,,AC,IoU,0.7\ntable-3,,PA3C,IoU,1\n"
-    )
-    add_published(table, "table-2", "phantom", file)
-    added = {name: row for name, row in table.rows.items() if "published" in name}
-    assert list(added) == ["*published: AC*"]
-    assert added["*published: AC*"][:4] == [0.9, None, None, 0.7]
-    assert ("*published: AC*", 0) not in table.ranks()
-    file.write_text(head + "table-2,phantom,AC,DICE,high\n")
-    with pytest.raises(DataError, match=r"published.csv, line 2: expected table,.*'high'"):
-        add_published(table, "table-2", "phantom", file)
 
 
 def test_the_row_of_pa3c_is_what_pixelseg_train_makes(done: Path, tmp_path: Path) -> None:

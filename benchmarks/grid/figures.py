@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from pixelseg_agents.figures import right_and_wrong, save_figure
 
 from benchmarks.grid.settings import REFERENCES, SUPERVISED
@@ -69,6 +70,7 @@ def _steps(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tup
             curves = np.array([r["test"]["summary"][key] for r in records.get(agent)])
             _curve(axes, np.arange(1, curves.shape[1] + 1), curves, name(agent), *look)
         axes.set(xlabel="step", ylabel=f"{label}, test images")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure)
     save_figure(figure, path)
     return path, "Dice and BIoU after every step of the test episodes; a point is a learner that looks once."
@@ -107,7 +109,7 @@ def _horizons(
                 curves = np.array([r["test"].get("longer", r["test"]["summary"])["dice_by_step"] for r in found])
                 label = "that grows" if setting == "default" else setting.removeprefix("t_max-")
                 _curve(axes, np.arange(1, curves.shape[1] + 1), curves, f"trained at t_max {label}", colour)
-        axes.set(title=name(agent), xlabel="steps of the test episode")
+        axes.set(title=name(agent), xlabel="steps of the test episode", xticks=(1, 5, 10, 15))
     figure.axes[0].set(ylabel="Dice, test images")
     _legend(figure)
     save_figure(figure, path)
@@ -124,7 +126,7 @@ def _bars(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tupl
         where = np.arange(len(metrics)) + (i - (len(agents) - 1) / 2) * 0.8 / len(agents)
         axes.bar(where, values.mean(0), 0.8 / len(agents), yerr=values.std(0), color=colour, label=name(agent))
     axes.set_xticks(range(len(metrics)), metrics)
-    axes.set(ylabel="test images")
+    axes.set(ylabel="mean over test images")
     _legend(figure)
     save_figure(figure, path)
     return path, "PA3C beside PixelRL (the publication's Fig. 5); whiskers are standard deviations over seeds."
@@ -166,8 +168,8 @@ def _looks(agents: Sequence[str]) -> list[tuple[str, str]]:
 
 def _curve(axes: Axes, x: Any, curves: Any, label: str, colour: str, line: str = "-") -> None:
     """The mean over seeds, with the span of the seeds behind it."""
-    marker = "o" if curves.shape[1] == 1 else None
-    axes.plot(x, curves.mean(0), line, color=colour, label=label, marker=marker, linewidth=1.8)
+    marker, line = ("o", "") if curves.shape[1] == 1 else (None, line)
+    axes.plot(x, curves.mean(0), color=colour, label=label, marker=marker, linestyle=line, linewidth=1.8)
     if len(curves) > 1:
         axes.fill_between(x, curves.min(0), curves.max(0), color=colour, alpha=0.15, linewidth=0)
 
