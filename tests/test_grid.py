@@ -82,6 +82,14 @@ def test_parts_share_no_patient_and_folds_test_every_patient_once() -> None:
         if fold is not None:
             tested += parts["test"]
     assert len(tested) == len(set(tested)) == 400
+    tested_never, others = set(cell().parts["test"].cases), []
+    for fold in range(5):
+        parts = {name: set(part.cases) for name, part in cell("pa3c", setting="try-default", fold=fold).parts.items()}
+        assert parts.keys() == {"train", "val"}
+        assert not tested_never & (parts["train"] | parts["val"])
+        assert not parts["train"] & parts["val"]
+        others += parts["val"]
+    assert len(others) == len(set(others)) == 400 - len(tested_never)
     few = cell(setting="50-shot", seed=3).parts
     assert len(few["train"]) == 50
     assert len(few["test"]) == len(cell().parts["test"])

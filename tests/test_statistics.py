@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.grid.statistics import interquartile_mean, interval, probability_of_improvement, share_that_gained
+from benchmarks.grid.statistics import (
+    difference,
+    interquartile_mean,
+    interval,
+    probability_of_improvement,
+    share_that_gained,
+)
 
 
 def test_statistics_are_the_cited_ones() -> None:
@@ -43,6 +49,21 @@ def test_intervals_draw_whole_runs() -> None:
     scores = np.linspace(0.4, 0.6, 13) + np.array([[-0.1], [0.0], [0.1]])
     low, high = interval(scores)
     assert high - low > 0.15
+
+
+def test_a_difference_is_of_patients() -> None:
+    rng = np.random.default_rng(1)
+    scores, others = rng.random((3, 12)), rng.random((2, 12))
+    apart = scores.mean(0) - others.mean(0)
+    mean, low, high = difference(scores, others)
+    assert mean == pytest.approx(apart.mean())
+    resampled = apart[rng.integers(0, 12, (4000, 12))].mean(1)
+    assert [low, high] == pytest.approx(np.percentile(resampled, [2.5, 97.5]), abs=0.02)
+    paired = difference(scores + 0.1, scores)
+    assert paired == pytest.approx([0.1] * 3), "patients are far apart, but every one gains the same"
+    mean, low, high = difference(scores[:, :5], others[:, :5])
+    assert mean == pytest.approx(apart[:5].mean())
+    assert np.isnan([low, high]).all()
 
 
 def test_a_gain_is_that_of_the_same_network() -> None:

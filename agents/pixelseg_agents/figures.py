@@ -288,14 +288,7 @@ def case_figure(result: EvaluationResult, dataset: SegmentationDataset, out_path
         for row, name in enumerate(("image", "ground truth", "prediction")):
             middle = row * (cell_h + gap) + cell_h / 2
             axis.text(-gap / 2, middle, name, ha="right", va="center", rotation=90, fontsize=8.5, color=MUTED)
-        _legend(
-            figure,
-            [
-                Patch(facecolor=_hex(RIGHT), label="found"),
-                Patch(facecolor=_hex(SEGMENTATION), label="too much"),
-                Patch(facecolor=_hex(TARGET), label="missed"),
-            ],
-        )
+        _legend(figure, right_and_wrong_legend())
         save_figure(figure, out_path)
 
 
@@ -341,6 +334,12 @@ def dice_by_step(results: Mapping[str, EvaluationResult], out_path: str | Path, 
 
 
 RIGHT = (240, 240, 240)
+
+
+def right_and_wrong_legend() -> list[Patch]:
+    """The colours of `right_and_wrong` for a legend; white has an outline, for it stands on white."""
+    marks = {"found": RIGHT, "too much": SEGMENTATION, "missed": TARGET}
+    return [Patch(facecolor=_hex(colour), edgecolor="#999999", label=label) for label, colour in marks.items()]
 
 
 def right_and_wrong(image: NDArray[np.float32], target: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> RGB:

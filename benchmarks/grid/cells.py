@@ -82,7 +82,8 @@ class Cell:
         agent: a learner, a reference, or "module:factory" for one of the reader's own, see `own`.
         setting: a name in `SETTINGS`.
         seed: of training.
-        fold: None for the split 70/10/20; 0 to 4 tests on that fifth of the patients.
+        fold: None for the split 70/10/20; 0 to 4 tests on that fifth of the patients. Under a setting that never looks
+            at test patients it validates on that fifth of the others.
         protocol: what all cells have in common.
         tuned: hyperparameters that the search has found for this agent.
     """
@@ -156,24 +157,31 @@ class Cell:
         """The data set's parts: train, val and test, without a patient in common."""
         seed = self.protocol.split_seed
         whole = load_dataset(self.dataset, data=list(self.data) or None, split="all", size=self.protocol.size)
-        if self.fold is None:
-            parts = {name: load_dataset(whole, split=name, split_seed=seed) for name in ("train", "val", "test")}
-        else:
-            patients = sorted(set(whole.cases))
-            order = np.random.default_rng(seed).permutation(len(patients))
-            fold_of = {patients[p]: i % FOLDS for i, p in enumerate(order)}
-            folds = np.array([fold_of[case] for case in whole.cases])
-            rest = whole.subset(np.flatnonzero(folds != self.fold))
+        parts = {name: load_dataset(whole, split=name, split_seed=seed) for name in ("train", "val", "test")}
+        if self.fold is not None and "test" not in self.rules.parts:
+            # What never looks at test patients has its folds among the others.
+            train, val = self._folded(whole.subset(np.flatnonzero(~np.isin(whole.cases, parts["test"].cases))))
+            parts = {"train": train, "val": val}
+        elif self.fold is not None:
+            rest, tested = self._folded(whole)
             shares = (0.875, 0.125, 0.0)
             parts = {
                 name: load_dataset(rest, split=name, split_seed=seed, fractions=shares) for name in ("train", "val")
             }
-            parts["test"] = whole.subset(np.flatnonzero(folds == self.fold))
+            parts["test"] = tested
         if self.rules.shots:
             train = parts["train"]
             drawn = np.random.default_rng(self.seed).permutation(len(train))[: self.rules.shots]
             parts["train"] = train.subset(np.sort(drawn))
         return parts
+
+    def _folded(self, dataset: SegmentationDataset) -> tuple[SegmentationDataset, SegmentationDataset]:
+        """All but a fifth of the patients, and that fifth."""
+        patients = sorted(set(dataset.cases))
+        order = np.random.default_rng(self.protocol.split_seed).permutation(len(patients))
+        fold_of = {patients[p]: i % FOLDS for i, p in enumerate(order)}
+        inside = np.array([fold_of[case] == self.fold for case in dataset.cases])
+        return dataset.subset(np.flatnonzero(~inside)), dataset.subset(np.flatnonzero(inside))
 
     def environment(
         self, part: str, horizon: int, coarse: UNet | None = None, plain: bool = False

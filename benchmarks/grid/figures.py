@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from pixelseg_agents.figures import right_and_wrong, save_figure
+from pixelseg_agents.figures import right_and_wrong, right_and_wrong_legend, save_figure
 
 from benchmarks.grid.settings import REFERENCES, SUPERVISED
 from pixelseg_env import SegmentationDataset
@@ -68,12 +68,15 @@ def _steps(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tup
     for axes, key, label in zip(figure.subplots(1, 2), ("dice_by_step", "biou_by_step"), ("Dice", "BIoU"), strict=True):
         for agent, look in zip(agents, _looks(agents), strict=True):
             curves = np.array([r["test"]["summary"][key] for r in records.get(agent)])
-            _curve(axes, np.arange(1, curves.shape[1] + 1), curves, name(agent), *look)
-        axes.set(xlabel="step", ylabel=f"{label}, test images")
+            _curve(axes, np.arange(1, curves.shape[1] + 1), curves.mean(0, keepdims=True), name(agent), *look)
+        axes.set(xlabel="step", ylabel=f"{label}, mean over test images")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure)
     save_figure(figure, path)
-    return path, "Dice and BIoU after every step of the test episodes; a point is a learner that looks once."
+    return path, (
+        "Dice and BIoU after every step of the test episodes, means over seeds; a point is a learner that looks once. "
+        "The axes do not start at 0."
+    )
 
 
 def _learning(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tuple[Path, str]:
@@ -93,8 +96,9 @@ def _learning(records: Any, agents: Sequence[str], path: Path, name: Naming) -> 
     _legend(figure)
     save_figure(figure, path)
     return path, (
-        "Learning curves (the publication's Fig. 6 shows those of PA3C and PixelRL). While training plays episodes of "
-        "one step, later steps have not been learnt."
+        "Learning curves (the publication's Fig. 6 shows those of PA3C and PixelRL). Bands are the range of "
+        "the seeds. While training plays episodes of one step, later steps have not been learnt. PixelRL's curves "
+        "begin where the U-Net of its coarse maps has had its passes."
     )
 
 
@@ -107,13 +111,15 @@ def _horizons(
         for setting, colour in zip(settings, COLOURS, strict=False):
             if found := records.get(agent, setting):
                 curves = np.array([r["test"].get("longer", r["test"]["summary"])["dice_by_step"] for r in found])
-                label = "that grows" if setting == "default" else setting.removeprefix("t_max-")
-                _curve(axes, np.arange(1, curves.shape[1] + 1), curves, f"trained at t_max {label}", colour)
+                label = f"trained at t_max {setting.removeprefix('t_max-')}"
+                label = "growing t_max, the default" if setting == "default" else label
+                _curve(axes, np.arange(1, curves.shape[1] + 1), curves, label, colour)
         axes.set(title=name(agent), xlabel="steps of the test episode", xticks=(1, 5, 10, 15))
     figure.axes[0].set(ylabel="Dice, test images")
     _legend(figure)
     save_figure(figure, path)
-    return path, "Trained with one t_max, judged after 1 to 15 steps (the publication's Fig. 7)."
+    caption = "Trained with one t_max, judged after 1 to 15 steps (the publication's Fig. 7)."
+    return path, f"{caption} Bands are the range of the seeds."
 
 
 def _bars(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tuple[Path, str]:
@@ -124,12 +130,17 @@ def _bars(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tupl
     for i, (agent, colour) in enumerate(zip(agents, COLOURS, strict=False)):
         values = np.array([[r["test"]["summary"]["metrics"][m]["mean"] for m in metrics] for r in records.get(agent)])
         where = np.arange(len(metrics)) + (i - (len(agents) - 1) / 2) * 0.8 / len(agents)
-        axes.bar(where, values.mean(0), 0.8 / len(agents), yerr=values.std(0), color=colour, label=name(agent))
+        axes.bar(where, values.mean(0), 0.8 / len(agents), yerr=_spread(values), color=colour, label=name(agent))
     axes.set_xticks(range(len(metrics)), metrics)
     axes.set(ylabel="mean over test images")
     _legend(figure)
     save_figure(figure, path)
     return path, "PA3C beside PixelRL (the publication's Fig. 5); whiskers are standard deviations over seeds."
+
+
+def _spread(values: Any) -> Any:
+    """The standard deviation over seeds (n - 1)."""
+    return values.std(0, ddof=1) if len(values) > 1 else None
 
 
 def _examples(
@@ -155,9 +166,13 @@ def _examples(
     grid[0][0].set_title("image, target", fontsize="small")
     for axes, agent in zip(grid[0][1:], agents, strict=True):
         axes.set_title(name(agent).replace(", ", ",\n"), fontsize="small")
+    marks = right_and_wrong_legend()
+    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False, fontsize="small")
     save_figure(figure, path)
-    caption = "Test images (the publication's Fig. 3): white found, orange too much, blue missed; seed 0, last step."
-    return path, caption
+    return path, (
+        "Test images (the publication's Fig. 3), seed 0, last step: of every few patients the slice with the largest "
+        "object."
+    )
 
 
 def _looks(agents: Sequence[str]) -> list[tuple[str, str]]:

@@ -57,6 +57,7 @@ class Setting:
 
 
 TUNING: dict[str, Any] = {"passes": 0.5, "tuned": False, "parts": ("val",)}
+TRYING: dict[str, Any] = {"tuned": False, "parts": ("val",)}
 SETTINGS: dict[str, Setting] = {
     "default": Setting(),
     # Table 3
@@ -100,5 +101,10 @@ SETTINGS: dict[str, Setting] = {
     "tune-learning-rate-highest": Setting(hyper={"learning_rate": 4e-3}, **TUNING),
     "tune-exploration-low": Setting(hyper={"entropy_coefficient": 0.005, "exploration_end": 0.005}, **TUNING),
     "tune-exploration-high": Setting(hyper={"entropy_coefficient": 0.05, "exploration_end": 0.1}, **TUNING),
+    # Attempts to improve PA3C, over folds of the patients that are not tested on
+    "try-default": Setting(**TRYING),
+    "try-half-heads": Setting(hyper={"head_stride": 2}, **TRYING),
+    "try-full-heads": Setting(hyper={"head_stride": 1}, **TRYING),
+    "try-small-value-loss": Setting(hyper={"value_coefficient": 0.1}, **TRYING),
 }
 SEARCH = tuple(name for name in SETTINGS if name.startswith("tune-"))

@@ -26,7 +26,7 @@ def interval(scores: Scores, seed: int = 0) -> tuple[float, float]:
     A run is one training, judged on all patients, so runs are drawn whole: a good network is good on many patients at
     once. (In rliable a run is of one task, and tasks are the strata; here the data set is the stratum.) The interval
     speaks of the seeds alone, for other patients were not drawn; with three seeds there are ten different draws, so it
-    is rough. With one seed there is nothing to draw from, and both ends are NaN.
+    is little more than their range. With one seed there is nothing to draw from, and both ends are NaN.
     """
     if len(scores) < 2:
         return float("nan"), float("nan")
@@ -45,6 +45,21 @@ def interval(scores: Scores, seed: int = 0) -> tuple[float, float]:
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return float(found.low), float(found.high)
+
+
+def difference(scores: Scores, others: Scores, seed: int = 0) -> tuple[float, float, float]:
+    """Mean over patients of the difference between two agents, each patient's mean over seeds, and its 95 % interval.
+
+    The interval is the paired percentile bootstrap over patients: it speaks of other patients, not of other seeds.
+    With fewer than six patients its ends are NaN.
+    """
+    apart = scores.mean(axis=0) - others.mean(axis=0)
+    if len(apart) < 6:
+        return float(apart.mean()), float("nan"), float("nan")
+    found = bootstrap(
+        (apart,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
+    ).confidence_interval
+    return float(apart.mean()), float(found.low), float(found.high)
 
 
 def probability_of_improvement(scores: Scores, others: Scores) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.grid.settings import CROSSED, LOOK_ONCE, REFERENCES, SUPERVISED
 from benchmarks.grid.statistics import (
     Scores,
+    difference,
     interquartile_mean,
     interval,
     probability_of_improvement,
@@ -35,11 +36,13 @@ NAMES = {
     "twin-plain": "PA3C's twin, supervised",
     "twin-steps": "PA3C's twin, supervised, ten looks",
 }
-# Who learns, and on which network.
+# Who learns, on which two networks, under which setting, and the step that counts.
 LEARNING = {
-    "PA3C's learning": ("pa3c", "pa3c-on-unet"),
-    "AC's learning": ("ac-on-pa3c", "ac"),
-    "cross-entropy": ("twin-plain", "unet"),
+    "PA3C's learning": (("pa3c", "pa3c-on-unet"), "default", -1),
+    "AC's learning": (("ac-on-pa3c", "ac"), "default", -1),
+    "PA3C's learning, trained at t_max 1": (("pa3c", "pa3c-on-unet"), "t_max-1", 0),
+    "AC's learning, trained at t_max 1": (("ac-on-pa3c", "ac"), "t_max-1", 0),
+    "cross-entropy": (("twin-plain", "unet"), "default", -1),
 }
 METRICS = ("DICE", "PPV", "SEN", "IoU", "BIoU", "HD95")
 SCORES = [Column(name, 1 if name == "HD95" else 3, -1 if name == "HD95" else 1) for name in METRICS]
@@ -135,28 +138,30 @@ def comparison(records: Records, title: str, kind: str = "mean") -> Table:
 
 def certainty(records: Records, title: str, against: str = "pa3c") -> Table:
     """What the seeds say: interquartile mean of the patients' Dice, its interval, and who is probably better."""
-    columns = [
-        Column("IQM"),
-        Column("low", 3, 0),
-        Column("high", 3, 0),
-        Column(f"P(better than {name_of(against)})", 2, 0),
-    ]
-    table = Table(title, [*columns, Column("seeds", 0, 0)])
+    names = ("IQM", "low", "high", "range of seeds", f"less {name_of(against)}", "from", "to")
+    columns = [Column(name, 3, 0) for name in names]
+    table = Table(title, [*columns, Column(f"P(better than {name_of(against)})", 2, 0), Column("seeds", 0, 0)])
     reference = records.get(against)
     for agent in records.agents():
         if agent in REFERENCES:
             continue
         name, found = name_of(agent), records.get(agent)
         scores = patient_scores(found)
-        better = None
+        compared: list[Any] = [None] * 4
         if agent != against and reference:
-            better = probability_of_improvement(scores, patient_scores(reference))
+            others = patient_scores(reference)
+            compared = [*difference(scores, others), probability_of_improvement(scores, others)]
+        means = [mean([r], "DICE") for r in found]
+        spread = max(means) - min(means) if len(means) > 1 else None
         if agent in SUPERVISED:
             table.apart.add(name)
-        table.rows[name] = [interquartile_mean(scores), *interval(scores), better, float(len(found))]
+        table.rows[name] = [interquartile_mean(scores), *interval(scores), spread, *compared, float(len(found))]
     table.note = (
-        "Interquartile mean over seeds and patients of the patients' mean Dice; 95 % interval by the bootstrap over "
-        "seeds, each drawn whole; probability that a seed of this row beats a seed of PA3C on the same patient."
+        "*IQM*: interquartile mean over seeds and patients of the patients' mean Dice; *low* and *high*: its 95 % "
+        "interval by the bootstrap over seeds, each drawn whole, which with three is nearly their range. *Range of "
+        "seeds*: of the mean over images. *Less PA3C*: the difference of the patients' means, *from* and *to* its 95 % "
+        "interval by the paired bootstrap over patients, where there are enough. *P*: that a seed of this row beats a "
+        "seed of PA3C on the same patient."
     )
     return table
 
@@ -177,7 +182,9 @@ def budgets(records: Records, title: str) -> Table:
             table.rows[name] = [*counts, *minutes, float(max(r["peak_mib"] for r in found))]
     table.note = (
         "PixelRL's passes, visits and minutes are with those of the U-Net that makes its coarse maps, steps and "
-        "updates without. A network that looks once plays no steps."
+        "updates without. A network that looks once plays no steps. AC and the DQNs take a gradient step "
+        "after each step of a batch (environment steps by batch), the others one per update; a DQN's replayed images "
+        "are passes, not visits."
     )
     return table
 
@@ -190,12 +197,14 @@ def variants(records: Records, title: str, agents: Sequence[str], rows: dict[str
             if one := records.get(agents[0], setting):
                 table.rows[name] = [*(mean(one, metric) for metric in METRICS), float(len(one))]
         return table
-    table = Table(title, [Column(f"{name_of(agent)}, {m}", 3, 0) for agent in agents for m in ("DICE", "BIoU")])
+    columns = [Column(f"{name_of(agent)}, {m}", 3, 0) for agent in agents for m in ("DICE", "BIoU")]
+    table = Table(title, [*columns, Column("seeds", 0, 0)])
     for setting, name in rows.items():
         found = {agent: records.get(agent, setting) for agent in agents}
         if any(found.values()):
             table.rows[name] = [
-                mean(found[agent], metric) if found[agent] else None for agent in agents for metric in ("DICE", "BIoU")
+                *(mean(one, m) if one else None for one in found.values() for m in ("DICE", "BIoU")),
+                float(max(map(len, found.values()))),
             ]
     return table
 
@@ -204,7 +213,7 @@ def changes(records: Records, title: str, rows: dict[str, str]) -> Table:
     """What each of PA3C's settings is worth; validation first, for it is what decides."""
     names = ("DICE, validation", "DICE, test", "BIoU, test")
     gains = (Column("gain, validation", 3, 0), Column("gain, test", 3, 0))
-    table = Table(title, [*map(Column, names), *gains, Column("CPU minutes", 1, -1), Column("seeds", 0, 0)])
+    table = Table(title, [*map(Column, names), *gains, Column("CPU minutes", 1, 0), Column("seeds", 0, 0)])
     first: dict[int, Record] = {}
     for setting, name in rows.items():
         if not (found := records.get("pa3c", setting)):
@@ -224,22 +233,36 @@ def changes(records: Records, title: str, rows: dict[str, str]) -> Table:
 
 def learning_by_network(records: Records, title: str) -> Table:
     """The same networks under several learners: what is the network's share, and what the learner's?"""
-    table = Table(title, [Column(f"{net}, {m}") for net in ("PA3C's network", "U-Net") for m in ("DICE", "BIoU")])
-    for name, agents in LEARNING.items():
-        found = [records.get(agent) for agent in agents]
+    said = ("DICE, validation", "DICE, test", "BIoU, test")
+    columns = [Column(f"{net}, {m}") for net in ("PA3C's network", "U-Net") for m in said]
+    table = Table(title, [*columns, Column("seeds", 0, 0)])
+    for name, (agents, setting, step) in LEARNING.items():
+        found = [records.get(agent, setting) for agent in agents]
         if all(found):
-            table.rows[name] = [mean(one, metric) for one in found for metric in ("DICE", "BIoU")]
+            scores = [
+                float(np.mean([r[part]["summary"][f"{score}_by_step"][step] for r in one]))
+                for one in found
+                for part, score in (("val", "dice"), ("test", "dice"), ("test", "biou"))
+            ]
+            table.rows[name] = [*scores, float(min(map(len, found)))]
+            if agents[0] in SUPERVISED:
+                table.apart.add(name)
     table.note = (
-        "The U-Net has two decoders, for policy and value, but with cross-entropy one. A learner has the "
-        "hyperparameters that were found for it on its own network."
+        "After the last step, but after the first of agents trained at t_max 1, which know no other. The U-Net has two "
+        "decoders, for policy and value, but with cross-entropy one. A learner has the hyperparameters that were found "
+        "for it on its own network."
     )
     return table
 
 
 def step_by_step(records: Records, title: str) -> Table:
     """Whether later steps improve the map: Dice after some steps, of every agent and of PA3C under each setting."""
-    columns = [Column("start", 3, 0), *(Column(f"step {step}") for step in STEPS), Column("last less first")]
-    table = Table(title, [*columns, Column("better after the last", 2, 0), Column("seeds", 0, 0)])
+    columns = [Column("start", 3, 0), *(Column(f"step {step}") for step in STEPS), Column("last less first", 3, 0)]
+    columns += [
+        Column("better after the last", 2, 0),
+        *(Column(f"validation, {one}", 3, 0) for one in ("first", "last")),
+    ]
+    table = Table(title, [*columns, Column("seeds", 0, 0)])
     rows = {name_of(agent): records.get(agent) for agent in records.agents() if agent not in REFERENCES}
     for (agent, setting), name in STEP_SETTINGS.items():
         rows[f"{name_of(agent)}, {name}"] = records.get(agent, setting)
@@ -251,17 +274,19 @@ def step_by_step(records: Records, title: str) -> Table:
         curve = np.mean(curves, axis=0)
         start = np.mean([r["test"]["coarse_dice"] for r in found]) if "coarse_dice" in found[0]["test"] else None
         values: list[Any] = [start, *(float(curve[k - 1]) if k <= len(curve) else None for k in STEPS)]
+        watched = np.mean([r["val"]["summary"]["dice_by_step"] for r in found], axis=0)
         if len(curve) > 1:
             last, first = patient_scores(found), patient_scores(found, first_step=True)
             steps = found[0]["cell"]["protocol"]["horizon"]
             table.rows[name] = [*values, float(curve[steps - 1] - curve[0]), share_that_gained(last, first)]
         else:
             table.rows[name] = [*values, None, None]
-        table.rows[name].append(float(len(found)))
+        table.rows[name] += [float(watched[0]), float(watched[-1]) if len(watched) > 1 else None, float(len(found))]
     table.note = (
         "Dice over test images, means over seeds, of agents and of variants; one number alone is a network that looks "
         "once. *Start*: the map that PixelRL begins with. *Better after the last*: the share of patients whose mean "
-        "Dice is higher after the last step than after step 1 of the same network; ties count half."
+        "Dice is higher after the last step than after step 1 of the same network; ties count half. *Validation*: Dice "
+        "over validation images after the first and the last step."
     )
     return table
 
@@ -272,11 +297,14 @@ def folds(records: Records, title: str) -> Table:
     for agent in records.agents(folds=True):
         found = records.get(agent, folds=True)
         values = {m: [r["test"]["summary"]["metrics"][m]["mean"] for r in found] for m in METRICS}
-        spread = [(float(np.mean(v)), float(np.std(v))) for v in values.values()]
+        spread = [(float(np.mean(v)), float(np.std(v, ddof=1)) if len(v) > 1 else 0.0) for v in values.values()]
         table.rows[name_of(agent)] = [*spread, float(len({r["cell"]["fold"] for r in found}))]
         if agent in (*REFERENCES, *SUPERVISED):
             table.apart.add(name_of(agent))
-    table.note = "Mean and standard deviation over folds, each a fifth of the patients. All have their defaults."
+    table.note = (
+        "Mean and standard deviation (n - 1) over folds, each a fifth of the patients. All have their defaults, which "
+        "for PA3C are what the search chose."
+    )
     return table
 
 
