@@ -14,6 +14,7 @@ from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.grid.summaries import (
     Record,
     Records,
+    attempts,
     budgets,
     certainty,
     changes,
@@ -89,8 +90,12 @@ def write_report(folder: Path, out: Path, data: Sequence[str] = (), published: P
     return text
 
 
-def read_grid(folder: Path) -> dict[str, list[Record]]:
+def read_grid(folder: Path, part: str = "test") -> dict[str, list[Record]]:
     """The records of cells in a folder, by data set.
+
+    Args:
+        folder: the records.
+        part: what the agents must have been judged on.
 
     Raises:
         DataError: there are none, one is damaged, they are not of one protocol, or an agent had other hyperparameters
@@ -103,7 +108,7 @@ def read_grid(folder: Path) -> dict[str, list[Record]]:
             continue
         try:
             protocol, dataset = record["cell"]["protocol"], record["cell"]["dataset"]
-            record["test"]["images"]["DICE"], record["seconds"]["cpu"]  # are they there?
+            record[part]["images"]["DICE"], record["seconds"]["cpu"]  # are they there?
         except (KeyError, TypeError) as error:
             raise DataError(f"{folder}: a record without {error}; remove {record.get('name')}.json") from error
         first = first or record
@@ -179,6 +184,11 @@ def all_tables(folder: Path, published: Path = PUBLISHED) -> dict[str, dict[str,
         if not {"dataset", "validation_dice"} <= search.keys():
             raise DataError(f"{found}: not what `python -m benchmarks search` writes; remove it, or search again")
         made.setdefault(search["dataset"], {})["search"] = searched(search["validation_dice"], search["dataset"])
+    if list((folder / "tried").glob("*.json")):
+        for dataset, tried in read_grid(folder / "tried", part="val").items():
+            table = attempts(Records(tried), f"Attempts to improve PA3C on {dataset}")
+            if table.rows:
+                made.setdefault(dataset, {})["attempts"] = table
     return made
 
 
