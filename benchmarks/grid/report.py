@@ -51,6 +51,7 @@ CHANGES = {
     "no-normalisation": "no normalisation",
     "previews": "every tenth update at the next t_max",
     "no-detail": "conv1-2 joins before the heads",
+    "small-field": "small field of view: one block, no SAM, no dilation, heads at 1/2",
     "learning-rate-epochs": "published learning-rate schedule",
     "reward-map-convolution": "reward-map convolution, 9x9 (Eq. 8)",
     "published": "published preset, but for the width",

@@ -105,6 +105,7 @@ SETTINGS: dict[str, Setting] = {
     "try-default": Setting(**TRYING),
     "try-half-heads": Setting(hyper={"head_stride": 2}, **TRYING),
     "try-full-heads": Setting(hyper={"head_stride": 1}, **TRYING),
+    "try-small-field": Setting(hyper=SMALL_FIELD, **TRYING),
     "try-small-value-loss": Setting(hyper={"value_coefficient": 0.1}, **TRYING),
 }
 SEARCH = tuple(name for name in SETTINGS if name.startswith("tune-"))

@@ -64,6 +64,7 @@ ATTEMPTS = {
     ("pa3c", "try-default"): "PA3C as it is",
     ("pa3c", "try-half-heads"): "heads at 1/2 of the resolution",
     ("pa3c", "try-full-heads"): "heads at full resolution",
+    ("pa3c", "try-small-field"): "small field of view: one block, no SAM, no dilation, heads at 1/2",
     ("pa3c", "try-small-value-loss"): "value coefficient 0.1",
     ("pa3c-on-unet", "try-default"): "AC's U-Net",
 }
