@@ -180,10 +180,13 @@ class Tabled(torch.nn.Module):
         return outputs if len(outputs) > 1 else outputs[0]
 
 
-def q_losses(kind: Any, terminal: bool, transition: str = "absorbing", step: int = 0) -> tuple[Tensor, dict[str, Any]]:
+def q_losses(
+    kind: Any, terminal: list[bool], transition: str = "absorbing", step: int = 0
+) -> tuple[Tensor, dict[str, Any]]:
     """The gradient of the loss with respect to Q of one transition, and what it was computed from.
 
-    Object pixels' rewards weigh 3, background's 0.5 after the first step.
+    With two values of `terminal` it is there twice, once as the end of an episode. Object pixels' rewards weigh 3,
+    background's 0.5 after the first step.
     """
     agent = make_agent(kind, make_env(transition=transition), gamma=0.5, augmentation=False, max_gradient_norm=0.0,
                        later_background_weight=0.5)  # fmt: skip
@@ -194,7 +197,9 @@ def q_losses(kind: Any, terminal: bool, transition: str = "absorbing", step: int
     agent._parameters = list(agent.network.parameters())
     before, action = (torch.randint(0, 2, (1, 16, 16), generator=rng, dtype=torch.uint8) for _ in range(2))
     after = before & action if transition == "absorbing" else action
-    batch = Transitions(np.array([3]), torch.full((1,), step), before, action, after, torch.tensor([terminal]))
+    times = len(terminal)
+    maps = (m.expand(times, 16, 16) for m in (before, action, after))
+    batch = Transitions(np.full(times, 3), torch.full((times,), step), *maps, torch.tensor(terminal))
     caught: list[Tensor] = []
     agent._descend = lambda loss: caught.append(torch.autograd.grad(loss, agent._parameters)[0]) or 0.0
     agent._learn(batch, 3.0, torch.Generator().manual_seed(0))
@@ -204,10 +209,10 @@ def q_losses(kind: Any, terminal: bool, transition: str = "absorbing", step: int
 
 
 @pytest.mark.parametrize("kind", Q_LEARNERS)
-@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("terminal", [[False], [True], [False, True]])
 @pytest.mark.parametrize("transition", ["absorbing", "restorable"])
 @pytest.mark.parametrize("step", [0, 1])
-def test_q_learning_by_the_definition(kind: Any, terminal: bool, transition: str, step: int) -> None:
+def test_q_learning_by_the_definition(kind: Any, terminal: list[bool], transition: str, step: int) -> None:
     gradient, p = q_losses(kind, terminal, transition, step)
     reward = (p["before"] - p["mask"]) ** 2 - (p["after"] - p["mask"]) ** 2
     reward = reward * torch.where(p["mask"] > 0, 3.0, 0.5 if step else 1.0)
@@ -216,7 +221,7 @@ def test_q_learning_by_the_definition(kind: Any, terminal: bool, transition: str
     playing = torch.ones_like(reward)
     if transition == "absorbing":
         following, playing = following * p["after"], p["before"]
-    wanted = reward + (0.0 if terminal else 0.5) * following
+    wanted = reward + 0.5 * (1 - np.mean(terminal)) * following
     chosen = p["online"].gather(0, p["action"][None])[0]
     expected = torch.zeros_like(p["online"])
     expected.scatter_(0, p["action"][None], (2 * (chosen - wanted) * playing / playing.sum())[None])
@@ -265,6 +270,39 @@ def test_the_replay_holds_what_happened_and_starts_anew_with_another_horizon() -
             assert before.all()
 
 
+def test_the_replay_knows_which_image_it_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(DQN, make_env(3), horizons=(2,))
+    act, looked = agent._act, []
+
+    def spy(episodes: Any, replay: Any, generator: Any) -> None:
+        seen, stored = episodes.observation.clone(), len(replay)
+        act(episodes, replay, generator)
+        images, targets = agent._images.draw(replay._index[stored : len(replay)])
+        befores = torch.stack([before for _, _, before, _, _ in replayed(agent)[stored:]])
+        torch.testing.assert_close(seen, images * befores[:, None])
+        looked.append(torch.equal(targets, torch.as_tensor(episodes.of_this_step("target"))))
+
+    monkeypatch.setattr(agent, "_act", spy)
+    agent.learn(2)
+    assert looked == [True] * 4
+
+
+def test_gradient_steps_begin_and_come_as_they_are_asked_for() -> None:
+    agent = make_agent(DQN, horizons=(4,), learning_starts=9, train_every=2)
+    steps: list[int] = []
+    agent.learn(3, callback=lambda _: steps.append(agent.gradient_steps))
+    assert steps == [0, 2, 4], "two images, four steps each: nine transitions are there in the second update"
+
+
+def test_every_update_draws_anew() -> None:
+    agent = make_agent(DQN, learning_starts=1)
+    seeds: list[int] = []
+    learn = agent._learn
+    agent._learn = lambda batch, weight, draws: seeds.append(draws.initial_seed()) or learn(batch, weight, draws)
+    agent.learn(4)
+    assert len(seeds) > len(set(seeds)) == 4
+
+
 def test_both_observations_of_a_transition_are_turned_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_agent(DQN, make_env(observation="stacked"), learning_starts=1).learn(1)
     maps = torch.randint(0, 2, (4, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -289,6 +327,18 @@ def test_epsilon_falls_and_rules_exploration() -> None:
     for epsilon, kept in ((0.0, 1.0), (0.5, 0.75), (1.0, 0.5)):
         found = agent._explored(q, epsilon, torch.Generator().manual_seed(0)).float().mean()
         assert float(found) == pytest.approx(kept, abs=0.02)
+
+
+def test_epsilon_is_for_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(DQN, horizons=(1,), exploration_start=0.8, exploration_end=0.6, exploration_share=0.5)
+    explored, asked, planned = agent._explored, [], []
+    monkeypatch.setattr(agent, "_explored", lambda q, epsilon, g: asked.append(epsilon) or explored(q, epsilon, g))
+    agent.learn(6, callback=lambda _: planned.append(agent.epsilon))
+    assert asked == [0.8, *planned[:-1]]
+    observation, _ = make_env(8).reset(seed=0)
+    agent.predict(observation)
+    agent.predict(observation, deterministic=False)
+    assert asked[-2:] == [0.0, 0.6]
 
 
 def ac_gradients(agent: AC, playing: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
