@@ -390,6 +390,38 @@ def test_ac_bootstraps_with_the_next_value_but_not_at_the_end() -> None:
     assert len(later_actions) == 2
 
 
+def test_ac_sends_no_gradient_through_what_follows() -> None:
+    agent, seen = make_agent(AC, horizons=(2,)), []
+    agent._learn = lambda *args: seen.append([a.requires_grad for a in args])
+    agent.learn(1)
+    assert seen == [[True, True, False, False, False]] * 2, "logits and values alone"
+
+
+def test_ac_values_what_follows_for_those_alone_who_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(AC, make_env(transition="restorable"), gamma=0.5, horizons=(2,), foreground_weight=1.0)
+    agent.parts = {"network": Tabled(torch.zeros(16, 16), torch.full((16, 16), 100.0))}
+    play, seen = agent._play, []
+
+    def uneven(horizon: int) -> Any:
+        episodes, sampling = play(horizon)
+        step = episodes.step
+
+        def first_ends(action: Tensor) -> Tensor:
+            reward: Tensor = step(action)
+            episodes.ended = episodes.ended | np.array([True, False])
+            return reward
+
+        episodes.step = first_ends
+        return episodes, sampling
+
+    monkeypatch.setattr(agent, "_play", uneven)
+    agent._learn = lambda *args: seen.append(args[3])
+    agent.learn(1)
+    ended, goes_on = seen[0]
+    assert ended.abs().max() <= 1
+    assert goes_on.min() >= 49
+
+
 # ------------------------------------------------------------------------------------------------ learning
 
 SIZE = 24
