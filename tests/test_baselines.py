@@ -354,13 +354,16 @@ def ac_gradients(agent: AC, playing: Tensor) -> tuple[Tensor, Tensor, dict[str, 
 
 
 def test_ac_by_the_definition() -> None:
-    agent = make_agent(AC, entropy_coefficient=0.0, value_coefficient=0.5)
+    agent = make_agent(AC, entropy_coefficient=0.1, value_coefficient=0.5)
     playing = torch.ones(1, 4, 4)
     playing[0, 0] = 0
     policy, value, p = ac_gradients(agent, playing)
     share, advantage = playing / playing.sum(), p["returns"] - p["values"]
-    # d log pi(a) / d logit = a - p: the value head gets no policy gradient, so the advantage is detached
-    torch.testing.assert_close(policy, -(p["actions"] - p["logits"].sigmoid()) * advantage.detach() * share)
+    # d log pi(a) / d logit = a - p, d H / d logit = -logit p (1 - p); the value head gets no gradient of either, so the
+    # advantage is detached
+    logits, keep = p["logits"].detach(), p["logits"].detach().sigmoid()
+    bonus = 0.1 * logits * keep * (1 - keep) * share
+    torch.testing.assert_close(policy, -(p["actions"] - keep) * advantage.detach() * share + bonus)
     torch.testing.assert_close(value, (-advantage * share).detach())
 
 
