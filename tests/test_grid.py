@@ -293,7 +293,7 @@ def test_a_process_that_cannot_be_started_stops_no_other(tmp_path: Path, monkeyp
 
 def test_a_search_tries_only_what_changes_something() -> None:
     tried = {agent: sum(cell(agent, setting=name).applies for name in SEARCH) for agent in LEARNERS}
-    assert all(count == (4 if agent in SUPERVISED else 6) for agent, count in tried.items())
+    assert all(count == (3 if agent in SUPERVISED else 5) for agent, count in tried.items())
 
 
 def test_cells_travel_as_text_and_wrong_names_are_refused() -> None:

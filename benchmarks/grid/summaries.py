@@ -72,7 +72,6 @@ SEARCHED = {
     "tune-default": "defaults (learning rate 0.001)",
     "tune-learning-rate-low": "learning rate 0.0005",
     "tune-learning-rate-high": "learning rate 0.002",
-    "tune-learning-rate-highest": "learning rate 0.004",
     "tune-exploration-low": "entropy coefficient or last epsilon 0.005",
     "tune-exploration-high": "entropy coefficient 0.05, or last epsilon 0.1",
 }
