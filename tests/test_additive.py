@@ -28,11 +28,11 @@ from torch.distributions import Categorical as TorchCategorical
 
 import pixelseg_env
 from pixelseg_env import ActionError, OptionError, PixelSegEnv, PixelSegVectorEnv
-from pixelseg_env.dynamics import AMOUNTS
 from pixelseg_env.flat_actions import FlatActions
 from pixelseg_env.rewards import cross_entropy, sign, squared_error
 from pixelseg_env.sb3 import PixelVecEnv
 
+AMOUNTS = (-1.0, -0.4, -0.2, -0.1, 0.1, 0.2, 0.4, 1.0)  # of the publication's ablation
 ADDITIVE: dict[str, Any] = {"transition": "additive", "observation": "stacked", "horizon": 4}
 
 

@@ -143,6 +143,9 @@ def test_wrong_options_are_named() -> None:
     for name, value in (("replay_size", 0), ("exploration_end", 2), ("target_update", 0.5), ("train_every", 0)):
         with pytest.raises(OptionError, match=name):
             make_agent(DQN, **{name: value})
+    for kind, name in ((DoubleDQN, "double"), (DuelingDQN, "dueling")):
+        with pytest.raises(OptionError, match=f"{name}=False is not valid: without it this is DQN"):
+            make_agent(kind, **{name: False})
     # Neither of these would ever take a gradient step, and say nothing.
     with pytest.raises(OptionError, match=r"learning_starts=64.*at most replay_size"):
         make_agent(DQN, replay_size=50, learning_starts=64)

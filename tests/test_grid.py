@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from grid_helpers import ROOT, TINY, cell, one_env, record
@@ -175,6 +176,9 @@ def test_a_refiner_counts_the_passes_of_its_coarse_maps(done: Path) -> None:
     assert coarse > 0
     assert found["image_passes"] == coarse + found["environment_steps"]
     assert found["curve"][-1]["passes"] == found["image_passes"]
+    one = cell("pixelrl")
+    learner = one.learner(one.environment("train", 2, Constant()))
+    assert found["updates"] == one.updates(learner, 0.75) < one.updates(learner)
 
 
 def test_the_search_keeps_what_validation_patients_prefer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +214,12 @@ def test_the_search_keeps_what_validation_patients_prefer(tmp_path: Path, monkey
 
 
 def test_wrong_words_are_named(tmp_path: Path) -> None:
+    images = tmp_path / "few"
+    images.mkdir()
+    for k in range(9):
+        cv2.imwrite(str(images / f"p{k}.png"), np.full((8, 8), 9, np.uint8))
+        cv2.imwrite(str(images / f"p{k}_mask.png"), np.eye(8, dtype=np.uint8) * 255)
+    few = Cell("folder", (str(images),), "ac", "50-shot", protocol=TINY)
     wrong = {
         "setting='no-sun' is not known": lambda: Run(agents=("otsu",), settings=("no-sun",)).cells(),
         "change nothing about these agents: dqn no-sam": lambda: Run(agents=("dqn",), settings=("no-sam",)).cells(),
@@ -219,6 +229,11 @@ def test_wrong_words_are_named(tmp_path: Path) -> None:
         "not what `python -m benchmarks search` writes": lambda: Run(tuned=ROOT / "pyproject.toml").cells(),
         "agent='otsu' is not known": lambda: Search(agents=("otsu",)).main(),
         "--jobs 0": lambda: run_grid([], tmp_path, 0),
+        "--passes 0: expected 1 or more": lambda: Protocol(passes=0),
+        "--width nan": lambda: Protocol(width=float("nan")),
+        "seed -1: expected 0 or more": lambda: Run(seeds=(-1,)).cells(),
+        "--agents: expected at least one": lambda: Run(agents=()).cells(),
+        "50-shot: expected that many training images": lambda: few.parts,
     }
     for message, call in wrong.items():
         with pytest.raises(OptionError, match=re.escape(message)):
@@ -289,6 +304,37 @@ def test_a_process_that_cannot_be_started_stops_no_other(tmp_path: Path, monkeyp
     assert run_grid([first, second], tmp_path) == [first.name]
     assert "Cannot allocate memory" in (tmp_path / f"{first.name}.error.txt").read_text()
     assert is_done(tmp_path, second)
+
+
+def test_an_agent_that_writes_no_text_stops_no_other(tmp_path: Path) -> None:
+    broken, fine = cell("test_grid:noise"), cell("keep-all")
+    assert run_grid([broken, fine, fine], tmp_path) == [broken.name]
+    assert is_done(tmp_path, fine)
+
+
+def noise(env: Any, seed: int, passes: int) -> None:
+    os.write(2, b"\xff\xfe")
+    raise ValueError("after noise")
+
+
+def test_cells_end_with_their_grid(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "benchmarks", "run", "--agents", "pa3c", "--seeds", "0", "--out", str(tmp_path)]
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    tasks = Path(f"/proc/{process.pid}/task")
+    if not tasks.exists():
+        process.kill()
+        pytest.skip("needs /proc")
+    deadline = time.monotonic() + 60
+    while not (found := [p for t in tasks.glob("*/children") for p in t.read_text().split()]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(3)  # the cell imports
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in found):
+        assert time.monotonic() < deadline, "an orphan trains on"
+        time.sleep(0.1)
 
 
 def test_a_search_tries_only_what_changes_something() -> None:

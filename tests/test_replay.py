@@ -37,7 +37,6 @@ def batch(rng: np.random.Generator, count: int, shape: tuple[int, ...], first: i
 @settings(max_examples=60, deadline=None)
 def test_what_comes_out_is_what_went_in(shape: tuple[int, ...], capacity: int, counts: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
-    counts = [min(count, capacity) for count in counts]
     replay, stored = ReplayBuffer(capacity, shape), []
     for count in counts:
         one = batch(rng, count, shape, first=len(stored))

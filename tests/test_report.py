@@ -236,6 +236,21 @@ def test_seeds_with_other_hyperparameters_do_not_stand_in_one_row(done: Path, tm
         read_grid(tmp_path)
 
 
+def test_copies_and_other_images_are_refused(done: Path, tmp_path: Path) -> None:
+    for agent in ("otsu", "oracle"):
+        shutil.copy(done / f"phantom-{agent}-default-s0.json", tmp_path)
+    shutil.copy(done / "phantom-otsu-default-s0.json", tmp_path / "phantom-otsu-default-s0 (copy).json")
+    with pytest.raises(DataError, match="two records of phantom-otsu-default-s0"):
+        read_grid(tmp_path)
+    (tmp_path / "phantom-otsu-default-s0 (copy).json").unlink()
+    assert len(read_grid(tmp_path)["phantom"]) == 2
+    other = record(tmp_path / "phantom-oracle-default-s0.json")
+    other["test"]["images"]["case"][0] = "somebody else"
+    write_record(tmp_path / "phantom-oracle-default-s0.json", other)
+    with pytest.raises(DataError, match="judged on different test images"):
+        read_grid(tmp_path)
+
+
 def test_the_search_stands_in_the_report(done: Path, tmp_path: Path) -> None:
     shutil.copy(done / "phantom-otsu-default-s0.json", tmp_path)
     write_record(tmp_path / "tuned.json", {"dataset": "phantom", "validation_dice": {"ac": {"tune-default": 0.625}}})
@@ -257,6 +272,7 @@ def test_whoever_has_the_article_adds_its_scores(done: Path, tmp_path: Path) -> 
     assert list(added) == ["*published: AC*"]
     assert added["*published: AC*"][:4] == [0.9, None, None, 0.7]
     assert ("*published: AC*", 0) not in table.ranks()
-    file.write_text(head + "table-2,phantom,AC,DICE,high\n")
-    with pytest.raises(DataError, match=r"published.csv, line 2: expected table,.*'high'"):
-        add_published(table, "table-2", "phantom", file)
+    for wrong in ("table-2,phantom,AC,DICE,high", "table-2,,AC,DICES,1", "tabel-2,,AC,DICE,1", "table-2,,AC,DICE,nan"):
+        file.write_text(f"{head}{wrong}\n")
+        with pytest.raises(DataError, match=r"published.csv, line 2: expected table,.*one of its columns"):
+            add_published(table, "table-2", "phantom", file)

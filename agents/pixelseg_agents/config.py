@@ -238,6 +238,8 @@ class PA3CConfig(PolicyConfig):
 _MEANING = {
     "norm": 'expected "group" or "none"',
     "blocks": "expected 2, 3 or 4, or 1 with detail=False",
+    "double": "without it this is DQN: train that",
+    "dueling": "without it this is DQN: train that",
     "head_stride": "expected 1, 2, 4 or 8",
     "learning_rate_schedule": 'expected "linear", "epochs" or "constant"',
     "gamma": "expected a number from 0 to 1",

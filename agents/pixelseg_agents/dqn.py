@@ -248,6 +248,9 @@ class DoubleDQNConfig(DQNConfig):
     double: bool = True
     """The online network chooses the next action, the target network values it."""
 
+    def _checks(self) -> dict[str, bool]:
+        return super()._checks() | {"double": self.double}
+
 
 class DoubleDQN(DQN):
     """DQN with `double=True`."""
@@ -263,6 +266,9 @@ class DuelingDQNConfig(DQNConfig):
     agent: ClassVar[str] = "Dueling DQN"
     dueling: bool = True
     """Q is composed of a value and two advantages."""
+
+    def _checks(self) -> dict[str, bool]:
+        return super()._checks() | {"dueling": self.dueling}
 
 
 class DuelingDQN(DQN):

@@ -92,7 +92,14 @@ class ReplayBuffer:
         after: Tensor,
         terminal: NDArray[np.bool_],
     ) -> None:
-        """Stores a batch of B transitions; maps (B, [L,] H, W) of 0 and 1, of any type."""
+        """Stores a batch of B transitions, the last ones if there is not room for all.
+
+        Maps are (B, [L,] H, W) of 0 and 1, of any type.
+        """
+        if len(index) > self.capacity:  # a row written twice would keep parts of both
+            index, before, action, after, terminal = (
+                values[-self.capacity :] for values in (index, before, action, after, terminal)
+            )
         count = len(index)
         host = (self._next + np.arange(count)) % self.capacity
         rows = torch.from_numpy(host).to(self.device)

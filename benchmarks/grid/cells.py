@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import importlib
 import json
+import re
 import resource
 import sys
 import time
@@ -71,6 +72,16 @@ class Protocol:
     split_seed: int = 0
     """Seed of the deal of patients to train, val and test."""
 
+    def __post_init__(self) -> None:
+        counts = ("size", "batch", "passes", "horizon")
+        wrong = next((name for name in counts if getattr(self, name) < 1), None)
+        if wrong is not None:
+            raise OptionError(f"--{wrong} {getattr(self, wrong)}: expected 1 or more")
+        if not 0 < self.width < float("inf"):
+            raise OptionError(f"--width {self.width}: expected a number above 0")
+        if self.split_seed < 0:
+            raise OptionError(f"--split-seed {self.split_seed}: expected 0 or more")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -104,6 +115,8 @@ class Cell:
             check_choice("agent", self.agent, {*AGENTS, *LEARNERS, *CROSSED, *REFERENCES})
         check_choice("setting", self.setting, SETTINGS)
         check_choice("dataset", self.dataset, registered_datasets())
+        if self.seed < 0:
+            raise OptionError(f"seed {self.seed}: expected 0 or more")
         if self.fold not in (None, *range(FOLDS)):
             raise OptionError(f"fold {self.fold}: expected one of 0 to {FOLDS - 1}")
 
@@ -171,6 +184,8 @@ class Cell:
             parts["test"] = tested
         if self.rules.shots:
             train = parts["train"]
+            if len(train) < self.rules.shots:
+                raise OptionError(f"{self.setting}: expected that many training images, there are {len(train)}")
             drawn = np.random.default_rng(self.seed).permutation(len(train))[: self.rules.shots]
             parts["train"] = train.subset(np.sort(drawn))
         return parts
@@ -293,8 +308,7 @@ class Cell:
                 longer = evaluate(agent, judge, horizon=steps, keep_maps=False)
                 curves = {"dice_by_step": longer.dice_by_step, "biou_by_step": longer.biou_by_step}
                 record[part]["longer"] = {name: values.mean(axis=0).tolist() for name, values in curves.items()}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
-        record["peak_mib"] = peak
+        record["peak_mib"] = _peak_mib()
         if protocol.device.startswith("cuda"):
             record["peak_cuda_mib"] = torch.cuda.max_memory_allocated() / 2**20
         return record | made
@@ -329,6 +343,16 @@ class Cell:
             began[:] = [time.perf_counter(), time.process_time()]
 
         agent.learn(planned, callback=look, log_interval=max(1, planned))
+
+
+def _peak_mib() -> float:
+    """The most memory this process had."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage counts what a parent had when it forked
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if found:
+            return int(found[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def _in_columns(result: EvaluationResult) -> dict[str, Any]:

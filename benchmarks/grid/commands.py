@@ -50,6 +50,9 @@ class Run:
 
     def cells(self) -> list[Cell]:
         """The grid, seeds outermost: after an interruption every agent has as many."""
+        empty = [name for name in ("agents", "settings", "seeds") if not getattr(self, name)]
+        if empty:
+            raise OptionError(f"--{empty[0]}: expected at least one")
         for setting in self.settings:
             check_choice("setting", setting, SETTINGS)
         tuned = read_tuned(self.tuned)
@@ -101,6 +104,8 @@ class Search:
 
     def main(self) -> int:
         """Runs the search and writes the best of every agent."""
+        if not self.agents:
+            raise OptionError("--agents: expected at least one")
         for agent in self.agents:
             check_choice("agent", agent, {*AGENTS, *LEARNERS})
         about = {"dataset": self.dataset, "protocol": dataclasses.asdict(self.protocol)}

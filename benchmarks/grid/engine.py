@@ -44,6 +44,8 @@ def run_grid(cells: Sequence[Cell], folder: Path, jobs: int = 1, ray: bool = Fal
     if jobs < 1:
         raise OptionError(f"--jobs {jobs}: expected 1 or more")
     folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.resolve()  # an agent of the reader's own may change the working directory
+    cells = list({cell.name: cell for cell in cells}.values())
     waiting = [cell for cell in cells if not is_done(folder, cell)]
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} done before, {len(waiting)} to run", flush=True)
     failed: list[str] = []
@@ -56,9 +58,8 @@ def run_grid(cells: Sequence[Cell], folder: Path, jobs: int = 1, ray: bool = Fal
                 note = folder / f"{finished.name}{ERROR}"
                 if error:
                     failed.append(finished.name)
-                    write_atomically(note, error)
                     last = (error.strip().splitlines() or ["without a word"])[-1]
-                    tqdm.write(f"FAILED {finished.name}: {last} (all of it: {note})")
+                    tqdm.write(f"FAILED {finished.name}: {last} ({_noted(note, error)})")
                 else:
                     note.unlink(missing_ok=True)
                     tqdm.write(f"done   {finished.name}")
@@ -66,6 +67,15 @@ def run_grid(cells: Sequence[Cell], folder: Path, jobs: int = 1, ray: bool = Fal
             names = ", ".join(cell.name for cell in running)
             bar.set_postfix_str(f"failed {len(failed)}, running: {names or 'nothing'}")
     return failed
+
+
+def _noted(note: Path, error: str) -> str:
+    """Writes what a failed cell said; a full disk must not stop the others."""
+    try:
+        write_atomically(note, error)
+    except OSError as problem:
+        return f"the rest cannot be written to {note}: {problem.strerror}"
+    return f"all of it: {note}"
 
 
 Outcome = tuple[list[Cell], Cell | None, str]
@@ -77,7 +87,7 @@ def _in_processes(cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[Ou
     running: dict[Future[str], Cell] = {}
     children: set[subprocess.Popen[str]] = set()
     stopping = threading.Event()
-    with ThreadPoolExecutor(jobs) as pool, _stopped_by_sigterm():
+    with ThreadPoolExecutor(jobs) as pool, _stopped_by_signals():
         try:
             while todo or running:
                 while todo and len(running) < jobs:
@@ -95,8 +105,8 @@ def _in_processes(cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[Ou
 
 
 @contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM, as Ctrl-C does, runs what is under `finally`."""
+def _stopped_by_signals() -> Iterator[None]:
+    """SIGTERM and a closed terminal, as Ctrl-C does, run what is under `finally`."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -104,22 +114,32 @@ def _stopped_by_sigterm() -> Iterator[None]:
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    signals = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = [signal.signal(number, stop) for number in signals]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _in_own_process(cell: Cell, folder: Path, children: set[subprocess.Popen[str]], stopping: threading.Event) -> str:
-    """Runs a cell in a new process; returns what it said if it failed."""
-    command = [sys.executable, "-m", "benchmarks.grid.engine", str(folder)]
+    """Runs a cell in a new process; returns what it said if it failed. Whatever goes wrong, the other cells go on."""
+    try:
+        if is_done(folder, cell):  # by another grid, since this one began
+            return ""
+        return _run_child(cell, folder, children, stopping)
+    except Exception as problem:  # no memory for a process, say
+        return f"could not be run: {problem}"
+
+
+def _run_child(cell: Cell, folder: Path, children: set[subprocess.Popen[str]], stopping: threading.Event) -> str:
+    command = [sys.executable, "-m", "benchmarks.grid.engine", str(folder), str(os.getpid())]
     threads = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     pipe = subprocess.PIPE
-    try:
-        child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=os.environ | threads)
-    except OSError as problem:  # no memory for it, say: the other cells go on
-        return f"could not be started: {problem}"
+    child = subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace", env=os.environ | threads
+    )
     children.add(child)
     if stopping.is_set():  # it was born while the others were killed
         child.kill()
@@ -172,8 +192,16 @@ def from_text(text: str) -> Cell:
     return Cell(**(values | {"data": tuple(values["data"]), "protocol": Protocol(**values["protocol"])}))
 
 
+def _end_with(parent: int) -> None:
+    """Ends this process when its parent has been killed: the grid that is started again would run the cell twice."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
 def main() -> None:
     """Runs the cell that comes in on standard input; for `run_grid`."""
+    threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
     started = time.perf_counter()
     path = run_cell(Path(sys.argv[1]), from_text(sys.stdin.read()))
     print(f"{path}: {time.perf_counter() - started:.0f} s")

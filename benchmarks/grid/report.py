@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
 from pixelseg_agents.files import write_atomically
@@ -33,6 +34,7 @@ from pixelseg_env import DataError, SegmentationDataset
 # The publication's figures, as far as they are at hand: its numbers of parameters. Whoever has the article can add its
 # scores, a line each; they come from other images (1168 tumour slices, Decathlon's atrium) at 256x256.
 PUBLISHED = Path(__file__).with_name("published.csv")
+PUBLISHED_TABLES = ("table-2", "table-2-by-patient", "table-3", "table-4", "table-6")
 
 TABLE3 = {
     "no-sam-no-dilation": "neither",
@@ -126,9 +128,22 @@ def read_grid(folder: Path, part: str = "test") -> dict[str, list[Record]]:
 
 
 def _check_alike(folder: Path, found: Sequence[Record], record: Record) -> None:
-    """A row is one setting: its seeds must not differ in a hyperparameter, as they do after a change of defaults."""
+    """A row is one setting: its seeds must not differ in a hyperparameter, as they do after a change of defaults.
+
+    All must have been judged on the same images, and none may be there twice.
+    """
     cell, config = record["cell"], record.get("config", {})
+    who = ("agent", "setting", "seed", "fold")
     for other in found:
+        if all(other["cell"][key] == cell[key] for key in who):
+            raise DataError(f"{folder}: two records of {record['name']}; remove the copy")
+        for part in {"val", "test"} & record.keys() & other.keys():
+            images = [[one[part]["images"].get(key) for key in ("case", "slice")] for one in (record, other)]
+            if cell["fold"] == other["cell"]["fold"] and images[0] != images[1]:
+                raise DataError(
+                    f"{folder}: {other['name']} and {record['name']} were judged on different {part} images; give each "
+                    "data set an --out of its own"
+                )
         if (other["cell"]["agent"], other["cell"]["setting"]) == (cell["agent"], cell["setting"]):
             before = other.get("config", {})
             differs = sorted(
@@ -211,10 +226,16 @@ def add_published(table: Table, name: str, dataset: str, published: Path = PUBLI
             try:
                 wanted = line["table"] == name and line["dataset"] in ("", dataset) and line["row"] in table.rows
                 place, value = places.get(line["column"]), float(line["value"])
+                if (
+                    line["table"] not in PUBLISHED_TABLES
+                    or (line["table"] == name and place is None)
+                    or not isfinite(value)
+                ):
+                    raise ValueError
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(
-                    f"{published}, line {number}: expected table,dataset,row,column,value with a number at the end, "
-                    f"got {line}"
+                    f"{published}, line {number}: expected table,dataset,row,column,value with one of the tables "
+                    f"{', '.join(PUBLISHED_TABLES)}, one of its columns, and a number at the end; got {line}"
                 ) from error
             if wanted and place is not None:
                 row = f"*published: {line['row']}*"
