@@ -97,9 +97,8 @@ class ReplayBuffer:
         Maps are (B, [L,] H, W) of 0 and 1, of any type.
         """
         if len(index) > self.capacity:  # a row written twice would keep parts of both
-            index, before, action, after, terminal = (
-                values[-self.capacity :] for values in (index, before, action, after, terminal)
-            )
+            index, terminal = index[-self.capacity :], terminal[-self.capacity :]
+            before, action, after = (maps[-self.capacity :] for maps in (before, action, after))
         count = len(index)
         host = (self._next + np.arange(count)) % self.capacity
         rows = torch.from_numpy(host).to(self.device)

@@ -34,9 +34,9 @@ class UNetConfig(AgentConfig):
 class UNet(PixelAgent):
     """A supervised U-Net with an agent's face: it learns what the first observation of an episode shows.
 
-    It knows no later ones: played for several steps it decides anew at each, so judge it with `horizon=1`. One update is
-    one step of binary cross-entropy on a batch of images. Arguments are those of `PixelAgent`; hyperparameters are in
-    `UNetConfig`.
+    It knows no later ones: played for several steps it decides anew at each, so judge it with `horizon=1`. One update
+    is one step of binary cross-entropy on a batch of images. Arguments are those of `PixelAgent`; hyperparameters are
+    in `UNetConfig`.
     """
 
     name = "U-Net"
