@@ -386,6 +386,7 @@ def test_ac_bootstraps_with_the_next_value_but_not_at_the_end() -> None:
     agent._learn = lambda *args: seen.append(tuple(a.detach() for a in args))
     agent.learn(1)
     (_, _, actions, first, playing), (_, _, later_actions, last, later_playing) = seen
+    assert playing.all(), "every pixel of a fresh image plays"
     assert torch.equal(later_playing, playing * actions)
     rewards = first - 0.5 * 3.0 * later_playing
     assert set(rewards.unique().tolist()) <= {-4.0, 0.0, 1.0}, "an object pixel lost, nothing, background zeroed"

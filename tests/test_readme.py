@@ -14,10 +14,13 @@ from pathlib import Path
 import cv2
 import gymnasium as gym
 import pytest
+import tyro
 from pixelseg_agents import PA3C, PA3CConfig
 from pixelseg_agents.cli import main
 
 import pixelseg_env
+from benchmarks.grid.cells import is_done
+from benchmarks.grid.commands import Run, Search
 from benchmarks.grid.report import all_tables
 from pixelseg_env.datasets import load_dataset
 
@@ -111,6 +114,30 @@ def test_the_committed_report_is_that_of_the_records() -> None:
         for name, table in made.items():
             assert (ROOT / f"benchmarks/report/{dataset}-{name}.csv").read_text() == table.csv()
             assert (ROOT / f"benchmarks/report/{dataset}-{name}.tex").read_text() == table.latex()
+
+
+def test_every_record_has_a_command_and_every_command_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "benchmarks/README.md").read_text()
+    variables = re.findall(r'^([A-Z]+)="(.*)"$', text, re.MULTILINE)
+    commands = re.findall(r"`python -m benchmarks (run|search) (\$[^`]*)`", text)
+    assert len(variables) == 2
+    assert len(commands) > 10
+    made = set()
+    for name, options in commands:
+        for variable, value in variables:
+            options = options.replace(f"${variable}", value)
+        command = tyro.cli({"run": Run, "search": Search}[name], args=shlex.split(options))
+        out = command.out if name == "run" else RECORDS / "search"
+        for cell in command.cells():
+            assert is_done(ROOT / out, cell), f"{name} {options}: {cell.name} has no record"
+            made.add(ROOT / out / f"{cell.name}.json")
+    assert {path for path in RECORDS.rglob("*.json") if path.name != "tuned.json"} == made
+
+
+def test_no_place_is_left_to_be_filled() -> None:
+    for name in ("README.md", "benchmarks/README.md", "benchmarks/RESULTS.md", "benchmarks/LOG.md"):
+        assert "@@" not in (ROOT / name).read_text(), name
 
 
 def test_readme_quotes_the_results() -> None:

@@ -102,12 +102,22 @@ class Search:
     """What is written."""
     protocol: OmitArgPrefixes[Protocol] = dataclasses.field(default_factory=Protocol)
 
-    def main(self) -> int:
-        """Runs the search and writes the best of every agent."""
+    def cells(self) -> list[Cell]:
+        """What is tried, for every agent what changes something."""
         if not self.agents:
             raise OptionError("--agents: expected at least one")
         for agent in self.agents:
             check_choice("agent", agent, {*AGENTS, *LEARNERS})
+        tried = (
+            Cell(self.dataset, self.data, agent, setting, 0, None, self.protocol)
+            for setting in SEARCH
+            for agent in self.agents
+        )
+        return [cell for cell in tried if cell.applies]
+
+    def main(self) -> int:
+        """Runs the search and writes the best of every agent."""
+        cells = self.cells()
         about = {"dataset": self.dataset, "protocol": dataclasses.asdict(self.protocol)}
         known: dict[str, Any] = (
             read_record(self.tuned) if self.tuned.exists() and read_tuned(self.tuned) else dict(about)
@@ -118,12 +128,6 @@ class Search:
                 f"--tuned {self.tuned}: that search had another {other[0]} ({known.get(other[0])}, not "
                 f"{about[other[0]]}); give this one a file of its own"
             )
-        cells = [
-            Cell(self.dataset, self.data, agent, setting, 0, None, self.protocol)
-            for setting in SEARCH
-            for agent in self.agents
-        ]
-        cells = [cell for cell in cells if cell.applies]
         failed = run_grid(cells, self.out, self.jobs, self.ray)
         best: dict[str, Any] = known.get("agents", {})
         scores: dict[str, dict[str, float]] = known.get("validation_dice", {})
