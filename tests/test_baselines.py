@@ -192,7 +192,7 @@ def q_losses(
     background's 0.5 after the first step.
     """
     agent = make_agent(kind, make_env(transition=transition), gamma=0.5, augmentation=False, max_gradient_norm=0.0,
-                       later_background_weight=0.5)  # fmt: skip
+                       later_background_weight=0.5, learning_starts=1)  # fmt: skip
     agent.learn(1)  # opens the replay
     rng = torch.Generator().manual_seed(1)
     online, target = torch.randn(2, 16, 16, generator=rng), torch.randn(2, 16, 16, generator=rng)
@@ -295,6 +295,8 @@ def test_gradient_steps_begin_and_come_as_they_are_asked_for() -> None:
     steps: list[int] = []
     agent.learn(3, callback=lambda _: steps.append(agent.gradient_steps))
     assert steps == [0, 2, 4], "two images, four steps each: nine transitions are there in the second update"
+    with pytest.warns(UserWarning, match="DQN: no gradient step was taken, .*learning_starts=9"):
+        make_agent(DQN, horizons=(4,), learning_starts=9).learn(1)
 
 
 def test_every_update_draws_anew() -> None:

@@ -9,6 +9,7 @@ Every pixel is an agent with two Q-values, of *zero* and of *keep*; all share th
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -133,6 +134,12 @@ class DQN(PixelAgent):
                 passes += self._learn(replay.sample(self.config.replay_batch, draws), weight, draws)
         self.logger.record_mean("train/epsilon", self.epsilon)
         self._record_episodes(episodes, horizon)
+        if self.updates + 1 == self.total_updates and not self.gradient_steps:
+            warnings.warn(
+                f"{self.name}: no gradient step was taken, for the replay never held learning_starts="
+                f"{self.config.learning_starts} transitions of one t_max; train longer, or lower it",
+                stacklevel=3,
+            )
         return passes
 
     @torch.no_grad()
