@@ -21,7 +21,7 @@ from pixelseg_agents.cli import main as pixelseg
 
 from benchmarks.grid.cells import Cell, Protocol, is_done, record_path
 from benchmarks.grid.commands import Run, Search, read_tuned
-from benchmarks.grid.engine import _in_own_process, from_text, run_grid, to_text
+from benchmarks.grid.engine import _in_own_process, _stopped_by_signals, from_text, run_grid, to_text
 from benchmarks.grid.report import write_report
 from benchmarks.grid.settings import LEARNERS, REFERENCES, REFINERS, SEARCH, SETTINGS, SUPERVISED
 from benchmarks.grid.summaries import searched
@@ -281,6 +281,20 @@ def test_a_stopped_grid_leaves_no_process_behind(tmp_path: Path) -> None:
     assert process.stderr is not None
     assert "goes on from there" in process.stderr.read()
     assert not [pid for pid in found if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_grid_under_nohup_outlives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _stopped_by_signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with _stopped_by_signals(), pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_process_that_is_born_during_a_stop_is_killed(tmp_path: Path) -> None:

@@ -170,18 +170,19 @@ class Cell:
         """The data set's parts: train, val and test, without a patient in common."""
         seed = self.protocol.split_seed
         whole = load_dataset(self.dataset, data=list(self.data) or None, split="all", size=self.protocol.size)
-        parts = {name: load_dataset(whole, split=name, split_seed=seed) for name in ("train", "val", "test")}
-        if self.fold is not None and "test" not in self.rules.parts:
-            # What never looks at test patients has its folds among the others.
-            train, val = self._folded(whole.subset(np.flatnonzero(~np.isin(whole.cases, parts["test"].cases))))
-            parts = {"train": train, "val": val}
-        elif self.fold is not None:
+
+        def split(dataset: SegmentationDataset, *names: str, **options: Any) -> dict[str, SegmentationDataset]:
+            return {name: load_dataset(dataset, split=name, split_seed=seed, **options) for name in names}
+
+        if self.fold is None:
+            parts = split(whole, "train", "val", "test")
+        elif "test" in self.rules.parts:
             rest, tested = self._folded(whole)
-            shares = (0.875, 0.125, 0.0)
-            parts = {
-                name: load_dataset(rest, split=name, split_seed=seed, fractions=shares) for name in ("train", "val")
-            }
-            parts["test"] = tested
+            parts = split(rest, "train", "val", fractions=(0.875, 0.125, 0.0)) | {"test": tested}
+        else:  # what never looks at test patients has its folds among the others
+            tested = split(whole, "test")["test"]
+            train, val = self._folded(whole.subset(np.flatnonzero(~np.isin(whole.cases, tested.cases))))
+            parts = {"train": train, "val": val}
         if self.rules.shots:
             train = parts["train"]
             if len(train) < self.rules.shots:

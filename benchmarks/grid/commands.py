@@ -50,9 +50,7 @@ class Run:
 
     def cells(self) -> list[Cell]:
         """The grid, seeds outermost: after an interruption every agent has as many."""
-        empty = [name for name in ("agents", "settings", "seeds") if not getattr(self, name)]
-        if empty:
-            raise OptionError(f"--{empty[0]}: expected at least one")
+        _refuse_empty(agents=self.agents, settings=self.settings, seeds=self.seeds)
         for setting in self.settings:
             check_choice("setting", setting, SETTINGS)
         tuned = read_tuned(self.tuned)
@@ -104,8 +102,7 @@ class Search:
 
     def cells(self) -> list[Cell]:
         """What is tried, for every agent what changes something."""
-        if not self.agents:
-            raise OptionError("--agents: expected at least one")
+        _refuse_empty(agents=self.agents)
         for agent in self.agents:
             check_choice("agent", agent, {*AGENTS, *LEARNERS})
         tried = (
@@ -146,6 +143,12 @@ class Search:
             print(f"{agent}: {winner} ({', '.join(f'{name} {value:.3f}' for name, value in scores[agent].items())})")
         write_record(self.tuned, {"agents": best, "validation_dice": scores} | about)
         return 1 if failed else 0
+
+
+def _refuse_empty(**options: tuple[Any, ...]) -> None:
+    for name, values in options.items():
+        if not values:
+            raise OptionError(f"--{name}: expected at least one")
 
 
 def read_tuned(path: Path) -> dict[str, dict[str, Any]]:

@@ -114,12 +114,15 @@ def _stopped_by_signals() -> Iterator[None]:
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    signals = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    before = [signal.signal(number, stop) for number in signals]
+    known = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))  # no SIGHUP on Windows
+    before = {number: signal.getsignal(number) for number in known if number is not None}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}  # nohup's
+    for number in before:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        for number, handler in zip(signals, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)
 
 

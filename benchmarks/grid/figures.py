@@ -68,7 +68,7 @@ def _steps(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tup
     for axes, key, label in zip(figure.subplots(1, 2), ("dice_by_step", "biou_by_step"), ("Dice", "BIoU"), strict=True):
         for agent, look in zip(agents, _looks(agents), strict=True):
             curves = np.array([r["test"]["summary"][key] for r in records.get(agent)])
-            _curve(axes, np.arange(1, curves.shape[1] + 1), curves.mean(0, keepdims=True), name(agent), *look)
+            _curve(axes, np.arange(1, curves.shape[1] + 1), curves, name(agent), *look, band=False)
         axes.set(xlabel="step", ylabel=f"{label}, mean over test images")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure)
@@ -181,11 +181,11 @@ def _looks(agents: Sequence[str]) -> list[tuple[str, str]]:
     return [(OF_AGENT.get(agent) or next(others), "--" if agent in SUPERVISED else "-") for agent in agents]
 
 
-def _curve(axes: Axes, x: Any, curves: Any, label: str, colour: str, line: str = "-") -> None:
-    """The mean over seeds, with the span of the seeds behind it."""
+def _curve(axes: Axes, x: Any, curves: Any, label: str, colour: str, line: str = "-", band: bool = True) -> None:
+    """The mean over seeds, with the span of the seeds behind it if `band`."""
     marker, line = ("o", "") if curves.shape[1] == 1 else (None, line)
     axes.plot(x, curves.mean(0), color=colour, label=label, marker=marker, linestyle=line, linewidth=1.8)
-    if len(curves) > 1:
+    if band and len(curves) > 1:
         axes.fill_between(x, curves.min(0), curves.max(0), color=colour, alpha=0.15, linewidth=0)
 
 

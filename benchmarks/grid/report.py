@@ -128,22 +128,29 @@ def read_grid(folder: Path, part: str = "test") -> dict[str, list[Record]]:
 
 
 def _check_alike(folder: Path, found: Sequence[Record], record: Record) -> None:
-    """A row is one setting: its seeds must not differ in a hyperparameter, as they do after a change of defaults.
+    """Refuses a second record of one training, other images, and seeds of one row with other hyperparameters."""
+    who = [tuple(r["cell"][key] for key in ("agent", "setting", "seed", "fold")) for r in (*found, record)]
+    if who[-1] in who[:-1]:
+        raise DataError(f"{folder}: two records of {record['name']}; remove the copy")
+    _check_images(folder, found, record)
+    _check_hyperparameters(folder, found, record)
 
-    All must have been judged on the same images, and none may be there twice.
-    """
+
+def _check_images(folder: Path, found: Sequence[Record], record: Record) -> None:
+    other = next((r for r in found if r["cell"]["fold"] == record["cell"]["fold"]), record)
+    for part in sorted({"val", "test"} & record.keys() & other.keys()):
+        one, two = ([r[part]["images"].get(key) for key in ("case", "slice")] for r in (other, record))
+        if one != two:
+            raise DataError(
+                f"{folder}: {other['name']} and {record['name']} were judged on different {part} images; give each "
+                "data set an --out of its own"
+            )
+
+
+def _check_hyperparameters(folder: Path, found: Sequence[Record], record: Record) -> None:
+    """A row is one setting: its seeds must not differ in a hyperparameter, as they do after a change of defaults."""
     cell, config = record["cell"], record.get("config", {})
-    who = ("agent", "setting", "seed", "fold")
     for other in found:
-        if all(other["cell"][key] == cell[key] for key in who):
-            raise DataError(f"{folder}: two records of {record['name']}; remove the copy")
-        for part in {"val", "test"} & record.keys() & other.keys():
-            images = [[one[part]["images"].get(key) for key in ("case", "slice")] for one in (record, other)]
-            if cell["fold"] == other["cell"]["fold"] and images[0] != images[1]:
-                raise DataError(
-                    f"{folder}: {other['name']} and {record['name']} were judged on different {part} images; give each "
-                    "data set an --out of its own"
-                )
         if (other["cell"]["agent"], other["cell"]["setting"]) == (cell["agent"], cell["setting"]):
             before = other.get("config", {})
             differs = sorted(

@@ -110,6 +110,11 @@ def mean(records: Sequence[Record], metric: str, part: str = "test", kind: str =
     return float(np.mean([r[part]["summary"]["metrics"][metric][kind] for r in records]))
 
 
+def mean_after(records: Sequence[Record], step: int, part: str, score: str) -> float:
+    """The mean over trainings of "dice" or "biou" after a step of the test episodes, 0 the first and -1 the last."""
+    return float(np.mean([r[part]["summary"][f"{score}_by_step"][step] for r in records]))
+
+
 def patient_scores(
     records: Sequence[Record], metric: str = "DICE", part: str = "test", first_step: bool = False
 ) -> Scores:
@@ -211,7 +216,7 @@ def variants(records: Records, title: str, agents: Sequence[str], rows: dict[str
         if any(found.values()):
             table.rows[name] = [
                 *(mean(one, m) if one else None for one in found.values() for m in ("DICE", "BIoU")),
-                float(max(map(len, found.values()))),
+                float(min(len(one) for one in found.values() if one)),
             ]
     return table
 
@@ -246,11 +251,8 @@ def learning_by_network(records: Records, title: str) -> Table:
     for name, (agents, setting, step) in LEARNING.items():
         found = [records.get(agent, setting) for agent in agents]
         if all(found):
-            scores = [
-                float(np.mean([r[part]["summary"][f"{score}_by_step"][step] for r in one]))
-                for one in found
-                for part, score in (("val", "dice"), ("test", "dice"), ("test", "biou"))
-            ]
+            judged = (("val", "dice"), ("test", "dice"), ("test", "biou"))
+            scores = [mean_after(one, step, part, score) for one in found for part, score in judged]
             table.rows[name] = [*scores, float(min(map(len, found)))]
             if agents[0] in SUPERVISED:
                 table.apart.add(name)
@@ -281,14 +283,15 @@ def step_by_step(records: Records, title: str) -> Table:
         curve = np.mean(curves, axis=0)
         start = np.mean([r["test"]["coarse_dice"] for r in found]) if "coarse_dice" in found[0]["test"] else None
         values: list[Any] = [start, *(float(curve[k - 1]) if k <= len(curve) else None for k in STEPS)]
-        watched = np.mean([r["val"]["summary"]["dice_by_step"] for r in found], axis=0)
+        watched: list[Any] = [mean_after(found, 0, "val", "dice"), None]
         if len(curve) > 1:
+            watched[1] = mean_after(found, -1, "val", "dice")
             last, first = patient_scores(found), patient_scores(found, first_step=True)
             steps = found[0]["cell"]["protocol"]["horizon"]
             table.rows[name] = [*values, float(curve[steps - 1] - curve[0]), share_that_gained(last, first)]
         else:
             table.rows[name] = [*values, None, None]
-        table.rows[name] += [float(watched[0]), float(watched[-1]) if len(watched) > 1 else None, float(len(found))]
+        table.rows[name] += [*watched, float(len(found))]
     table.note = (
         "Dice over test images, means over seeds, of agents and of variants; one number alone is a network that looks "
         "once. *Start*: the map that PixelRL begins with. *Better after the last*: the share of patients whose mean "
@@ -309,8 +312,7 @@ def folds(records: Records, title: str) -> Table:
         if agent in (*REFERENCES, *SUPERVISED):
             table.apart.add(name_of(agent))
     table.note = (
-        "Mean and standard deviation (n - 1) over folds, each a fifth of the patients. All have their defaults, which "
-        "for PA3C are what the search chose."
+        "Mean and standard deviation (n - 1) over folds, each a fifth of the patients. All have their defaults."
     )
     return table
 
@@ -324,11 +326,7 @@ def attempts(records: Records, title: str) -> Table:
     for (agent, setting), name in ATTEMPTS.items():
         if not (found := records.get(agent, setting, folds=True)):
             continue
-        curves = [r["val"]["summary"] for r in found]
-        scores = [
-            float(np.mean([one[key][step] for one in curves]))
-            for key, step in (("dice_by_step", 0), ("dice_by_step", -1), ("biou_by_step", -1))
-        ]
+        scores = [mean_after(found, step, "val", score) for step, score in ((0, "dice"), (-1, "dice"), (-1, "biou"))]
         last = {r["cell"]["fold"]: r["val"]["summary"]["dice_by_step"][-1] for r in found}
         gains = [last[fold] - before[fold] for fold in last if fold in before]
         compared: list[Any] = [float(np.mean(gains)), float(sum(gain > 0 for gain in gains))] if gains else [None] * 2
@@ -336,8 +334,8 @@ def attempts(records: Records, title: str) -> Table:
         table.rows[name] = [*scores, *compared, minutes, float(len(found))]
         before = before or last
     table.note = (
-        "Means over the folds' validation images; five folds of the 51 patients that are not tested on, seed 0, all "
-        "passes. Gains are over the first row's trainings on the same patients."
+        "Means over the folds' validation images; folds of the patients that are not tested on. Gains are over the "
+        "first row's trainings on the same patients."
     )
     return table
 
