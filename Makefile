@@ -31,14 +31,14 @@ slow: .venv/installed  ## the tests that take minutes each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
 bench-env: .venv/installed  ## speed of the environment, a few minutes; the record goes to benchmarks/records/
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.env_speed --out benchmarks/records/speed/env-cpu.json
-	$(BIN)/python -m benchmarks.env_report benchmarks/records/speed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.environment --out benchmarks/records/speed/env-cpu.json
+	$(BIN)/python -m benchmarks.speed.report benchmarks/records/speed
 
 LGG ?= ../shared/data/lgg_kaggle_3m ../shared/data/lgg_tumour_slices
 
 bench-gpu: .venv/installed  ## what needs CUDA: speed, memory, and brain at 256x256 and full width (LGG=folders)
-	$(BIN)/python -m benchmarks.speed --device cuda --out benchmarks/records/speed/training-cuda.json
-	$(BIN)/python -m benchmarks.env_speed --device cuda --out benchmarks/records/speed/env-cuda.json
+	$(BIN)/python -m benchmarks.speed.training --device cuda --out benchmarks/records/speed/training-cuda.json
+	$(BIN)/python -m benchmarks.speed.environment --device cuda --out benchmarks/records/speed/env-cuda.json
 	$(BIN)/python -m benchmarks run --dataset brain --data $(LGG) --agents keep-all otsu pa3c ac dueling-dqn unet \
 		--device cuda --size 256 --width 1 --out benchmarks/records/grid-256
 	$(BIN)/python -m benchmarks report benchmarks/records/grid-256 --data $(LGG) --out benchmarks/report-256
@@ -50,10 +50,10 @@ bench-gpu: .venv/installed  ## what needs CUDA: speed, memory, and brain at 256x
 	.venv-rllib/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-rllib.txt -e ".[pettingzoo,sb3]" -e ./agents "ray[rllib]" pytest hypothesis pygame scipy supersuit
 	touch $@
 
-GYMNASIUM = env vector_env dynamics rewards torch_backend additive labels pettingzoo sb3
+GYMNASIUM = test_env test_vector_env test_dynamics rewards test_torch_backend test_additive test_labels views/test_pettingzoo views/test_sb3
 
 test-rllib: .venv-rllib/installed  ## RLlib, Ray, and the environment's tests with Gymnasium 1.2 (a second environment)
-	OMP_NUM_THREADS=1 .venv-rllib/bin/python -W ignore -m pytest tests/rllib $(GYMNASIUM:%=tests/test_%.py)
+	OMP_NUM_THREADS=1 .venv-rllib/bin/python -W ignore -m pytest tests/rllib $(wildcard $(GYMNASIUM:%=tests/env/%) $(GYMNASIUM:%=tests/env/%.py))
 
 clean:  ## remove the virtual environment and caches (not runs/)
 	rm -rf .venv .venv-rllib .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pixelseg_agents.files import write_atomically
-
 from pixelseg_env import DataError
 
 

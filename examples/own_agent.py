@@ -6,6 +6,7 @@ python -m benchmarks run --agents examples.own_agent:Threshold pa3c otsu --seeds
 
 import gymnasium as gym
 import numpy as np
+
 from pixelseg_agents.evaluation import Predictor, evaluate, table
 from pixelseg_agents.references import KeepAll, Otsu
 

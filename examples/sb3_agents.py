@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import tyro
-from pixelseg_agents.evaluation import EvaluationResult, evaluate, table
-from pixelseg_agents.references import KeepAll, Otsu
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.env_util import make_vec_env
 
+from pixelseg_agents.evaluation import EvaluationResult, evaluate, table
+from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_env import FlatActions, PixelSegVectorEnv, SegmentationDataset, balanced, load_dataset
-from pixelseg_env.sb3 import PixelPolicy, PixelVecEnv
+from pixelseg_env.views.sb3 import PixelPolicy, PixelVecEnv
 
 VIEW = 9
 NETWORK: dict[str, Any] = {"net_arch": [64, 64]}

@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 import tyro
-from pixelseg_agents.evaluation import evaluate, table
-from pixelseg_agents.references import KeepAll, Otsu
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 from torchrl.collectors import Collector
 from torchrl.modules import ProbabilisticActor
 
+from pixelseg_agents.evaluation import evaluate, table
+from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_env import PixelSegVectorEnv, balanced
-from pixelseg_env.torchrl_env import PixelSegTorchRLEnv
+from pixelseg_env.views.torchrl import PixelSegTorchRLEnv
 
 
 @dataclass

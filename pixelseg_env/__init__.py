@@ -8,11 +8,11 @@ import gymnasium as gym
 from pixelseg_env.datasets import SegmentationDataset, load_dataset, register_dataset, registered_datasets
 from pixelseg_env.env import PixelSegEnv
 from pixelseg_env.errors import ActionError, DataError, OptionError, PixelSegError
-from pixelseg_env.flat_actions import FlatActions
 from pixelseg_env.metrics import METRICS, compute_metrics
 from pixelseg_env.rewards import balanced, register_reward, registered_rewards
 from pixelseg_env.vector_env import PixelSegVectorEnv
 from pixelseg_env.views import parallel_env, register_with_pettingzoo
+from pixelseg_env.views.flat_actions import FlatActions
 
 __version__ = "0.1.0"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from grid_helpers import cell
 
 from benchmarks.grid.cells import run_cell
-from benchmarks.grid.settings import LEARNERS, REFERENCES
+from benchmarks.study.settings import LEARNERS, REFERENCES
+from tests.helpers.grid import cell
 
 
 @pytest.fixture(scope="session")

@@ -15,13 +15,13 @@ import cv2
 import gymnasium as gym
 import pytest
 import tyro
-from pixelseg_agents import PA3C, PA3CConfig
-from pixelseg_agents.cli import main
 
 import pixelseg_env
 from benchmarks.grid.cells import is_done
 from benchmarks.grid.commands import Run, Search
-from benchmarks.grid.report import all_tables
+from benchmarks.study.report import all_tables
+from pixelseg_agents import PA3C, PA3CConfig
+from pixelseg_agents.cli import main
 from pixelseg_env.datasets import load_dataset
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ from pixelseg_agents.config import PA3CConfig
 from pixelseg_agents.dqn import DQN, DoubleDQN, DoubleDQNConfig, DQNConfig, DuelingDQN, DuelingDQNConfig
 from pixelseg_agents.pa3c import PA3C
 from pixelseg_agents.pixelrl import PixelRL, PixelRLConfig
-from pixelseg_agents.supervised import UNet, UNetConfig
+from pixelseg_agents.supervised import Supervised, SupervisedConfig
 
 __version__ = "0.1.0"
 
@@ -24,6 +24,6 @@ __all__ = [
     "PA3CConfig",
     "PixelRL",
     "PixelRLConfig",
-    "UNet",
-    "UNetConfig",
+    "Supervised",
+    "SupervisedConfig",
 ]

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import PolicyConfig
-from pixelseg_agents.episodes import weight_maps
-from pixelseg_agents.policies import Bernoulli
-from pixelseg_agents.unet import ActorCriticUNet
+from pixelseg_agents.learning.distributions import Bernoulli
+from pixelseg_agents.learning.episodes import weight_maps
+from pixelseg_agents.networks.unet import ActorCriticUNet
 
 
 @dataclass(frozen=True)

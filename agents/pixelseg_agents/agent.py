@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from pixelseg_agents.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from pixelseg_agents.config import AgentConfig
-from pixelseg_agents.episodes import Episodes, attribute, dataset_length, label_count, tensor
-from pixelseg_agents.schedule import falling_weight
+from pixelseg_agents.learning.episodes import Episodes, attribute, dataset_length, label_count, tensor
+from pixelseg_agents.learning.schedule import falling_weight
 from pixelseg_env import OptionError, PixelSegError
 
 EPOCHS_PER_DECAY, DECAY = 25, 0.9  # the published learning-rate schedule

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from pixelseg_agents.schedule import TrainingSchedule
+from pixelseg_agents.learning.schedule import TrainingSchedule
 from pixelseg_env import OptionError
 from pixelseg_env.errors import did_you_mean
 

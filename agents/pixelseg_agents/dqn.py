@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from pixelseg_agents.agent import PixelAgent
-from pixelseg_agents.augmentation import Augmentation
 from pixelseg_agents.config import AgentConfig
-from pixelseg_agents.episodes import Episodes, attribute, tensor, weight_maps
-from pixelseg_agents.replay import ImageSource, ReplayBuffer, Transitions
-from pixelseg_agents.unet import QNetwork
+from pixelseg_agents.learning.augmentation import Augmentation
+from pixelseg_agents.learning.episodes import Episodes, attribute, tensor, weight_maps
+from pixelseg_agents.learning.replay import ImageSource, ReplayBuffer, Transitions
+from pixelseg_agents.networks.unet import QNetwork
 from pixelseg_env import OptionError
 from pixelseg_env.dynamics import OBSERVATIONS
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import PA3CConfig
-from pixelseg_agents.episodes import weight_maps
+from pixelseg_agents.learning.distributions import Bernoulli, Categorical
+from pixelseg_agents.learning.episodes import weight_maps
+from pixelseg_agents.learning.returns import RewardMapConvolution, discounted_returns
 from pixelseg_agents.networks import PA3CNetwork
-from pixelseg_agents.policies import Bernoulli, Categorical
-from pixelseg_agents.returns import RewardMapConvolution, discounted_returns
 
 
 def pa3c_network(config: PA3CConfig, channels: int, labels: int, actions: int = 1) -> PA3CNetwork:

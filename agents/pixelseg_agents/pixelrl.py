@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pixelseg_agents.config import PA3CConfig
+from pixelseg_agents.learning.distributions import Categorical
 from pixelseg_agents.pa3c import PA3C
-from pixelseg_agents.policies import Categorical
 from pixelseg_env.dynamics import AMOUNTS
 
 
@@ -31,7 +31,7 @@ class PixelRL(PA3C):
     """PA3C's network and learning on the transition `"additive"`: eight amounts to add to a map of probabilities.
 
     ```python
-    unet = UNet(gym.make_vec("PixelSegEnv-v0", num_envs=8)).learn(1000)
+    unet = Supervised(gym.make_vec("PixelSegEnv-v0", num_envs=8)).learn(1000)
     env = gym.make_vec(
         "PixelSegEnv-v0", num_envs=8, transition="additive", observation="stacked", start=unet.probability
     )

@@ -10,7 +10,7 @@ from pixelseg_agents.checkpoint import CheckpointError, load_checkpoint
 from pixelseg_agents.dqn import DQN, DoubleDQN, DuelingDQN
 from pixelseg_agents.pa3c import PA3C
 from pixelseg_agents.pixelrl import PixelRL
-from pixelseg_agents.supervised import UNet
+from pixelseg_agents.supervised import Supervised
 from pixelseg_env import OptionError
 from pixelseg_env.errors import check_choice
 
@@ -23,7 +23,7 @@ AGENTS: dict[str, Any] = {
     "double-dqn": DoubleDQN,
     "dueling-dqn": DuelingDQN,
     "pixelrl": PixelRL,
-    "unet": UNet,
+    "unet": Supervised,
 }
 
 PRESETS = ("default", "published")

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import AgentConfig
-from pixelseg_agents.episodes import tensor, weight_maps
-from pixelseg_agents.unet import Segmenter
+from pixelseg_agents.learning.episodes import tensor, weight_maps
+from pixelseg_agents.networks.unet import UNet
 
 
 @dataclass(frozen=True)
-class UNetConfig(AgentConfig):
+class SupervisedConfig(AgentConfig):
     """Hyperparameters of the U-Net; those about rewards do not apply. At `width=1` it has 7.77 M parameters."""
 
     agent: ClassVar[str] = "U-Net"
@@ -31,19 +31,19 @@ class UNetConfig(AgentConfig):
         return dataclasses.replace(super().for_task(transition, observation), horizons=(1,), horizon_shares=())
 
 
-class UNet(PixelAgent):
+class Supervised(PixelAgent):
     """A supervised U-Net with an agent's face: it learns what the first observation of an episode shows.
 
     It knows no later ones: played for several steps it decides anew at each, so judge it with `horizon=1`. One update
     is one step of binary cross-entropy on a batch of images. Arguments are those of `PixelAgent`; hyperparameters are
-    in `UNetConfig`.
+    in `SupervisedConfig`.
     """
 
     name = "U-Net"
-    config_class = UNetConfig
+    config_class = SupervisedConfig
 
     def _make_parts(self) -> dict[str, nn.Module]:
-        return {"network": Segmenter(self.channels, self.config.width, norm=self.config.norm, labels=self.labels)}
+        return {"network": UNet(self.channels, self.config.width, norm=self.config.norm, labels=self.labels)}
 
     def passes_per_update(self, horizon: int) -> float:
         """One look at the batch."""

@@ -17,15 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from pixelseg_agents.evaluation import EvaluationResult, evaluate
-from pixelseg_agents.networks import parameter_count
-from pixelseg_agents.references import KeepAll, Oracle, Otsu, Random
-from pixelseg_agents.registry import AGENTS
-from pixelseg_agents.runs import provenance
-from pixelseg_agents.supervised import UNet
 from torch import nn
 
-from benchmarks.grid.settings import (
+from benchmarks.records import read_record, write_record
+from benchmarks.study.settings import (
     COARSE,
     CROSSED,
     IDLE,
@@ -37,7 +32,12 @@ from benchmarks.grid.settings import (
     TWINS,
     Setting,
 )
-from benchmarks.records import read_record, write_record
+from pixelseg_agents.evaluation import EvaluationResult, evaluate
+from pixelseg_agents.networks import parameter_count
+from pixelseg_agents.provenance import provenance
+from pixelseg_agents.references import KeepAll, Oracle, Otsu, Random
+from pixelseg_agents.registry import AGENTS
+from pixelseg_agents.supervised import Supervised
 from pixelseg_env import (
     DataError,
     OptionError,
@@ -200,7 +200,7 @@ class Cell:
         return dataset.subset(np.flatnonzero(~inside)), dataset.subset(np.flatnonzero(inside))
 
     def environment(
-        self, part: str, horizon: int, coarse: UNet | None = None, plain: bool = False
+        self, part: str, horizon: int, coarse: Supervised | None = None, plain: bool = False
     ) -> PixelSegVectorEnv:
         """The vector environment of one part of the data.
 
@@ -238,11 +238,11 @@ class Cell:
         config = self.kind.config_class().replace(**{name: value for name, value in changes.items() if name in known})
         return self.kind(env, config, seed=self.seed, device=protocol.device)
 
-    def coarse(self, seconds: dict[str, float]) -> UNet:
+    def coarse(self, seconds: dict[str, float]) -> Supervised:
         """The U-Net whose maps a refiner starts from, trained on its share of the passes; adds the time it took."""
         began = time.perf_counter(), time.process_time()
         protocol, env = self.protocol, self.environment("train", 1, plain=True)
-        unet = UNet(env, width=protocol.width, seed=self.seed, device=protocol.device)
+        unet = Supervised(env, width=protocol.width, seed=self.seed, device=protocol.device)
         updates = max(1, int(COARSE * protocol.passes * self.rules.passes / protocol.batch))
         unet.learn(updates, log_interval=updates)
         seconds["wall"] += time.perf_counter() - began[0]

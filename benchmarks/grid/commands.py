@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from pixelseg_agents.registry import AGENTS
 from tyro.conf import OmitArgPrefixes
 
 from benchmarks.grid.cells import Cell, Protocol, record_path
 from benchmarks.grid.engine import run_grid
-from benchmarks.grid.settings import LEARNERS, REFERENCES, SEARCH, SETTINGS, TUNED_AS
 from benchmarks.records import read_record, write_record
+from benchmarks.study.settings import LEARNERS, REFERENCES, SEARCH, SETTINGS, TUNED_AS
+from pixelseg_agents.registry import AGENTS
 from pixelseg_env import DataError, OptionError
 from pixelseg_env.errors import check_choice
 
@@ -33,7 +33,7 @@ class Run:
     agents: tuple[str, ...] = (*REFERENCES, *LEARNERS)
     """Learners and references."""
     settings: tuple[str, ...] = ("default",)
-    """Named settings, see benchmarks/grid/settings.py."""
+    """Named settings, see benchmarks/study/settings.py."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of training; references run once."""
     folds: tuple[int, ...] = ()
@@ -178,12 +178,12 @@ class Report:
     """Folders of the data sets, for the figures of examples."""
     out: Path = Path("benchmarks/report")
     """Folder of the tables (Markdown, CSV, LaTeX) and figures."""
-    published: Path = Path("benchmarks/grid/published.csv")
+    published: Path = Path("benchmarks/study/published.csv")
     """The publication's figures: table, dataset, row, column, value."""
 
     def main(self) -> int:
         """Writes the report."""
-        from benchmarks.grid.report import write_report
+        from benchmarks.study.report import write_report
 
         print(write_report(self.records, self.out, self.data, self.published))
         return 0

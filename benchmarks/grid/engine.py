@@ -16,10 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pixelseg_agents.files import write_atomically
 from tqdm import tqdm
 
 from benchmarks.grid.cells import Cell, Protocol, is_done, record_path, run_cell
+from pixelseg_agents.files import write_atomically
 from pixelseg_env import OptionError
 
 ERROR = ".error.txt"

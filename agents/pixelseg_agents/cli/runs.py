@@ -1,0 +1,111 @@
+"""Run folders: what a training leaves behind, and what `evaluate`, `predict` and `--resume` start from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pixelseg_agents.checkpoint import CHECKPOINT
+from pixelseg_agents.cli.arguments import TaskArguments, task_from_json
+from pixelseg_agents.cli.options import RUNS_OWN
+from pixelseg_agents.files import write_atomically
+from pixelseg_env import OptionError, PixelSegError
+
+CONFIG = "config.json"
+
+
+class RunError(PixelSegError):
+    """A run folder that is missing, damaged, or in the way."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, or a checkpoint without one.
+
+    Attributes:
+        checkpoint: the checkpoint's file.
+        config: the content of `config.json`; None for a checkpoint that has none beside it.
+    """
+
+    checkpoint: Path
+    config: dict[str, Any] | None
+
+    @property
+    def folder(self) -> Path:
+        """Where the checkpoint lies."""
+        return self.checkpoint.parent
+
+    @property
+    def task(self) -> TaskArguments | None:
+        """Data and rules of the training; None without `config.json`."""
+        if self.config is None:
+            return None
+        try:
+            return task_from_json(self.config["arguments"]["task"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(
+                f"{self.folder / CONFIG}: does not fit this version of pixelseg-agents ({error!r}); "
+                "restore it from a copy, or train again"
+            ) from error
+
+
+def open_run(path: Path) -> Run:
+    """Finds the checkpoint and the configuration of a run.
+
+    Args:
+        path: a run folder, or a checkpoint file.
+
+    Raises:
+        RunError: there is no such run, or its configuration is damaged.
+    """
+    if path.is_dir():
+        if not (path / CONFIG).is_file():
+            raise RunError(f"{path}: not a run folder, it holds no {CONFIG}; expected one that pixelseg train made")
+        return Run(path / CHECKPOINT, _read_config(path / CONFIG))
+    if not path.exists():
+        raise RunError(f"{path}: no such run; expected a folder that pixelseg train made, or a checkpoint file")
+    beside = path.parent / CONFIG
+    return Run(path, _read_config(beside) if beside.is_file() else None)
+
+
+def check_free(folder: Path) -> None:
+    """Makes sure that a new run may use a folder.
+
+    Raises:
+        RunError: it holds files.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file; choose another --out")
+    if (folder / CONFIG).exists():
+        raise RunError(f"{folder}: holds a run already; choose another --out, or --resume {folder}")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise RunError(f"{folder}: is not empty; choose another --out")
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Writes `config.json`, whole or not at all."""
+    write_atomically(folder / CONFIG, json.dumps(config, indent=1) + "\n")
+
+
+def run_size(run: Run, wanted: Any) -> Any:
+    """The size that was asked for; `RUNS_OWN` stands for the run's own.
+
+    Raises:
+        OptionError: the run's own is not known.
+    """
+    if wanted != RUNS_OWN:
+        return wanted
+    if run.task is None:
+        raise OptionError(f"{run.checkpoint}: no {CONFIG} beside it tells the training size; give --size")
+    return run.task.size
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["arguments"]["task"]  # is it there?
+        return dict(config)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: damaged or not a run's configuration ({error!r}); restore it from a copy") from error

@@ -1,0 +1,171 @@
+"""`pixelseg train`: one run from the first update to the evaluation, in one session or several."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.logger import Logger
+from tqdm import tqdm
+
+from pixelseg_agents.agent import resolve_device
+from pixelseg_agents.checkpoint import CHECKPOINT
+from pixelseg_agents.cli.arguments import TrainArguments
+from pixelseg_agents.cli.interruption import Interruption
+from pixelseg_agents.cli.progress import RunLogger
+from pixelseg_agents.cli.runs import Run, RunError, check_free, open_run, write_config
+from pixelseg_agents.evaluation import evaluate
+from pixelseg_agents.evaluation.figures import learning_curve
+from pixelseg_agents.evaluation.report import evaluate_all, summary_text, write_report
+from pixelseg_agents.networks import parameter_count
+from pixelseg_agents.provenance import now, provenance
+from pixelseg_agents.registry import agent_class, load_agent
+from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset
+
+
+def train(arguments: TrainArguments[Any], command: str = "") -> int:
+    """Trains, evaluates and fills the run folder.
+
+    Args:
+        arguments: with `resume` set, those of the run (see `cli.train_arguments`).
+        command: the command line, for `config.json`.
+
+    Returns:
+        The exit code: 0, or 128 plus the number of the signal that stopped the training.
+    """
+    _check(arguments)
+    run = open_run(arguments.resume) if arguments.resume else None
+    if run is None:
+        check_free(arguments.folder)
+    validation = {"val"} if arguments.eval_every else set()
+    sets = arguments.task.load(*({"train", arguments.eval_split} | validation))
+    env = arguments.task.environment(sets["train"], arguments.batch, str(resolve_device(arguments.device)))
+    if run is None:
+        agent, folder = _start(arguments, env, command), arguments.folder
+    else:
+        agent, folder = _continue(arguments, env, run), run.folder
+    if arguments.log != "none":
+        print(
+            f"{agent.name}: {parameter_count(agent.network):,} parameters on {agent.device}; "
+            f"{len(sets['train'])} images of {len(set(sets['train'].cases))} patients to learn from"
+        )
+    exit_code = _learn(agent, arguments, folder, sets["val"] if validation else None)
+    if exit_code:
+        print(
+            f"Stopped after {agent.updates} of {arguments.updates} updates; the checkpoint is saved.\n"
+            f"To go on: pixelseg train --resume {folder}"
+        )
+        return exit_code
+    _evaluate(agent, arguments, folder, sets[arguments.eval_split])
+    return 0
+
+
+def _check(arguments: TrainArguments[Any]) -> None:
+    least = {"updates": 1, "batch": 1, "seed": 0, "eval_every": 0, "save_every": 0, "log_interval": 1}
+    for name, limit in least.items():
+        value = getattr(arguments, name)
+        if value < limit:
+            raise OptionError(f"--{name.replace('_', '-')} {value}: expected {limit} or more")
+
+
+def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str) -> Any:
+    agent = agent_class(arguments.agent)(env, arguments.hyper, seed=arguments.seed, device=arguments.device)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "command": command,
+        "arguments": arguments.to_json(),
+        "training_set": _describe(env.dataset),
+        "device": str(agent.device),
+        **provenance(),
+    }
+    agent.save(arguments.folder / CHECKPOINT)
+    write_config(arguments.folder, config)
+    return agent
+
+
+def _continue(arguments: TrainArguments[Any], env: PixelSegVectorEnv, run: Run) -> Any:
+    assert run.config is not None
+    found, before = _describe(env.dataset), run.config.get("training_set")
+    if found != before:
+        raise DataError(f"{run.folder}: the training set has changed since the run began: {before} then, {found} now")
+    agent = load_agent(run.checkpoint, env=env, device=arguments.device)
+    if agent.updates >= arguments.updates and (run.folder / "evaluation.json").exists():
+        raise RunError(
+            f"{run.folder}: has done its {agent.updates} updates; to train longer, give a larger --updates "
+            "(learning rate and horizons are then planned anew over all of them)"
+        )
+    (run.folder / "evaluation.json").unlink(missing_ok=True)  # the next marks the end of this session
+    resumed = [*run.config.get("resumed", []), {"updates": agent.updates, "time": now()}]
+    write_config(run.folder, run.config | {"arguments": arguments.to_json(), "resumed": resumed})
+    return agent
+
+
+def _describe(dataset: SegmentationDataset) -> dict[str, Any]:
+    return {
+        "images": len(dataset),
+        "patients": len(set(dataset.cases)),
+        "shape": list(dataset.image_shape),
+        "background_per_object_pixel": round(dataset.class_ratio, 6),
+    }
+
+
+def _learn(agent: Any, arguments: TrainArguments[Any], folder: Path, validation: SegmentationDataset | None) -> int:
+    """Trains up to the planned updates or the first signal; returns the exit code."""
+    interval, every = arguments.log_interval, arguments.eval_every
+    env = None
+    if validation is not None:
+        env = arguments.task.environment(validation, min(arguments.batch, len(validation)))
+
+    def before_row(logger: Logger, step: int) -> None:
+        row_before = (step - 1) // interval * interval
+        if env is not None and (step // every > row_before // every or step == arguments.updates):
+            logger.record("eval/dice", float(evaluate(agent, env, keep_maps=False).metrics["DICE"].mean()))
+
+    logger = RunLogger(folder, agent.updates, tables=arguments.log == "stdout", before_row=before_row)
+
+    def save() -> None:
+        # The log first: killed in between, its rows beyond the checkpoint are dropped on resume.
+        logger.save(agent.updates)
+        agent.save(folder / CHECKPOINT)
+
+    saved = time.monotonic()
+    bar = tqdm(
+        total=arguments.updates,
+        initial=agent.updates,
+        disable=arguments.log != "bar",
+        unit="update",
+        desc=agent.name,
+        mininterval=0.2 if sys.stderr.isatty() else 30,
+        dynamic_ncols=True,
+    )
+    with Interruption() as interruption, bar:
+
+        def after_update(_: Any) -> bool:
+            nonlocal saved
+            names = {"train/reward": "reward", "train/dice": "dice", "eval/dice": "eval_dice"}
+            shown = {label: f"{logger.last_row[key]:.3f}" for key, label in names.items() if key in logger.last_row}
+            bar.set_postfix(shown, refresh=False)
+            bar.update()
+            if time.monotonic() - saved >= arguments.save_every:
+                save()
+                saved = time.monotonic()
+            return interruption.signal is None
+
+        if agent.updates < arguments.updates:
+            agent.learn(arguments.updates, callback=after_update, log_interval=interval, logger=logger)
+        save()
+    logger.finish(done=agent.updates >= arguments.updates)
+    if (folder / "progress.csv").stat().st_size:
+        learning_curve(folder / "progress.csv", folder / "learning_curve.png")
+    return interruption.exit_code
+
+
+def _evaluate(agent: Any, arguments: TrainArguments[Any], folder: Path, dataset: SegmentationDataset) -> None:
+    env = arguments.task.environment(dataset, min(arguments.batch, len(dataset)))
+    results = evaluate_all(agent, agent.name, env)
+    about = {"dataset": arguments.task.dataset, "split": arguments.eval_split, "updates": agent.updates}
+    write_report(folder, results, dataset, about)
+    print(summary_text(results))
+    print(f"Run folder: {folder}")

@@ -1,0 +1,129 @@
+"""Runs a predictor over every image of a data set, once, and scores each step.
+
+Everything goes through the public API of the vector environment, so any object with Stable-Baselines3's
+`predict` is evaluated on equal terms.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelseg_agents.evaluation.results import EvaluationResult
+from pixelseg_env.arrays import to_numpy
+from pixelseg_env.errors import OptionError
+from pixelseg_env.metrics import METRICS, biou, compute_metrics, dice
+
+
+class Predictor(Protocol):
+    """Anything that decides: an agent of ours, of Stable-Baselines3, or a reference."""
+
+    def predict(
+        self,
+        observation: NDArray[np.float32],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[Any], Any]:
+        """Returns actions (B, H, W), or flat (B, H W), of 0 and 1 for observations (B, C, H, W), and the next state."""
+        ...
+
+
+def evaluate(
+    predictor: Predictor,
+    env: Any,
+    horizon: int | None = None,
+    deterministic: bool = True,
+    keep_maps: bool = True,
+) -> EvaluationResult:
+    """Runs every image of the environment's data set exactly once, in order.
+
+    Args:
+        predictor: what decides; it is told of new episodes by `state=None` and `episode_start`.
+        env: a `PixelSegVectorEnv` of any number of images. The last batch is filled up by repeating its
+            last image, and the repeats are dropped. The environment is left at the
+            end of that batch's episodes: reset it before any further use.
+        horizon: steps of an episode; the environment's own by default.
+        deterministic: whether the predictor takes its most probable action.
+        keep_maps: whether the result holds the maps of all steps (H W / 8 bytes per image and step).
+
+    Returns:
+        The scores, in the order of the data set.
+
+    Raises:
+        OptionError: the environment's episode did not end at the horizon, or restarts within a step.
+    """
+    dataset, batch = env.dataset, int(env.num_envs)
+    steps = int(env.horizon if horizon is None else horizon)
+    count, (height, width), labels = len(dataset), dataset.image_shape[1:], dataset.labels
+    curves = {"DICE": np.empty((labels, count, steps)), "BIoU": np.empty((labels, count, steps))}
+    returns = np.zeros((labels, count))
+    final = {name: np.empty((labels, count)) for name in METRICS}
+    packed = np.empty((labels, count, steps, -(-height * width // 8)), np.uint8) if keep_maps else None
+
+    def by_label(maps: Any) -> NDArray[Any]:
+        """(B, [L,] H, W) of the wanted images as (L, images, H, W)."""
+        array = to_numpy(maps)[: len(wanted)]
+        return np.moveaxis(array.reshape(len(wanted), labels, height, width), 1, 0)
+
+    for start in range(0, count, batch):
+        wanted = np.arange(start, min(start + batch, count))
+        index = np.concatenate([wanted, np.full(batch - len(wanted), wanted[-1])])
+        observation, _ = env.reset(options={"index": index, "horizon": steps})
+        state, fresh = None, np.ones(batch, np.bool_)
+        for step in range(steps):
+            actions, state = predictor.predict(
+                observation, state=state, episode_start=fresh, deterministic=deterministic
+            )
+            observation, reward, terminated, _, info = env.step(_shaped(actions, (batch, *dataset.map_shape)))
+            fresh = np.zeros(batch, np.bool_)
+            info = info.get("final_info", info)  # autoreset within the step: the ended episode's own info
+            if bool(terminated.all()) != (step == steps - 1):
+                raise OptionError(
+                    f"evaluate: expected every episode to end at step {steps}, not at step {step + 1}: "
+                    f"{np.count_nonzero(to_numpy(terminated))} of {batch} ended there"
+                )
+            segmentation, target = by_label(info["segmentation"]), by_label(info["target"])
+            curves["DICE"][:, wanted, step] = dice(segmentation, target)
+            curves["BIoU"][:, wanted, step] = biou(segmentation, target)
+            if labels == 1:
+                returns[0, wanted] += to_numpy(reward)[: len(wanted)]
+            else:  # the scalar is the mean over labels
+                returns[:, wanted] += by_label(info["reward_map"]).mean(axis=(-2, -1), dtype=np.float64)
+            if packed is not None:
+                packed[:, wanted, step] = np.packbits(segmentation.reshape(labels, len(wanted), -1), axis=-1)
+        for name, values in compute_metrics(segmentation, target).items():
+            final[name][:, wanted] = values
+
+    def result(pick: Any, **more: Any) -> EvaluationResult:
+        return EvaluationResult(
+            dataset=dataset.name,
+            cases=tuple(dataset.cases),
+            slices=np.asarray(dataset.slices, np.int64),
+            metrics={name: pick(values) for name, values in final.items()},
+            dice_by_step=pick(curves["DICE"]),
+            biou_by_step=pick(curves["BIoU"]),
+            returns=pick(returns),
+            shape=(height, width),
+            **more,
+        )
+
+    parts = [result(lambda values, k=k: values[k], packed=None if packed is None else packed[k]) for k in range(labels)]
+    if labels == 1:
+        return parts[0]
+    return result(lambda values: values.mean(axis=0), labels=dict(zip(dataset.label_names, parts, strict=True)))
+
+
+def _shaped(actions: Any, shape: tuple[int, ...]) -> Any:
+    """Actions in the environment's shape: flat ones unfolded, one map for all labels repeated."""
+    batch, *maps = shape
+    if tuple(actions.shape) == (batch, math.prod(maps)):  # an agent trained on flat actions
+        flat = np.asarray(actions)
+        # Stable-Baselines3's policies draw binary actions as floats.
+        return (flat.astype(np.int8) if flat.dtype.kind == "f" and np.isin(flat, (0, 1)).all() else flat).reshape(shape)
+    if len(maps) == 3 and tuple(actions.shape) == (batch, *maps[1:]):  # a reference that knows of one object
+        return np.repeat(to_numpy(actions)[:, None], maps[0], axis=1)
+    return actions

@@ -1,0 +1,139 @@
+"""Evaluates an agent beside the references, and writes numbers and figures into a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixelseg_agents.evaluation import EvaluationResult, Predictor, evaluate, expanded, table
+from pixelseg_agents.evaluation.figures import case_figure, dice_by_step, step_figure
+from pixelseg_agents.files import write_atomically
+from pixelseg_agents.references import KeepAll, Otsu
+from pixelseg_env import PixelSegVectorEnv, SegmentationDataset
+
+SHOWN_PATIENTS = 30
+
+
+def evaluate_all(agent: Predictor, name: str, env: PixelSegVectorEnv) -> dict[str, EvaluationResult]:
+    """Evaluates the agent, then Otsu's threshold and "keep everything", on every image of `env`."""
+    return {
+        name: evaluate(agent, env),
+        "Otsu": evaluate(Otsu(), env, keep_maps=False),
+        "keep everything": evaluate(KeepAll(), env, keep_maps=False),
+    }
+
+
+def write_report(
+    folder: Path,
+    results: Mapping[str, EvaluationResult],
+    dataset: SegmentationDataset,
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Writes `evaluation.json`, `evaluation.md` and the figures.
+
+    Args:
+        folder: where to.
+        results: the agent's first (with its maps), then the references'.
+        dataset: what they were evaluated on.
+        about: what the numbers belong to: run, split, ...
+
+    Returns:
+        The content of `evaluation.json`; `EvaluationResult.load` reads the agent's part.
+    """
+    (name, result), *references = results.items()
+    content = {
+        "about": {"agent": name, **about},
+        **result.to_json(),
+        "references": {other: reference.summary() for other, reference in references},
+    }
+    write_atomically(folder / "evaluation.json", json.dumps(content, indent=1) + "\n")
+    write_atomically(folder / "evaluation.md", "\n".join(_markdown(results, about)) + "\n")
+    dice_by_step(expanded({name: result}) | dict(references), folder / "dice_by_step.png")
+    if not result.labels:
+        case_figure(result, dataset, folder / "cases.png")
+        _step_figure(result, dataset, folder / "segmentation_steps.png")
+    for number, (label, part) in enumerate(result.labels.items()):
+        ending = f"{label.replace(' ', '-')}.png"
+        case_figure(part, dataset.label(number), folder / f"cases-{ending}")
+        _step_figure(part, dataset.label(number), folder / f"segmentation_steps-{ending}")
+    return content
+
+
+def summary_text(results: Mapping[str, EvaluationResult]) -> str:
+    """The table over images, and the first and the last step's Dice."""
+    name, result = next(iter(results.items()))
+    count = result.summary()
+    first, last = (float(result.dice_by_step[:, t].mean()) for t in (0, -1))
+    return "\n".join(
+        [
+            f"{count['images']} images of {count['patients']} patients, mean ± sd over images (HD95 in pixels):",
+            "",
+            table(expanded(results)),
+            "",
+            f"{name}: mean Dice {first:.3f} after step 1, {last:.3f} after step {result.horizon}.",
+        ]
+    )
+
+
+def patients_text(results: Mapping[str, EvaluationResult], limit: int | None = SHOWN_PATIENTS) -> str:
+    """The table over patients, and one row per patient of the first result."""
+    name, result = next(iter(results.items()))
+    rows = _by_patient(result)
+    shown = dict(list(rows.items())[:limit])
+    lines = []
+    if len(rows) < len(result):  # otherwise each patient is one image, and the table is known
+        lines += ["Mean ± sd over patients, each the mean of its images:", "", table(results, by_patient=True), ""]
+    lines += [f"{name} by patient (images), mean ± sd over the patient's images:", "", table(shown)]
+    if len(shown) < len(rows):
+        lines.append(f"... and {len(rows) - len(shown)} more; all are in evaluation.md")
+    return "\n".join(lines)
+
+
+def _by_patient(result: EvaluationResult) -> dict[str, EvaluationResult]:
+    cases = np.asarray(result.cases, dtype=np.str_)
+    rows = {}
+    for case in np.unique(cases):
+        index = np.flatnonzero(cases == case)
+        rows[f"{case} ({len(index)})"] = EvaluationResult(
+            dataset=result.dataset,
+            cases=tuple(result.cases[i] for i in index),
+            slices=result.slices[index],
+            metrics={metric: values[index] for metric, values in result.metrics.items()},
+            dice_by_step=result.dice_by_step[index],
+            biou_by_step=result.biou_by_step[index],
+            returns=result.returns[index],
+            shape=result.shape,
+        )
+    return rows
+
+
+def _markdown(results: Mapping[str, EvaluationResult], about: Mapping[str, Any]) -> list[str]:
+    result = next(iter(results.values()))
+    steps = ", ".join(f"{value:.3f}" for value in result.dice_by_step.mean(axis=0))
+    return [
+        "# Evaluation",
+        "",
+        *(f"- {key}: {value}" for key, value in about.items()),
+        "",
+        summary_text(results),
+        "",
+        f"Mean Dice after each step: {steps}.",
+        "",
+        patients_text(results, limit=None),
+    ]
+
+
+def _step_figure(result: EvaluationResult, dataset: SegmentationDataset, path: Path) -> None:
+    """Four images spread evenly over those with an object: no choice by score."""
+    candidates = np.flatnonzero(dataset.masks.any(axis=(1, 2)))
+    if not len(candidates):
+        candidates = np.arange(len(dataset))
+    chosen = candidates[np.unique(np.linspace(0, len(candidates) - 1, 4).round().astype(int))]
+    images, masks = dataset.batch(chosen)
+    maps = np.stack([result.maps(int(index)) for index in chosen])
+    titles = [f"{result.cases[i]}\nslice {result.slices[i]}" for i in chosen]
+    step_figure(images, masks, maps, path, titles)

@@ -1,0 +1,192 @@
+"""Scores of many images over the steps of their episodes, and tables of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelseg_agents.files import write_atomically
+from pixelseg_env.errors import DataError, OptionError
+from pixelseg_env.metrics import HIGHER_IS_BETTER, METRICS
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Scores of N images over T steps.
+
+    Attributes:
+        dataset: the data set's name.
+        cases: N case (patient) names.
+        slices: int64 (N,).
+        metrics: name to float64 (N,) after the last step; the names of `pixelseg_env.metrics.METRICS`.
+        dice_by_step: float64 (N, T), after step 1 to T.
+        biou_by_step: float64 (N, T).
+        returns: float64 (N,), the undiscounted sum of the scalar rewards.
+        shape: (H, W).
+        labels: with L > 1 labels, label name to that label's own result; then `metrics` and the curves are the
+            means over labels, and the maps are in the labels' results.
+        packed: uint8 (N, T, ceil(H W / 8)), the maps of all steps as bits; None where they were not
+            kept, as after `load`. Read them with `maps`.
+    """
+
+    dataset: str
+    cases: tuple[str, ...]
+    slices: NDArray[np.int64]
+    metrics: dict[str, Floats]
+    dice_by_step: Floats
+    biou_by_step: Floats
+    returns: Floats
+    shape: tuple[int, int]
+    packed: NDArray[np.uint8] | None = None
+    labels: dict[str, EvaluationResult] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @property
+    def horizon(self) -> int:
+        """T, the number of steps."""
+        return int(self.dice_by_step.shape[1])
+
+    def maps(self, index: int) -> NDArray[np.uint8]:
+        """Returns the segmentation maps f(1) to f(T) of one image, uint8 (T, H, W) of 0 and 1.
+
+        Raises:
+            OptionError: the maps were not kept.
+        """
+        if self.packed is None:
+            hint = (
+                "they are in its `labels`" if self.labels else "loaded from a file, or evaluated with keep_maps=False"
+            )
+            raise OptionError(f"this result holds no maps: {hint}")
+        height, width = self.shape
+        bits = np.unpackbits(self.packed[index], axis=-1, count=height * width)
+        return bits.reshape(-1, height, width)
+
+    def summary(self) -> dict[str, Any]:
+        """Means and standard deviations, ready for JSON.
+
+        For each metric and the return: `mean` and `sd` over images, and `patient_mean` and `patient_sd`
+        over patients, each patient being the mean of its images, so that a patient with many slices
+        weighs no more than another. Standard deviations are those of the population (ddof = 0).
+        """
+        patients, member = np.unique(np.asarray(self.cases, dtype=np.str_), return_inverse=True)
+        sizes = np.bincount(member)
+
+        def spread(values: Floats) -> dict[str, float]:
+            by_patient = np.bincount(member, weights=values) / sizes
+            return {
+                "mean": float(values.mean()),
+                "sd": float(values.std()),
+                "patient_mean": float(by_patient.mean()),
+                "patient_sd": float(by_patient.std()),
+            }
+
+        return {
+            "dataset": self.dataset,
+            "images": len(self),
+            "patients": len(patients),
+            "horizon": self.horizon,
+            "size": list(self.shape),
+            "metrics": {name: spread(values) for name, values in self.metrics.items()},
+            "return": spread(self.returns),
+            "dice_by_step": self.dice_by_step.mean(axis=0).tolist(),
+            "biou_by_step": self.biou_by_step.mean(axis=0).tolist(),
+        }
+
+    def per_case(self) -> list[dict[str, Any]]:
+        """One row per image: case, slice, each metric, the return, and both curves over the steps."""
+        return [
+            {
+                "case": case,
+                "slice": int(self.slices[i]),
+                **{name: float(values[i]) for name, values in self.metrics.items()},
+                "return": float(self.returns[i]),
+                "dice_by_step": self.dice_by_step[i].tolist(),
+                "biou_by_step": self.biou_by_step[i].tolist(),
+            }
+            for i, case in enumerate(self.cases)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the maps: `summary` and `per_case` under these names."""
+        content: dict[str, Any] = {"summary": self.summary(), "per_case": self.per_case()}
+        if self.labels:
+            content["labels"] = {name: result.to_json() for name, result in self.labels.items()}
+        return content
+
+    def save(self, path: str | Path) -> None:
+        """Writes `to_json` to a file, whole or not at all; missing folders are made."""
+        write_atomically(path, json.dumps(self.to_json(), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> EvaluationResult:
+        """Reads what `save` wrote; the maps are not in it.
+
+        Raises:
+            DataError: the file is no saved result; the message names it.
+        """
+        try:
+            return cls._from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise DataError(f"{path}: not a saved evaluation result ({type(error).__name__}: {error})") from error
+
+    @classmethod
+    def _from_json(cls, content: dict[str, Any]) -> EvaluationResult:
+        summary, rows = content["summary"], content["per_case"]
+        return cls(
+            dataset=summary["dataset"],
+            cases=tuple(row["case"] for row in rows),
+            slices=np.array([row["slice"] for row in rows], np.int64),
+            metrics={name: np.array([row[name] for row in rows], np.float64) for name in summary["metrics"]},
+            dice_by_step=np.array([row["dice_by_step"] for row in rows], np.float64),
+            biou_by_step=np.array([row["biou_by_step"] for row in rows], np.float64),
+            returns=np.array([row["return"] for row in rows], np.float64),
+            shape=(summary["size"][0], summary["size"][1]),
+            labels={name: cls._from_json(part) for name, part in content.get("labels", {}).items()},
+        )
+
+
+def expanded(results: Mapping[str, EvaluationResult]) -> dict[str, EvaluationResult]:
+    """The results, each with several labels followed by one result per label."""
+    rows: dict[str, EvaluationResult] = {}
+    for name, result in results.items():
+        rows[name] = result
+        rows |= {f"{name}: {label}": part for label, part in result.labels.items()}
+    return rows
+
+
+def table(rows: Mapping[str, EvaluationResult], by_patient: bool = False) -> str:
+    """Sets several results side by side, as Markdown whose columns also line up as plain text.
+
+    Args:
+        rows: name to result, one row each.
+        by_patient: mean ± sd over patients instead of over images.
+
+    Returns:
+        A table with the columns DICE, PPV, SEN, IoU, BIoU and HD95 (pixels), mean ± sd.
+    """
+    prefix = "patient_" if by_patient else ""
+    header = ["", *(f"{name} {'↑' if HIGHER_IS_BETTER[name] else '↓'}" for name in METRICS)]
+    lines = [header]
+    for label, result in rows.items():
+        metrics = result.summary()["metrics"]
+        line = [label]
+        for name in METRICS:
+            digits = 3 if HIGHER_IS_BETTER[name] else 1
+            mean, spread = metrics[name][f"{prefix}mean"], metrics[name][f"{prefix}sd"]
+            line.append(f"{mean:.{digits}f} ± {spread:.{digits}f}")
+        lines.append(line)
+    widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(header))]
+    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    return "\n".join(
+        "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |" for line in lines
+    )

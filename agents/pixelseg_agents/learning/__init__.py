@@ -1,0 +1,1 @@
+"""What learners share: episodes, returns, replay, augmentation, schedules; it knows no agent."""

@@ -1,0 +1,1 @@
+"""How fast environment and training are, and how much memory they take."""

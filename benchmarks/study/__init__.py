@@ -1,0 +1,1 @@
+"""This publication's comparison: its learners, settings, tables and figures."""

@@ -1,0 +1,145 @@
+"""TorchRL view: a batched `EnvBase` that keeps images, maps and rewards as tensors on one device.
+
+Needs the extra `torchrl` (`pip install "pixelseg-env[torchrl]"`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.error import DependencyNotInstalled
+from torch import Tensor
+
+from pixelseg_env.datasets import SegmentationDataset
+from pixelseg_env.errors import OptionError
+from pixelseg_env.task import check_horizon
+from pixelseg_env.vector_env import PixelSegVectorEnv
+
+try:
+    from tensordict import TensorDict, TensorDictBase
+    from torchrl.data import Binary, Bounded, Composite, Unbounded
+    from torchrl.envs import EnvBase
+except ImportError as missing:  # pragma: no cover
+    raise DependencyNotInstalled(
+        'pixelseg_env.views.torchrl needs TorchRL: pip install "pixelseg-env[torchrl]"'
+    ) from missing
+
+ON_DEVICE = ("reward_map", "segmentation", "target", "dice")
+
+
+class PixelSegTorchRLEnv(EnvBase):  # type: ignore[misc]
+    """`PixelSegVectorEnv` as a TorchRL environment of batch size [B].
+
+    ```python
+    env = PixelSegTorchRLEnv(8, dataset="phantom", size=32, device="cpu")
+    rollout = env.rollout(10, policy)
+    ```
+
+    Keys: `observation` float32 (B, C', H, W), `action` int8 (B, [L,] H, W) of 0 = zero and 1 = keep, `reward`
+    float32 (B, 1), the mean of `reward_map` float32 (B, [L,] H, W); `segmentation` and `target` uint8
+    (B, [L,] H, W), `dice` float64 (B, 1) (and `label_dice` (B, L) with labels), `step_count`, `horizon`, `slice` and
+    `index` (the image's place in the data set, and so in `dataset.cases`) int64 (B, 1), `done` and `terminated` bool
+    (B, 1). The horizon terminates an episode, and nothing truncates it.
+
+    Images that have ended start anew when TorchRL resets them (the `_reset` mask); the others go on. `reset` takes
+    `index` and `horizon` as keyword arguments, for those images, as `PixelSegVectorEnv` does in its options.
+
+    Args:
+        num_images: B.
+        device: where the tensors live, "cpu", "cuda", ...
+        **options: of `PixelSegVectorEnv`, except `num_envs`, `autoreset_mode` and `backend`.
+
+    Raises:
+        OptionError: an option's name or value is not known.
+        DataError: the data cannot be used; the message names the file.
+    """
+
+    def __init__(self, num_images: int = 1, *, device: str | torch.device = "cpu", **options: Any) -> None:
+        for name in ("num_envs", "autoreset_mode", "backend"):
+            if name in options:
+                raise OptionError(f"PixelSegTorchRLEnv: {name}={options[name]!r} cannot be chosen here; leave it out")
+        self._env = PixelSegVectorEnv(
+            num_images, autoreset_mode="Disabled", backend="torch", device=str(device), **options
+        )
+        self._env.task.check_binary("PixelSegTorchRLEnv")
+        super().__init__(device=torch.device(device), batch_size=[num_images])
+        maps = (num_images, *self._env.task.map_shape)
+        observation = (num_images, *self._env.task.observation_shape)
+        where: dict[str, Any] = {"device": self.device}
+        self.observation_spec = Composite(
+            observation=Bounded(0.0, 1.0, observation, dtype=torch.float32, **where),
+            reward_map=Unbounded(maps, dtype=torch.float32, **where),
+            segmentation=Bounded(0, 1, maps, dtype=torch.uint8, **where),
+            target=Bounded(0, 1, maps, dtype=torch.uint8, **where),
+            dice=Bounded(0.0, 1.0, (num_images, 1), dtype=torch.float64, **where),
+            step_count=Unbounded((num_images, 1), dtype=torch.int64, **where),
+            slice=Unbounded((num_images, 1), dtype=torch.int64, **where),
+            horizon=Unbounded((num_images, 1), dtype=torch.int64, **where),
+            index=Bounded(0, max(1, len(self._env.dataset) - 1), (num_images, 1), dtype=torch.int64, **where),
+            shape=(num_images,),
+            **where,
+        )
+        if self._env.dataset.labels > 1:
+            of_labels = (num_images, self._env.dataset.labels)
+            self.observation_spec["label_dice"] = Bounded(0.0, 1.0, of_labels, dtype=torch.float64, **where)
+        self.action_spec = Binary(n=maps[-1], shape=maps, dtype=torch.int8, **where)
+        self.reward_spec = Unbounded((num_images, 1), dtype=torch.float32, **where)
+        flag = {"n": 1, "shape": (num_images, 1), "dtype": torch.bool}
+        self.done_spec = Composite(
+            done=Binary(**flag, **where), terminated=Binary(**flag, **where), shape=(num_images,), **where
+        )
+        self._seeds: int | None = None
+
+    @property
+    def dataset(self) -> SegmentationDataset:
+        """The images and masks that episodes are drawn from."""
+        return self._env.dataset
+
+    @property
+    def horizon(self) -> int:
+        """Steps of an episode."""
+        return self._env.horizon
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
+        unknown = sorted(set(kwargs) - {"index", "horizon"})
+        if unknown:
+            raise OptionError(f"reset: {', '.join(unknown)} is not known; expected index or horizon")
+        options: dict[str, Any] = {name: kwargs[name] for name in ("index", "horizon") if kwargs.get(name) is not None}
+        if "horizon" in options and np.ndim(options["horizon"]) == 0:
+            check_horizon(options["horizon"])
+        if tensordict is not None and "_reset" in tensordict.keys():  # noqa: SIM118 (a TensorDict iterates its batch)
+            mask = tensordict["_reset"].reshape(self.batch_size[0]).cpu().numpy()
+            if not mask.any():
+                return tensordict.exclude("_reset")
+            options["reset_mask"] = mask
+        seed, self._seeds = self._seeds, None
+        observation, infos = self._env.reset(seed=seed, options=options or None)
+        return self._packed(observation, infos)
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        observation, rewards, terminated, _, infos = self._env.step(tensordict["action"])
+        packed = self._packed(observation, infos)
+        packed["reward"] = rewards.to(torch.float32)[:, None]
+        packed["terminated"] = packed["done"] = terminated[:, None]
+        return packed
+
+    def _set_seed(self, seed: int | None) -> None:
+        """Image i of the next reset is seeded with `seed + i`."""
+        self._seeds = seed
+
+    def _packed(self, observation: Tensor, infos: dict[str, Any]) -> TensorDict:
+        batch = self.batch_size[0]
+        values: dict[str, Tensor] = {"observation": observation, **{key: infos[key] for key in ON_DEVICE}}
+        values["dice"] = values["dice"][:, None]
+        if "label_dice" in infos:
+            values["label_dice"] = infos["label_dice"]
+        for name, key in (("step_count", "step"), ("index", "index"), ("slice", "slice"), ("horizon", "horizon")):
+            values[name] = torch.as_tensor(infos[key], device=self.device)[:, None]
+        return TensorDict(values, batch_size=[batch], device=self.device)
+
+    def close(self, **kwargs: Any) -> None:
+        """Closes the environment and gives its memory back."""
+        self._env.close()
+        super().close(**kwargs)

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pixelseg_agents import PA3C
+from pixelseg_agents.cli import main
+from pixelseg_agents.cli.predict import FilePredictor
+from pixelseg_agents.cli.runs import write_config
+from pixelseg_agents.evaluation import evaluate
+from pixelseg_env import PixelSegVectorEnv, SegmentationDataset, load_dataset
+from pixelseg_env.datasets.fitting import fit_mask
+from tests.helpers.cli import config_of, train_tiny
+from tests.helpers.data import cut, write, write_brain, write_cardiac, write_nifti
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "phantom"
+    assert train_tiny(folder, updates=2) == 0
+    return folder
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return write(tmp_path / "image.png", picture(21, 30))
+
+
+def picture(height: int, width: int) -> NDArray[np.uint8]:
+    return load_dataset("phantom", split="all", size=(height, width), count=1).images[0, 0].astype(np.uint8)
+
+
+def read(path: Path) -> NDArray[np.uint8]:
+    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert mask is not None, path
+    return np.asarray(mask)
+
+
+def test_mask_is_the_environments_episode_brought_back_to_size(run: Path, image: Path, tmp_path: Path) -> None:
+    """Against the evaluation of the same image as a data set, scaled back by nearest neighbour."""
+    out = tmp_path / "out.png"
+    assert main(["predict", str(run), str(image), "-o", str(out), "--horizon", "3"]) == 0
+    write(tmp_path / "set/image.png", picture(21, 30))
+    write(tmp_path / "set/image_mask.png", np.eye(21, 30, dtype=np.uint8))
+    env = PixelSegVectorEnv(1, "folder", data=tmp_path / "set", split="all", size=16, horizon=3)
+    expected = evaluate(PA3C.load(run / "checkpoint.safetensors"), env).maps(0)[-1]
+    assert 0 < expected.mean() < 1
+    np.testing.assert_array_equal(read(out), 255 * fit_mask(expected, (21, 30), "resize"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
+def test_formats(suffix: str, run: Path, tmp_path: Path) -> None:
+    source = write(tmp_path / f"x{suffix}", picture(24, 18))
+    assert main(["predict", str(run), str(source), "-o", str(tmp_path / "out")]) == 0
+    mask = read(tmp_path / "out" / ("x.tif" if suffix == ".tif" else "x.png"))
+    assert mask.shape == (24, 18)
+    assert mask.dtype == np.uint8
+    assert set(np.unique(mask)) <= {0, 255}
+
+
+def test_native_size_differs_from_training_size_and_needs_no_rescaling(run: Path, image: Path, tmp_path: Path) -> None:
+    assert main(["predict", str(run), str(image), "-o", str(tmp_path / "a.png")]) == 0
+    assert main(["predict", str(run), str(image), "-o", str(tmp_path / "b.png"), "--native"]) == 0
+    agent = PA3C.load(run / "checkpoint.safetensors")
+    direct = FilePredictor(agent, None, horizon=2).segment(picture(21, 30)[None, None])[0]
+    np.testing.assert_array_equal(read(tmp_path / "b.png"), 255 * direct)
+    assert not np.array_equal(read(tmp_path / "a.png"), read(tmp_path / "b.png"))
+
+
+def test_folders_keep_their_layout_and_leave_masks_out(run: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "sub/b.tif", "sub/b_mask.tif", "c_mask.png"):
+        write(tmp_path / "in" / name, picture(16, 16))
+    out = tmp_path / "in/out"  # inside: the second time, masks are not taken for images
+    for more in ([], ["--overwrite"]):
+        assert main(["predict", str(run), str(tmp_path / "in"), "-o", str(out), *more]) == 0
+        found = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+        assert found == ["a.png", "c_mask.png", "sub/b.tif"]
+
+
+def geometry(path: Path, dtype: type = np.int16, compressed: bool = True) -> nib.Nifti1Image:
+    """A volume with an oblique affine, odd voxels and differing qform and sform codes."""
+    rng = np.random.default_rng(0)
+    affine = np.array([[-1.2, 0.1, 0, 5], [0.1, 0.9, 0, -3], [0, 0, 2.5, 7], [0, 0, 0, 1]], np.float64)
+    volume = nib.Nifti1Image(rng.integers(-100, 900, (14, 11, 5)).astype(dtype), affine)
+    volume.header.set_xyzt_units("mm", "sec")
+    volume.set_sform(affine, code=4)
+    volume.set_qform(affine, code=1, strip_shears=True)
+    nib.save(volume, path)
+    return nib.load(path)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_volume_keeps_affine_and_header_geometry(ending: str, run: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / f"v{ending}", tmp_path / f"mask{ending}"
+    volume = geometry(source)
+    assert main(["predict", str(run), str(source), "-o", str(target)]) == 0
+    mask = nib.load(target)
+    assert mask.get_data_dtype() == np.uint8
+    assert mask.shape == volume.shape
+    np.testing.assert_array_equal(mask.affine, volume.affine)
+    for name in ("pixdim", "qform_code", "sform_code", "xyzt_units", "srow_x", "quatern_b", "qoffset_x", "dim"):
+        np.testing.assert_array_equal(mask.header[name], volume.header[name], err_msg=name)
+    values = np.asanyarray(mask.dataobj)
+    assert values.dtype == np.uint8
+    assert set(np.unique(values)) == {0, 1}
+
+
+def test_volume_is_normalised_as_in_training(tmp_path: Path) -> None:
+    """The slices that the data set holds, segmented directly, are the predicted volume's slices."""
+    data = write_cardiac(tmp_path / "task")
+    run = tmp_path / "run"
+    assert train_tiny(run, data=["--dataset", "cardiac", "--data", str(data)], updates=2) == 0
+    assert main(["evaluate", str(run)]) == 0
+    out = tmp_path / "masks"
+    assert main(["predict", str(run), *map(str, sorted((data / "imagesTr").iterdir())), "-o", str(out)]) == 0
+    dataset = load_dataset("cardiac", data=data, split="all", size=16, keep_empty=True)
+    segmented = FilePredictor(PA3C.load(run / "checkpoint.safetensors"), (16, 16), horizon=2).segment(dataset.images)
+    assert 0 < segmented.mean() < 1
+    for k, (case, number) in enumerate(zip(dataset.cases, dataset.slices, strict=True)):
+        slices = np.asanyarray(nib.load(out / f"{case}.nii.gz").dataobj)
+        np.testing.assert_array_equal(slices[..., number], fit_mask(segmented[k], (12, 10), "resize"))
+
+
+@pytest.mark.parametrize(("option", "channels"), [("channels=all", 3), ("channels=flair", 1)])
+def test_channels_are_those_of_the_runs_data_set(option: str, channels: int, tmp_path: Path) -> None:
+    data, run = write_brain(tmp_path / "lgg"), tmp_path / "run"
+    words = ["--dataset", "brain", "--data", str(data), "--dataset-option", option]
+    assert train_tiny(run, data=words, updates=1) == 0
+    agent = PA3C.load(run / "checkpoint.safetensors")
+    assert agent.channels == channels
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    write(tmp_path / "x.tif", pixels)
+    assert main(["predict", str(run), str(tmp_path / "x.tif"), "-o", str(tmp_path / "m.tif")]) == 0
+    seen = np.moveaxis(pixels, -1, 0) if channels == 3 else pixels[..., 1][None]
+    expected = FilePredictor(agent, None, horizon=2).segment(np.ascontiguousarray(seen[None]))[0]
+    np.testing.assert_array_equal(read(tmp_path / "m.tif"), 255 * expected)
+
+
+def test_crop_is_put_back_where_it_came_from(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "run"
+    config = config_of(run)
+    config["arguments"]["task"]["dataset_option"] = ["fit=crop"]
+    write_config(other, config)
+    (other / "checkpoint.safetensors").write_bytes((run / "checkpoint.safetensors").read_bytes())
+    pixels = picture(26, 20)
+    write(tmp_path / "x.png", pixels)
+    assert main(["predict", str(other), str(tmp_path / "x.png"), "-o", str(tmp_path / "m.png")]) == 0
+    agent = PA3C.load(run / "checkpoint.safetensors")
+    expected = np.zeros((26, 20), np.uint8)
+    expected[5:21, 2:18] = FilePredictor(agent, None, horizon=2).segment(pixels[None, None, 5:21, 2:18])[0]
+    assert expected.any()
+    np.testing.assert_array_equal(read(tmp_path / "m.png"), 255 * expected)
+
+
+def test_episodes_of_a_volume_do_not_depend_on_the_batch(run: Path) -> None:
+    agent = PA3C.load(run / "checkpoint.safetensors")
+    images = load_dataset("phantom", split="all", size=16, count=5).images
+    one, two = (FilePredictor(agent, None, horizon=2, batch=batch).segment(images) for batch in (1, 3))
+    np.testing.assert_array_equal(one, two)
+
+
+def refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_existing_output_is_refused_unless_overwrite(
+    run: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.png"
+    out.write_bytes(b"mine")
+    refused([str(run), str(image), "-o", str(out)], f"{out}: exists", capsys)
+    assert out.read_bytes() == b"mine"
+    assert main(["predict", str(run), str(image), "-o", str(out), "--overwrite"]) == 0
+    assert read(out).shape == (21, 30)
+    assert {path.name for path in tmp_path.iterdir()} == {"image.png", "out.png"}
+
+
+def test_input_is_never_overwritten(run: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = image.read_bytes()
+    for out in (image, tmp_path, tmp_path / "sub/../image.png"):
+        refused([str(run), str(image), "-o", str(out), "--overwrite"], "never overwritten", capsys)
+    link = tmp_path / "link.png"
+    link.symlink_to(image)
+    refused([str(run), str(image), "-o", str(link), "--overwrite"], "never overwritten", capsys)
+    assert image.read_bytes() == content
+
+
+def test_wrong_inputs_are_named(run: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, text = tmp_path / "out", tmp_path / "a.txt"
+    text.write_text("x")
+    broken = cut(write(tmp_path / "broken.png", picture(40, 40)))
+    short = cut(write_nifti(tmp_path / "short.nii.gz", np.zeros((8, 8, 4), np.int16)))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for source in (tmp_path / "absent.png", text, broken, short, empty):
+        refused([str(run), str(source), "-o", str(out)], str(source), capsys)
+    same = write(tmp_path / "image.jpg", picture(16, 16))
+    refused([str(run), str(image), str(same), "-o", str(out)], "both write", capsys)
+    refused([str(run), str(image), "-o", str(tmp_path / "m.jpg")], "m.jpg", capsys)
+    refused([str(run), str(image), "-o", str(tmp_path / "m.nii")], "m.nii", capsys)
+    refused([str(run), str(image), str(same), "-o", str(text)], "is a file", capsys)
+    refused([str(run), str(image), "-o", str(out), "--horizon", "0"], "horizon=0", capsys)
+    refused([str(run), "-o", str(out)], "no input", capsys)
+    assert not out.exists()
+
+
+def test_volume_for_an_agent_of_three_channels_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agent = PA3C(PixelSegVectorEnv(1, three_channels()), width=0.03)
+    agent.save(tmp_path / "agent")
+    geometry(tmp_path / "v.nii.gz")
+    words = [str(tmp_path / "agent.safetensors"), str(tmp_path / "v.nii.gz"), "-o", str(tmp_path / "m.nii.gz")]
+    refused([*words, "--size", "16"], "v.nii.gz: gives 1 channel", capsys)
+
+
+def test_bare_checkpoint_needs_a_size(tmp_path: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    PA3C(PixelSegVectorEnv(1, three_channels()), width=0.03).save(tmp_path / "agent")
+    words = [str(tmp_path / "agent.safetensors"), str(image), "-o", str(tmp_path / "m.png")]
+    refused(words, "give --size", capsys)
+    assert main(["predict", *words, "--size", "16"]) == 0
+    assert read(tmp_path / "m.png").shape == (21, 30)
+
+
+def three_channels() -> SegmentationDataset:
+    grey = load_dataset("phantom", split="all", size=16, count=2)
+    return SegmentationDataset("rgb", np.repeat(grey.images, 3, axis=1), grey.masks, grey.cases, grey.slices)

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pixelseg_agents import PA3C
+from pixelseg_agents.checkpoint import load_checkpoint
+from pixelseg_agents.cli import main
+from pixelseg_agents.cli.progress import ProgressCSV
+from tests.helpers.cli import PHANTOM, TINY, config_of, rows_of, train_tiny
+
+CHECKPOINT = "checkpoint.safetensors"
+TIMING = "time/updates_per_second"
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """A suite that a shell has put in the background ignores SIGINT, and its children would."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten updates without interruption."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert train_tiny(folder, updates=10) == 0
+    return folder
+
+
+def stop_at(update: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGINT) -> None:
+    """Sends this process a signal in the middle of an update."""
+    original = PA3C._update
+
+    def interrupted(self: PA3C, *arguments: Any) -> int:
+        if self.updates == update - 1:
+            signal.raise_signal(number)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(PA3C, "_update", interrupted)
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    first, second = load_checkpoint(one / CHECKPOINT), load_checkpoint(other / CHECKPOINT)
+    assert first.settings == second.settings
+    assert first.tensors.keys() == second.tensors.keys()
+    for name, tensor in first.tensors.items():
+        assert torch.equal(tensor, second.tensors[name]), name
+    rows = [[{k: v for k, v in row.items() if k != TIMING} for row in rows_of(folder)] for folder in (one, other)]
+    assert rows[0] == rows[1]
+    assert (one / "evaluation.json").read_text() == (other / "evaluation.json").read_text()
+
+
+@pytest.mark.parametrize("update", [3, 4, 10])  # within a row, at its end, at the very end
+def test_interrupted_and_resumed_equals_uninterrupted(
+    update: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_at(update, patch)
+        assert train_tiny(run, updates=10) == 130
+    assert f"pixelseg train --resume {run}" in capsys.readouterr().out
+    assert PA3C.load(run / CHECKPOINT).updates == update
+    assert (run / "learning_curve.png").exists() == (update >= 4)
+    assert not (run / "evaluation.json").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert main(["train", "--resume", str(run)]) == 0
+    assert config_of(run)["resumed"][0]["updates"] == update
+    assert_same_run(run, whole)
+
+
+def test_run_that_was_killed_resumes_from_its_last_checkpoint(whole: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """Rows beyond the checkpoint are written again, not twice; half a row does not matter."""
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_at(6, patch)
+        assert train_tiny(run, updates=10) == 130
+    lines = (run / "progress.csv").read_text().splitlines()
+    beyond = ",".join("8" if name == "time/updates" else "0.5" for name in lines[0].split(","))
+    (run / "progress.csv").write_text("\n".join([*lines, beyond, beyond[:5]]))
+    assert main(["train", "--resume", str(run)]) == 0
+    assert_same_run(run, whole)
+
+
+def test_resume_with_more_updates_keeps_every_row(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train_tiny(run, updates=5) == 0
+    before = rows_of(run)
+    assert main(["train", "--resume", str(run), "--updates", "9", "--log", "none"]) == 0
+    assert [float(row["time/updates"]) for row in rows_of(run)] == [4, 5, 8, 9]
+    assert rows_of(run)[:2] == before
+    assert PA3C.load(run / CHECKPOINT).updates == 9
+    assert config_of(run)["arguments"]["updates"] == 9
+
+
+def test_periodic_checkpoints_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    original = PA3C._update
+
+    def looking(self: PA3C, *arguments: Any) -> None:
+        seen.append(load_checkpoint(tmp_path / "run" / CHECKPOINT).settings["updates"])
+        return original(self, *arguments)
+
+    monkeypatch.setattr(PA3C, "_update", looking)
+    assert train_tiny(tmp_path / "run", "--save-every", "0", updates=3) == 0
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--width", "0.5"], "--width"),
+        (["--size", "32", "--seed", "4"], "--seed, --size"),
+        (["--dataset-option", "count=20"], "--dataset-option"),
+        (["--out", "elsewhere"], "--out"),
+        (["--updates", "4"], "--updates 4"),
+        ([], "larger --updates"),
+    ],
+)
+def test_resume_refuses_what_conflicts(
+    words: list[str], message: str, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in whole.iterdir() if path.is_file()}
+    assert main(["train", "--resume", str(whole), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in whole.iterdir() if path.is_file()} == before
+
+
+def test_resume_refuses_changed_data(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = (whole / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config.replace('"images": ', '"images": 9'))
+    (tmp_path / CHECKPOINT).write_bytes((whole / CHECKPOINT).read_bytes())
+    assert main(["train", "--resume", str(tmp_path), "--updates", "20"]) == 2
+    assert "has changed" in capsys.readouterr().err
+
+
+def test_run_folder_can_be_moved(tmp_path: Path) -> None:
+    assert train_tiny(tmp_path / "before", updates=2) == 0
+    (tmp_path / "before").rename(tmp_path / "after")
+    assert main(["train", "--resume", str(tmp_path / "after"), "--updates", "3"]) == 0
+    assert not (tmp_path / "before").exists()
+
+
+def test_existing_run_is_not_overwritten(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (whole / CHECKPOINT).read_bytes()
+    assert train_tiny(whole) == 2
+    assert "choose another --out, or --resume" in capsys.readouterr().err
+    assert (whole / CHECKPOINT).read_bytes() == before
+    (tmp_path / "notes.txt").write_text("mine")
+    assert train_tiny(tmp_path) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
+@pytest.mark.parametrize("file", [CHECKPOINT, "config.json"])
+def test_damaged_run_is_named(
+    command: str, file: str, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (CHECKPOINT, "config.json"):
+        (tmp_path / name).write_bytes((whole / name).read_bytes())
+    damaged = tmp_path / file
+    damaged.write_bytes(damaged.read_bytes()[:-60])
+    words = {"train": ["--resume", str(tmp_path), "--updates", "20"], "evaluate": [str(tmp_path)]}
+    predict = [str(tmp_path), str(whole / "cases.png"), "-o", str(tmp_path / "mask.png")]
+    assert main([command, *words.get(command, predict)]) == 2
+    assert str(damaged) in capsys.readouterr().err
+    assert not (tmp_path / "mask.png").exists()
+
+
+def test_progress_file_drops_no_row_when_a_column_is_added(tmp_path: Path) -> None:
+    path = tmp_path / "progress.csv"
+    log = ProgressCSV(path, 0)
+    for step, extra in ((1, {}), (2, {"eval/dice": 0.5}), (3, {})):
+        log.write({"time/updates": step, **extra}, {})
+    log.close()
+    assert [(row["time/updates"], row["eval/dice"]) for row in rows_of(tmp_path)] == [
+        ("1", ""),
+        ("2", "0.5"),
+        ("3", ""),
+    ]
+    log = ProgressCSV(path, 2)
+    log.write({"time/updates": 4, "eval/dice": 0.25}, {})
+    log.close()
+    assert [row["time/updates"] for row in rows_of(tmp_path)] == ["1", "2", "4"]
+
+
+def start(run: Path) -> subprocess.Popen[str]:
+    """A training that would last for hours, once it has written its first row."""
+    words = ["train", *TINY, *PHANTOM, "--updates", "1000000", "--eval-every", "0", "--out", str(run)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pixelseg_agents", *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (run / "progress.csv").exists() or (run / "progress.csv").stat().st_size == 0:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+def test_real_ctrl_c_leaves_a_usable_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start(run)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert f"pixelseg train --resume {run}" in out
+    assert "Traceback" not in err
+    assert PA3C.load(run / CHECKPOINT).updates >= float(rows_of(run)[-1]["time/updates"]) >= 4
+    assert (run / "learning_curve.png").is_file()
+
+
+def test_termination_is_as_gentle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_at(2, monkeypatch, signal.SIGTERM)
+    assert train_tiny(tmp_path / "run") == 143
+    assert PA3C.load(tmp_path / "run" / CHECKPOINT).updates == 2
+
+
+def test_second_ctrl_c_aborts_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+
+    def stuck(self: PA3C, *arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("went on")
+
+    monkeypatch.setattr(PA3C, "_update", stuck)
+    assert train_tiny(run) == 130
+    assert PA3C.load(run / CHECKPOINT).updates == 0

@@ -1,0 +1,93 @@
+"""Turning what the policy sees, and turning its actions back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from pixelseg_agents.learning.augmentation import Augmentation
+
+
+def drawn(shape: tuple[int, ...], channels: int, seed: int = 0, brightness: float = 0.2) -> Augmentation:
+    return Augmentation(
+        shape[0],
+        channels,
+        square=shape[-1] == shape[-2],
+        generator=torch.Generator().manual_seed(seed),
+        device=torch.device("cpu"),
+        brightness=brightness,
+    )
+
+
+def symmetries(image: Tensor) -> list[Tensor]:
+    """The eight turns of a square (H, W)."""
+    turns = [torch.rot90(image, k) for k in range(4)]
+    return turns + [turn.flip(-1) for turn in turns]
+
+
+def test_restore_undoes_maps_and_all_symmetries_occur() -> None:
+    maps = torch.randn(64, 6, 6)
+    turn = drawn(maps.shape, 1)
+    turned = turn.maps(maps)
+    assert torch.equal(turn.restore(turned), maps)
+    assert torch.equal(turn.maps(turn.restore(maps)), maps)
+    seen = {next(k for k, s in enumerate(symmetries(maps[i])) if torch.equal(s, turned[i])) for i in range(64)}
+    assert seen == set(range(8))
+    assert torch.equal(turn.maps(turn.restore(maps) > 0), maps > 0), "booleans too"
+
+
+def test_images_that_are_not_square_keep_their_shape() -> None:
+    maps = torch.randn(64, 4, 7)
+    turn = drawn(maps.shape, 1)
+    turned = turn.maps(maps)
+    assert turned.shape == maps.shape
+    assert torch.equal(turn.restore(turned), maps)
+    seen = set()
+    for i in range(64):
+        flips = (maps[i], maps[i].flip(0), maps[i].flip(1), maps[i].flip(0, 1))
+        seen.add(next(k for k, s in enumerate(flips) if torch.equal(s, turned[i])))
+    assert seen == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("shape", [(32, 5, 5), (32, 4, 6)])
+def test_observations_are_turned_like_maps(shape: tuple[int, ...]) -> None:
+    turn = drawn(shape, 2, brightness=0)
+    observation = torch.rand(shape[0], 2, *shape[1:])
+    shown = turn.observation(observation)
+    for channel in range(2):
+        torch.testing.assert_close(shown[:, channel], turn.maps(observation[:, channel]))
+
+
+def test_brightness_leaves_zeros_the_map_channel_and_the_order_of_pixels() -> None:
+    maps = (torch.rand(32, 6, 6) < 0.5).float()
+    image = torch.rand(32, 2, 6, 6) * 0.6 + 0.01
+    turn = drawn(maps.shape, 2)
+    shown = turn.observation(torch.cat([image * maps[:, None], maps[:, None]], dim=1))
+    turned = turn.maps(maps)
+    assert torch.equal(shown[:, 2], turned), "the stacked map is no image"
+    assert torch.equal(shown[:, :2] > 0, (turned[:, None] > 0).expand(-1, 2, -1, -1)), "zeros, and only those"
+    assert shown.min() >= 0
+    assert shown.max() <= 1
+    plain = turn.maps(image * maps[:, None])
+    ratio = (shown[:, :2] / plain)[plain > 0.3]
+    assert ratio.min() < 0.85
+    assert ratio.max() > 1.15
+    for i in range(32):
+        for channel in range(2):
+            order = plain[i, channel].flatten().argsort()
+            assert (shown[i, channel].flatten()[order].diff() >= 0).all()
+
+
+def test_one_draw_holds_for_a_whole_episode() -> None:
+    image = torch.rand(8, 1, 6, 6)
+    maps = (torch.rand(8, 6, 6) < 0.5).float()
+    turn = drawn((8, 6, 6), 1)
+    whole, carved = turn.observation(image), turn.observation(image * maps[:, None])
+    assert torch.equal(carved, whole * turn.maps(maps)[:, None])
+
+
+def test_the_generator_decides() -> None:
+    image = torch.rand(8, 1, 6, 6)
+    assert torch.equal(drawn((8, 6, 6), 1, 5).observation(image), drawn((8, 6, 6), 1, 5).observation(image))
+    assert not torch.equal(drawn((8, 6, 6), 1, 5).observation(image), drawn((8, 6, 6), 1, 6).observation(image))

@@ -1,0 +1,106 @@
+"""n-step returns against a plain loop, and the reward-map convolution."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pixelseg_agents.learning.returns import RewardMapConvolution, discounted_returns
+
+
+def rollout(steps: int, batch: int, seed: int, ends: float = 0.3) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    rewards = list(torch.randn((steps, batch, 5, 4), generator=generator))
+    ended = list(torch.rand((steps, batch), generator=generator) < ends)
+    return rewards, ended, torch.randn((batch, 5, 4), generator=generator)
+
+
+def by_definition(
+    rewards: list[Tensor], ended: list[Tensor], bootstrap: Tensor, gamma: float, t: int, b: int
+) -> Tensor:
+    """The sum of gamma^k r(t + k) until the episode ends, plus the bootstrap if it does not."""
+    total, discount = torch.zeros(bootstrap.shape[1:]), 1.0
+    for k in range(t, len(rewards)):
+        total = total + discount * rewards[k][b]
+        discount *= gamma
+        if ended[k][b]:
+            return total
+    return total + discount * bootstrap[b]
+
+
+@settings(max_examples=50, deadline=None)
+@given(steps=st.integers(1, 7), batch=st.integers(1, 3), seed=st.integers(0, 999), gamma=st.floats(0, 1))
+def test_returns_by_definition(steps: int, batch: int, seed: int, gamma: float) -> None:
+    rewards, ended, bootstrap = rollout(steps, batch, seed)
+    returns = discounted_returns(rewards, ended, bootstrap, gamma)
+    assert len(returns) == steps
+    for t in range(steps):
+        for b in range(batch):
+            expected = by_definition(rewards, ended, bootstrap, gamma, t, b)
+            torch.testing.assert_close(returns[t][b], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_nothing_follows_the_terminal_step_and_the_bootstrap_follows_any_other() -> None:
+    one = torch.ones(2, 1, 1)
+    ended = [torch.tensor([False, False]), torch.tensor([True, False])]
+    returns = discounted_returns([one, one], ended, 100 * one, 0.5)
+    assert returns[1].flatten().tolist() == [1, 51]
+    assert returns[0].flatten().tolist() == [1.5, 26.5]
+
+
+def test_returns_carry_no_gradient_to_the_bootstrap() -> None:
+    rewards, ended, bootstrap = rollout(3, 2, 0, ends=0)
+    bootstrap.requires_grad_()
+    assert not discounted_returns(rewards, ended, bootstrap, 0.9)[0].requires_grad
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_the_convolution_starts_as_a_delta(size: int) -> None:
+    rewards, ended, bootstrap = rollout(5, 3, 1)
+    plain = discounted_returns(rewards, ended, bootstrap, 0.9)
+    convolved = discounted_returns(rewards, ended, bootstrap, 0.9, RewardMapConvolution(size))
+    for one, other in zip(plain, convolved, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_eq8_with_a_shifting_kernel_and_zeros_outside() -> None:
+    convolution = RewardMapConvolution(3)
+    with torch.no_grad():
+        convolution.weight.zero_()
+        convolution.weight[0, 0, 1, 0] = 2.0  # twice the left neighbour
+    rewards, _, bootstrap = rollout(2, 1, 2)
+    running = [torch.tensor([False])] * 2
+    last = rewards[1].clone()
+    last[..., 1:] += 0.5 * 2 * bootstrap[..., :-1]
+    first = rewards[0].clone()
+    first[..., 1:] += 0.5 * 2 * last[..., :-1]
+    returns = discounted_returns(rewards, running, bootstrap, 0.5, convolution)
+    torch.testing.assert_close(returns[1], last)
+    torch.testing.assert_close(returns[0], first)
+
+
+def test_the_convolution_is_skipped_at_a_terminal_step_and_learns_from_the_others() -> None:
+    rewards, _, bootstrap = rollout(2, 2, 3)
+    convolution = RewardMapConvolution(3)
+    with torch.no_grad():
+        convolution.weight.fill_(float("nan"))  # would show wherever the kernel is used
+    whole = [torch.tensor([True, True])]
+    torch.testing.assert_close(discounted_returns(rewards[1:], whole, bootstrap, 0.9, convolution)[0], rewards[1])
+
+    convolution = RewardMapConvolution(3)
+    ended = [torch.tensor([False, True]), torch.tensor([True, True])]
+    returns = discounted_returns(rewards, ended, bootstrap, 0.9, convolution)
+    assert not returns[1].requires_grad, "R = r at the end"
+    for image, reached in ((0, True), (1, False)):
+        (gradient,) = torch.autograd.grad(returns[0][image].square().sum(), convolution.weight, retain_graph=True)
+        assert bool((gradient != 0).all()) is reached
+    assert list(convolution.parameters()) == [convolution.weight]
+
+
+@pytest.mark.parametrize("size", [0, 2, -1])
+def test_an_even_kernel_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match="odd"):
+        RewardMapConvolution(size)

@@ -1,0 +1,546 @@
+"""DQN, Double DQN, Dueling DQN and AC: what each computes, that each learns, and that a broken one is caught."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import VectorEnv, VectorWrapper
+from torch import Tensor
+
+from pixelseg_agents import AC, DQN, PA3C, DoubleDQN, DuelingDQN, Supervised
+from pixelseg_agents.agent import PixelAgent
+from pixelseg_agents.evaluation import evaluate
+from pixelseg_agents.learning.replay import Transitions
+from pixelseg_agents.networks import parameter_count
+from pixelseg_agents.networks.unet import ActorCriticUNet, QNetwork
+from pixelseg_agents.references import KeepAll, Oracle, Otsu
+from pixelseg_agents.registry import AGENTS, load_agent
+from pixelseg_env import OptionError
+from tests.helpers.env import TASKS, small_set
+
+BASELINES: list[Any] = [DQN, DoubleDQN, DuelingDQN, AC]
+Q_LEARNERS: list[Any] = [DQN, DoubleDQN, DuelingDQN]
+TINY: dict[str, Any] = {"width": 0.125, "device": "cpu"}
+QUICK: dict[str, Any] = {"learning_starts": 4, "replay_batch": 4}
+
+
+def make_env(num_envs: int = 2, **options: Any) -> VectorEnv[Any, Any, Any]:
+    data = small_set(8, channels=2, height=16, width=16)
+    return gym.make_vec("PixelSegEnv-v0", num_envs=num_envs, **{"dataset": data, "horizon": 3, **options})
+
+
+def make_agent(kind: Any, env: Any = None, **changes: Any) -> Any:
+    quick = QUICK if issubclass(kind, DQN) else {}
+    return kind(env or make_env(), **{**TINY, **quick, **changes})
+
+
+def weights(agent: PixelAgent) -> list[Tensor]:
+    return [value.clone() for part in agent.parts.values() for value in part.state_dict().values()]
+
+
+def same(one: PixelAgent, other: PixelAgent) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+# ------------------------------------------------------------------------------------------------ networks
+
+
+def test_parameter_counts_are_the_published_ones() -> None:
+    assert round(parameter_count(QNetwork()) / 1e6, 2) == 7.77
+    assert round(parameter_count(ActorCriticUNet()) / 1e6, 2) == 10.82
+    assert parameter_count(QNetwork(dueling=True)) - parameter_count(QNetwork()) == 33
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+def test_widths_scale(kind: Any) -> None:
+    counts = [parameter_count(make_agent(kind, width=width).network) for width in (0.125, 0.25, 0.5)]
+    assert 3 < counts[1] / counts[0] < 4.5
+    assert 3 < counts[2] / counts[1] < 4.5
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (17, 30), (5, 3), (48, 64)])
+@pytest.mark.parametrize("labels", [1, 2])
+def test_networks_take_any_size(height: int, width: int, labels: int) -> None:
+    maps = (3, height, width) if labels == 1 else (3, labels, height, width)
+    image = torch.rand(3, 2, height, width)
+    for dueling in (False, True):
+        q = QNetwork(2, 0.125, dueling=dueling, labels=labels)(image)
+        assert q.shape == (maps[0], 2, *maps[1:])
+    assert [part.shape for part in ActorCriticUNet(2, 0.125, labels=labels)(image)] == [maps, maps]
+
+
+def test_dueling_splits_q_into_a_value_and_advantages_without_a_mean() -> None:
+    network, image = QNetwork(2, 0.125, dueling=True), torch.rand(2, 2, 16, 16)
+    q = network(image)
+    features = network.decoder(network.encoder(image))
+    torch.testing.assert_close(q.mean(dim=1), network.value(features)[:, 0])
+    advantages = network.actions(features)
+    torch.testing.assert_close(q[:, 1] - q[:, 0], advantages[:, 1] - advantages[:, 0])
+
+
+# ------------------------------------------------------------------------------------------------ one face
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+@pytest.mark.parametrize(("transition", "observation"), TASKS)
+def test_every_agent_trains_on_every_task(kind: Any, transition: str, observation: str) -> None:
+    env = make_env(transition=transition, observation=observation)
+    agent = make_agent(kind, env, horizons=(2,))
+    before = weights(agent)
+    agent.learn(4)
+    assert any(not torch.equal(a, b) for a, b in zip(before, weights(agent), strict=True))
+    assert agent.episodes == 8
+    actions, state = agent.predict(env.reset(seed=0)[0])
+    assert (actions.shape, actions.dtype, state) == ((2, 16, 16), np.int8, None)
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+def test_a_training_can_be_repeated_saved_and_loaded(kind: Any, tmp_path: Path) -> None:
+    one, two, other = (make_agent(kind, seed=seed).learn(6) for seed in (3, 3, 4))
+    assert same(one, two)
+    assert not same(one, other)
+    path = one.save(tmp_path / "agent")
+    loaded = load_agent(path, env=make_env(), device="cpu")
+    assert type(loaded) is kind
+    assert same(one, loaded)
+    assert (loaded.updates, loaded.passes, loaded.episodes) == (one.updates, one.passes, one.episodes)
+    observation = np.random.default_rng(0).random((2, 2, 16, 16), dtype=np.float32)
+    np.testing.assert_array_equal(one.predict(observation)[0], loaded.predict(observation)[0])
+    assert loaded.learn(9).updates == 9
+
+
+def test_ac_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    whole, half = make_agent(AC).learn(6), make_agent(AC)
+    half.learn(6, callback=lambda agent: agent.updates < 3)
+    assert same(whole, AC.load(half.save(tmp_path / "half"), env=make_env(), device="cpu").learn(6))
+
+
+@pytest.mark.parametrize("kind", [*BASELINES, PA3C])
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_passes_are_what_was_planned(kind: Any, horizon: int) -> None:
+    agent = make_agent(kind, horizons=(horizon,))
+    if isinstance(agent, DQN):
+        agent.config = agent.config.replace(learning_starts=1, replay_batch=2)
+    seen = []
+    handles = [part.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+               for part in agent.parts.values()]  # fmt: skip
+    agent.learn(5)
+    for handle in handles:
+        handle.remove()
+    assert agent.passes == sum(seen)
+    first = 1 if kind in Q_LEARNERS else 0  # a replay that holds one-step ends alone asks for no next value
+    assert agent.passes / 10 == pytest.approx(agent.passes_per_update(horizon), abs=1.3 * first)
+
+
+def test_wrong_options_are_named() -> None:
+    with pytest.raises(OptionError, match=r"Double DQN has no hyperparameter 'entropy'"):
+        make_agent(DoubleDQN, entropy=1)
+    for name, value in (("replay_size", 0), ("exploration_end", 2), ("target_update", 0.5), ("train_every", 0)):
+        with pytest.raises(OptionError, match=name):
+            make_agent(DQN, **{name: value})
+    for kind, name in ((DoubleDQN, "double"), (DuelingDQN, "dueling")):
+        with pytest.raises(OptionError, match=f"{name}=False is not valid: without it this is DQN"):
+            make_agent(kind, **{name: False})
+    # Neither of these would ever take a gradient step, and say nothing.
+    with pytest.raises(OptionError, match=r"learning_starts=64.*at most replay_size"):
+        make_agent(DQN, replay_size=50, learning_starts=64)
+    with pytest.raises(OptionError, match="train_every=2: expected at most the smallest t_max"):
+        make_agent(DQN, train_every=2)
+    assert set(AGENTS) >= {"pa3c", "ac", "dqn", "double-dqn", "dueling-dqn"}
+
+
+class DoubledRewards(VectorWrapper):
+    """A wrapper that changes what a step earned."""
+
+    def step(self, actions: Any) -> Any:
+        *rest, info = self.env.step(actions)
+        return *rest, info | {"reward_map": 2 * info["reward_map"]}
+
+
+def test_rewards_that_a_replay_cannot_compute_again_are_refused() -> None:
+    with pytest.raises(OptionError, match="register_reward"):
+        make_agent(DQN, DoubledRewards(make_env())).learn(1)
+    make_agent(DQN, make_env(reward="balanced")).learn(3)
+
+
+# ------------------------------------------------------------------------------------------------ what is computed
+
+
+class Tabled(torch.nn.Module):
+    """Q-values or policy and value that do not depend on the observation, each a parameter."""
+
+    def __init__(self, *maps: Tensor) -> None:
+        super().__init__()
+        self.maps = torch.nn.ParameterList(maps)
+
+    def forward(self, observation: Tensor) -> Any:
+        outputs = tuple(m.expand(len(observation), *m.shape) for m in self.maps)
+        return outputs if len(outputs) > 1 else outputs[0]
+
+
+def q_losses(
+    kind: Any, terminal: list[bool], transition: str = "absorbing", step: int = 0
+) -> tuple[Tensor, dict[str, Any]]:
+    """The gradient of the loss with respect to Q of one transition, and what it was computed from.
+
+    With two values of `terminal` it is there twice, once as the end of an episode. Object pixels' rewards weigh 3,
+    background's 0.5 after the first step.
+    """
+    agent = make_agent(kind, make_env(transition=transition), gamma=0.5, augmentation=False, max_gradient_norm=0.0,
+                       later_background_weight=0.5, learning_starts=1)  # fmt: skip
+    agent.learn(1)  # opens the replay
+    rng = torch.Generator().manual_seed(1)
+    online, target = torch.randn(2, 16, 16, generator=rng), torch.randn(2, 16, 16, generator=rng)
+    agent.parts = {"network": Tabled(online.clone()), "target": Tabled(target)}
+    agent._parameters = list(agent.network.parameters())
+    before, action = (torch.randint(0, 2, (1, 16, 16), generator=rng, dtype=torch.uint8) for _ in range(2))
+    after = before & action if transition == "absorbing" else action
+    times = len(terminal)
+    maps = (m.expand(times, 16, 16) for m in (before, action, after))
+    batch = Transitions(np.full(times, 3), torch.full((times,), step), *maps, torch.tensor(terminal))
+    caught: list[Tensor] = []
+    agent._descend = lambda loss: caught.append(torch.autograd.grad(loss, agent._parameters)[0]) or 0.0
+    agent._learn(batch, 3.0, torch.Generator().manual_seed(0))
+    mask = torch.tensor(agent.env.unwrapped.dataset.masks[3]).float()
+    parts = {"online": online, "target": target, "before": before[0].float(), "action": action[0].long()}
+    return caught[0], parts | {"after": after[0].float(), "mask": mask}
+
+
+@pytest.mark.parametrize("kind", Q_LEARNERS)
+@pytest.mark.parametrize("terminal", [[False], [True], [False, True]])
+@pytest.mark.parametrize("transition", ["absorbing", "restorable"])
+@pytest.mark.parametrize("step", [0, 1])
+def test_q_learning_by_the_definition(kind: Any, terminal: list[bool], transition: str, step: int) -> None:
+    gradient, p = q_losses(kind, terminal, transition, step)
+    reward = (p["before"] - p["mask"]) ** 2 - (p["after"] - p["mask"]) ** 2
+    reward = reward * torch.where(p["mask"] > 0, 3.0, 0.5 if step else 1.0)
+    best = p["online"].argmax(0) if kind is DoubleDQN else p["target"].argmax(0)
+    following = p["target"].gather(0, best[None])[0]
+    playing = torch.ones_like(reward)
+    if transition == "absorbing":
+        following, playing = following * p["after"], p["before"]
+    wanted = reward + 0.5 * (1 - np.mean(terminal)) * following
+    chosen = p["online"].gather(0, p["action"][None])[0]
+    expected = torch.zeros_like(p["online"])
+    expected.scatter_(0, p["action"][None], (2 * (chosen - wanted) * playing / playing.sum())[None])
+    torch.testing.assert_close(gradient, expected)
+
+
+def check_that_the_target_follows(kind: type[DQN]) -> None:
+    agent = make_agent(kind, target_update=3, learning_starts=1, horizons=(1,))
+
+    def apart() -> bool:
+        pairs = zip(agent.network.parameters(), agent.parts["target"].parameters(), strict=True)
+        return any(not torch.equal(a, b) for a, b in pairs)
+
+    seen = []
+    agent.learn(6, callback=lambda _: seen.append((agent.gradient_steps, apart())))
+    assert seen == [(1, True), (2, True), (3, False), (4, True), (5, True), (6, False)]
+    assert not any(p.requires_grad for p in agent.parts["target"].parameters())
+
+
+def test_the_target_network_follows_now_and_then() -> None:
+    check_that_the_target_follows(DQN)
+
+
+def replayed(agent: DQN) -> list[tuple[int, int, Tensor, Tensor, Tensor]]:
+    """Everything in the replay, in the order in which it was stored."""
+    assert agent.replay is not None
+    replay, count = agent.replay, len(agent.replay)
+    maps = replay._unpacked(replay._maps[:count]).reshape(count, 3, *replay.map_shape)
+    return [(int(replay._index[k]), int(replay._step[k]), *maps[k]) for k in range(count)]
+
+
+def test_the_replay_holds_what_happened_and_starts_anew_with_another_horizon() -> None:
+    agent = make_agent(DQN, horizons=(1, 3), horizon_shares=(0.5, 0.5), learning_starts=1)
+    sizes: list[int] = []
+    agent.learn(8, callback=lambda _: sizes.append(len(agent.replay)))
+    assert sizes == [2, 4, 6, 8, 10, 12, 6, 12]  # two images: one step each, then three
+    found = replayed(agent)
+    assert [step for _, step, *_ in found] == [0, 0, 1, 1, 2, 2] * 2
+    assert any(0 < before.float().mean() < 1 for _, _, before, _, _ in found)
+    for k, (index, step, before, action, after) in enumerate(found):
+        assert torch.equal(after, before * action)
+        if step:  # the same image's transition before
+            assert found[k - 2][0] == index
+            assert torch.equal(before, found[k - 2][4])
+        else:
+            assert before.all()
+
+
+def test_the_replay_knows_which_image_it_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(DQN, make_env(3), horizons=(2,))
+    act, looked = agent._act, []
+
+    def spy(episodes: Any, replay: Any, generator: Any) -> None:
+        seen, stored = episodes.observation.clone(), len(replay)
+        act(episodes, replay, generator)
+        images, targets = agent._images.draw(replay._index[stored : len(replay)])
+        befores = torch.stack([before for _, _, before, _, _ in replayed(agent)[stored:]])
+        torch.testing.assert_close(seen, images * befores[:, None])
+        looked.append(torch.equal(targets, torch.as_tensor(episodes.of_this_step("target"))))
+
+    monkeypatch.setattr(agent, "_act", spy)
+    agent.learn(2)
+    assert looked == [True] * 4
+
+
+def test_gradient_steps_begin_and_come_as_they_are_asked_for() -> None:
+    agent = make_agent(DQN, horizons=(4,), learning_starts=9, train_every=2)
+    steps: list[int] = []
+    agent.learn(3, callback=lambda _: steps.append(agent.gradient_steps))
+    assert steps == [0, 2, 4], "two images, four steps each: nine transitions are there in the second update"
+    with pytest.warns(UserWarning, match="DQN: no gradient step was taken, .*learning_starts=9"):
+        make_agent(DQN, horizons=(4,), learning_starts=9).learn(1)
+
+
+def test_every_update_draws_anew() -> None:
+    agent = make_agent(DQN, learning_starts=1)
+    seeds: list[int] = []
+    learn = agent._learn
+    agent._learn = lambda batch, weight, draws: seeds.append(draws.initial_seed()) or learn(batch, weight, draws)
+    agent.learn(4)
+    assert len(seeds) > len(set(seeds)) == 4
+
+
+def test_both_observations_of_a_transition_are_turned_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(DQN, make_env(observation="stacked"), learning_starts=1).learn(1)
+    maps = torch.randint(0, 2, (4, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    kept = Transitions(np.arange(4), torch.zeros(4).long(), maps, maps, maps, torch.zeros(4).bool())  # nothing changes
+    seen: list[Tensor] = []
+    for part in ("network", "target"):
+        agent.parts[part].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    agent._learn(kept, 1.0, torch.Generator().manual_seed(0))
+    following, now = seen
+    assert torch.equal(following, now)
+    assert not torch.equal(now[:, -1], maps.float()), "the draw turned something"
+
+
+def test_epsilon_falls_and_rules_exploration() -> None:
+    agent = make_agent(DQN, horizons=(1,), exploration_start=1.0, exploration_end=0.1, exploration_share=0.5)
+    seen: list[float] = []
+    agent.learn(10, callback=lambda _: seen.append(agent.epsilon))
+    assert seen[4:] == [pytest.approx(0.1)] * 6
+    assert seen[0] > seen[1] > seen[2] > 0.1
+    q = torch.zeros(1, 2, 64, 64)
+    q[:, 1] = 1.0
+    for epsilon, kept in ((0.0, 1.0), (0.5, 0.75), (1.0, 0.5)):
+        found = agent._explored(q, epsilon, torch.Generator().manual_seed(0)).float().mean()
+        assert float(found) == pytest.approx(kept, abs=0.02)
+
+
+def test_epsilon_is_for_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(DQN, horizons=(1,), exploration_start=0.8, exploration_end=0.6, exploration_share=0.5)
+    explored, asked, planned = agent._explored, [], []
+    monkeypatch.setattr(agent, "_explored", lambda q, epsilon, g: asked.append(epsilon) or explored(q, epsilon, g))
+    agent.learn(6, callback=lambda _: planned.append(agent.epsilon))
+    assert asked == [0.8, *planned[:-1]]
+    observation, _ = make_env(8).reset(seed=0)
+    agent.predict(observation)
+    agent.predict(observation, deterministic=False)
+    assert asked[-2:] == [0.0, 0.6]
+
+
+def ac_gradients(agent: AC, playing: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    rng = torch.Generator().manual_seed(0)
+    logits, values = (torch.randn(1, 4, 4, generator=rng, requires_grad=True) for _ in range(2))
+    actions = torch.randint(0, 2, (1, 4, 4), generator=rng).float()
+    returns = torch.randn(1, 4, 4, generator=rng)
+    caught: list[Any] = []
+    agent._descend = lambda loss: caught.append(torch.autograd.grad(loss, [logits, values])) or 0.0  # type: ignore
+    agent.logger = type("Silent", (), {"record_mean": lambda *_: None})()  # type: ignore[assignment]
+    agent._learn(logits, values, actions, returns, playing)
+    return *caught[0], {"logits": logits, "values": values, "actions": actions, "returns": returns}
+
+
+def test_ac_by_the_definition() -> None:
+    agent = make_agent(AC, entropy_coefficient=0.1, value_coefficient=0.5)
+    playing = torch.ones(1, 4, 4)
+    playing[0, 0] = 0
+    policy, value, p = ac_gradients(agent, playing)
+    share, advantage = playing / playing.sum(), p["returns"] - p["values"]
+    # d log pi(a) / d logit = a - p, d H / d logit = -logit p (1 - p); the value head gets no gradient of either, so the
+    # advantage is detached
+    logits, keep = p["logits"].detach(), p["logits"].detach().sigmoid()
+    bonus = 0.1 * logits * keep * (1 - keep) * share
+    torch.testing.assert_close(policy, -(p["actions"] - keep) * advantage.detach() * share + bonus)
+    torch.testing.assert_close(value, (-advantage * share).detach())
+
+
+def test_an_advantage_that_is_not_detached_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    test_ac_by_the_definition()
+    monkeypatch.setattr(Tensor, "detach", lambda self: self)
+    with pytest.raises(AssertionError, match="not close"):
+        test_ac_by_the_definition()
+
+
+def test_ac_bootstraps_with_the_next_value_but_not_at_the_end() -> None:
+    agent = make_agent(AC, gamma=0.5, horizons=(2,), augmentation=False, foreground_weight=4.0,
+                       final_foreground_weight=4.0, later_background_weight=0.5)  # fmt: skip
+    worth = torch.full((16, 16), 3.0)
+    agent.parts = {"network": Tabled(torch.zeros(16, 16), worth)}
+    seen: list[tuple[Tensor, ...]] = []
+    agent._learn = lambda *args: seen.append(tuple(a.detach() for a in args))
+    agent.learn(1)
+    (_, _, actions, first, playing), (_, _, later_actions, last, later_playing) = seen
+    assert playing.all(), "every pixel of a fresh image plays"
+    assert torch.equal(later_playing, playing * actions)
+    rewards = first - 0.5 * 3.0 * later_playing
+    assert set(rewards.unique().tolist()) <= {-4.0, 0.0, 1.0}, "an object pixel lost, nothing, background zeroed"
+    assert set(last.unique().tolist()) <= {-4.0, 0.0, 0.5}
+    assert rewards.max() == 1
+    assert last.max() == 0.5
+    assert (rewards[actions == 0] != 0).all()
+    assert len(later_actions) == 2
+
+
+def test_ac_sends_no_gradient_through_what_follows() -> None:
+    agent, seen = make_agent(AC, horizons=(2,)), []
+    agent._learn = lambda *args: seen.append([a.requires_grad for a in args])
+    agent.learn(1)
+    assert seen == [[True, True, False, False, False]] * 2, "logits and values alone"
+
+
+def test_ac_values_what_follows_for_those_alone_who_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(AC, make_env(transition="restorable"), gamma=0.5, horizons=(2,), foreground_weight=1.0)
+    agent.parts = {"network": Tabled(torch.zeros(16, 16), torch.full((16, 16), 100.0))}
+    play, seen = agent._play, []
+
+    def uneven(horizon: int) -> Any:
+        episodes, sampling = play(horizon)
+        step = episodes.step
+
+        def first_ends(action: Tensor) -> Tensor:
+            reward: Tensor = step(action)
+            episodes.ended = episodes.ended | np.array([True, False])
+            return reward
+
+        episodes.step = first_ends
+        return episodes, sampling
+
+    monkeypatch.setattr(agent, "_play", uneven)
+    agent._learn = lambda *args: seen.append(args[3])
+    agent.learn(1)
+    ended, goes_on = seen[0]
+    assert ended.abs().max() <= 1
+    assert goes_on.min() >= 49
+
+
+# ------------------------------------------------------------------------------------------------ learning
+
+SIZE = 24
+BAR = 0.6
+UPDATES = 150
+HYPER: dict[str, Any] = {"width": 0.125, "learning_rate": 3e-3, "horizons": (1, 3)}
+
+
+def phantoms(split: str) -> Any:
+    return gym.make_vec("PixelSegEnv-v0", num_envs=8, split=split, size=SIZE, count=150, horizon=3)
+
+
+def score(agent: Any) -> float:
+    return float(evaluate(agent, phantoms("test").unwrapped).metrics["DICE"].mean())
+
+
+def train(kind: Any, env: Any = None) -> float:
+    torch.set_num_threads(1)
+    # AC takes a gradient step per step of the environment, so its own are smaller.
+    more = {"target_update": 20, "gamma": 0.9} if issubclass(kind, DQN) else {"learning_rate": 1e-3}
+    return score(kind(env or phantoms("train"), seed=0, device="cpu", **(HYPER | more)).learn(UPDATES))
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+def test_every_agent_learns_what_thresholding_cannot(kind: Any) -> None:
+    otsu, keep = score(Otsu()), score(KeepAll())
+    assert train(kind) > BAR > max(otsu, keep) + 0.2
+
+
+class IdleUNet(Supervised):
+    """The optimizer never steps."""
+
+    def _descend(self, loss: Tensor) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize(("kind", "learns"), [(Supervised, True), (IdleUNet, False)])
+def test_the_unet_learns_and_a_broken_one_does_not(kind: type[Supervised], learns: bool) -> None:
+    torch.set_num_threads(1)
+    assert max(score(Otsu()), score(KeepAll())) + 0.2 < BAR
+    unet = kind(phantoms("train"), seed=0, device="cpu", width=0.125, learning_rate=3e-3).learn(UPDATES)
+    test = gym.make_vec("PixelSegEnv-v0", num_envs=8, split="test", size=SIZE, count=150, horizon=1).unwrapped
+    assert (float(evaluate(unet, test).metrics["DICE"].mean()) > BAR) == learns
+
+
+def test_the_oracle_is_perfect() -> None:
+    env = phantoms("test").unwrapped
+    assert evaluate(Oracle(env), env).metrics["DICE"].min() == 1.0
+
+
+class SwappedActions(VectorWrapper):
+    """Zero and keep change places between the agent and the environment."""
+
+    def step(self, actions: Any) -> Any:
+        return self.env.step(1 - actions)
+
+
+class Idle(AC):
+    """The optimizer never steps."""
+
+    def _descend(self, loss: Tensor) -> float:
+        return 0.0
+
+
+class IdleDQN(DQN):
+    """The optimizer never steps."""
+
+    def _descend(self, loss: Tensor) -> float:
+        return 0.0
+
+
+class NoTargetUpdate(DQN):
+    """The target network stays what it was at the start."""
+
+    def _update_target(self) -> None:
+        pass
+
+
+class Worst(DuelingDQN):
+    """Acts by the least Q-value."""
+
+    def _explored(self, q: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+        return super()._explored(-q, epsilon, generator)
+
+
+FAULTS: dict[str, Any] = {"idle AC": Idle, "idle DQN": IdleDQN, "worst action": Worst}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broken_agent_does_not_reach_the_bar(fault: str) -> None:
+    assert train(FAULTS[fault]) < BAR
+
+
+@pytest.mark.parametrize("kind", [AC, DoubleDQN])
+def test_swapped_actions_do_not_reach_the_bar(kind: Any) -> None:
+    assert train(kind, SwappedActions(phantoms("train"))) < BAR
+
+
+def test_a_target_that_is_never_updated_is_caught() -> None:
+    with pytest.raises(AssertionError):
+        check_that_the_target_follows(NoTargetUpdate)
+
+
+def test_the_readme_tells_the_parameters_of_every_agent() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in readme.splitlines() if line.startswith("| `") and line.endswith(" M |")]
+    told = {row[1].strip(" `"): row[4].strip() for row in rows}
+    assert told.keys() == AGENTS.keys()
+    data = small_set(4, channels=3, height=16, width=16)
+    for name, kind in AGENTS.items():
+        rules = {"transition": "additive"} if name == "pixelrl" else {}
+        agent = kind(make_env(dataset=data, **rules), width=1.0, device="cpu")
+        assert told[name] == f"{parameter_count(agent.network) / 1e6:.2f} M"

@@ -1,0 +1,25 @@
+"""Cells of tiny grids, and their records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.grid.cells import Cell, Protocol
+
+TINY = Protocol(size=16, width=0.125, passes=120, horizon=2)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def cell(agent: str = "otsu", **options: Any) -> Cell:
+    return Cell("phantom", (), agent, protocol=TINY, **options)
+
+
+def record(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def one_env() -> Any:
+    return cell("pa3c").environment("train", 2)
