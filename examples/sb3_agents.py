@@ -21,7 +21,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from pixelseg_agents.evaluation import EvaluationResult, evaluate, table
 from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_env import FlatActions, PixelSegVectorEnv, SegmentationDataset, balanced, load_dataset
-from pixelseg_env.views.sb3 import PixelPolicy, PixelVecEnv
+from pixelseg_env.views import PixelPolicy, PixelVecEnv
 
 VIEW = 9
 NETWORK: dict[str, Any] = {"net_arch": [64, 64]}

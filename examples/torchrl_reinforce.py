@@ -18,7 +18,7 @@ from torchrl.modules import ProbabilisticActor
 from pixelseg_agents.evaluation import evaluate, table
 from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_env import PixelSegVectorEnv, balanced
-from pixelseg_env.views.torchrl import PixelSegTorchRLEnv
+from pixelseg_env.views import PixelSegTorchRLEnv
 
 
 @dataclass

@@ -1,20 +1,47 @@
 """PixelSeg: image segmentation as a pixel-level reinforcement-learning environment.
 
-Importing this package registers `PixelSegEnv-v0` with Gymnasium and, where it is installed, PettingZoo.
+Importing this package registers `PixelSegEnv-v0` with Gymnasium and, where it is installed, PettingZoo. All that it
+exports is imported when it is first used, so that the import itself costs little more than Gymnasium's.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from pixelseg_env.datasets import SegmentationDataset, load_dataset, register_dataset, registered_datasets
-from pixelseg_env.env import PixelSegEnv
-from pixelseg_env.errors import ActionError, DataError, OptionError, PixelSegError
-from pixelseg_env.metrics import METRICS, compute_metrics
-from pixelseg_env.rewards import balanced, register_reward, registered_rewards
-from pixelseg_env.vector_env import PixelSegVectorEnv
-from pixelseg_env.views import parallel_env, register_with_pettingzoo
-from pixelseg_env.views.flat_actions import FlatActions
+from pixelseg_env.views import register_with_pettingzoo
+
+if TYPE_CHECKING:
+    from pixelseg_env import datasets, dynamics, metrics, rendering, rewards, views
+    from pixelseg_env.arrays import to_numpy
+    from pixelseg_env.datasets import SegmentationDataset, load_dataset, register_dataset, registered_datasets
+    from pixelseg_env.env import PixelSegEnv
+    from pixelseg_env.errors import ActionError, DataError, OptionError, PixelSegError, check_choice, did_you_mean
+    from pixelseg_env.metrics import METRICS, compute_metrics
+    from pixelseg_env.plugins import resolve
+    from pixelseg_env.rewards import balanced, register_reward, registered_rewards
+    from pixelseg_env.task import check_horizon
+    from pixelseg_env.vector_env import PixelSegVectorEnv
+    from pixelseg_env.views import FlatActions, parallel_env
 
 __version__ = "0.1.0"
+
+_MODULES = ("datasets", "dynamics", "metrics", "rendering", "rewards", "views")  # public, each with its own __all__
+_HOMES = {
+    "arrays": ("to_numpy",),
+    "datasets": ("SegmentationDataset", "load_dataset", "register_dataset", "registered_datasets"),
+    "env": ("PixelSegEnv",),
+    "errors": ("ActionError", "DataError", "OptionError", "PixelSegError", "check_choice", "did_you_mean"),
+    "metrics": ("METRICS", "compute_metrics"),
+    "plugins": ("resolve",),
+    "rewards": ("balanced", "register_reward", "registered_rewards"),
+    "task": ("check_horizon",),
+    "vector_env": ("PixelSegVectorEnv",),
+    "views": ("FlatActions", "parallel_env"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "METRICS",
@@ -27,14 +54,41 @@ __all__ = [
     "PixelSegVectorEnv",
     "SegmentationDataset",
     "balanced",
+    "check_choice",
+    "check_horizon",
     "compute_metrics",
+    "datasets",
+    "did_you_mean",
+    "dynamics",
     "load_dataset",
+    "metrics",
     "parallel_env",
     "register_dataset",
     "register_reward",
     "registered_datasets",
     "registered_rewards",
+    "rendering",
+    "resolve",
+    "rewards",
+    "to_numpy",
+    "views",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for, once (PEP 562)."""
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 gym.register(
     id="PixelSegEnv-v0",

@@ -22,6 +22,21 @@ from array_api_compat import device
 
 from pixelseg_env.arrays import Array, namespace
 
+__all__ = [
+    "AMOUNTS",
+    "GRADED",
+    "OBSERVATIONS",
+    "THRESHOLD",
+    "TRANSITIONS",
+    "absorbing",
+    "additive",
+    "decided",
+    "masked",
+    "observation_channels",
+    "restorable",
+    "stacked",
+]
+
 AMOUNTS = (-1.0, -0.4, -0.2, -0.1, 0.1, 0.2, 0.4, 1.0)
 THRESHOLD = 0.5
 

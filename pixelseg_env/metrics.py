@@ -28,6 +28,21 @@ from numpy.typing import ArrayLike, NDArray
 from pixelseg_env.arrays import Array, area, namespace
 from pixelseg_env.errors import DataError, check_choice
 
+__all__ = [
+    "BOUNDARY_RATIO",
+    "EPSILON",
+    "HIGHER_IS_BETTER",
+    "METRICS",
+    "biou",
+    "compute_metrics",
+    "dice",
+    "hd95",
+    "iou",
+    "map_dice",
+    "ppv",
+    "sen",
+]
+
 EPSILON = 1e-4
 BOUNDARY_RATIO = 0.02  # of the image diagonal: Boundary IoU's published default
 

@@ -17,6 +17,19 @@ from numpy.typing import NDArray
 from pixelseg_env.errors import OptionError
 from pixelseg_env.metrics import dice
 
+__all__ = [
+    "CHANGED",
+    "SEGMENTATION",
+    "TARGET",
+    "Viewer",
+    "contour_panel",
+    "enlarge",
+    "enlargement",
+    "map_panel",
+    "render_frame",
+    "to_rgb",
+]
+
 RGB = NDArray[np.uint8]
 Map = NDArray[np.uint8]
 Colour = tuple[int, int, int]

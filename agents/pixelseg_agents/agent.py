@@ -62,7 +62,11 @@ class PixelAgent:
         OptionError: a hyperparameter is not known or not valid, or `env` is not a vector environment.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str]  # in messages, tables and checkpoints
+    formerly: ClassVar[tuple[str, ...]] = ()  # names that older checkpoints have
+    family: ClassVar[str] = "actor-critic"  # or "q-learning", "refinement", "supervised"
+    supervised: ClassVar[bool] = False  # whether it learns from the target instead of rewards
+    looks_once: ClassVar[bool] = False  # whether it decides at its first look and knows no later ones
     config_class: ClassVar[type[AgentConfig]]
     config: Any  # of type config_class
     transitions: ClassVar[tuple[str, ...]] = ("absorbing", "restorable")  # what its actions mean something for
@@ -373,7 +377,7 @@ class PixelAgent:
             OptionError: `env` does not fit the agent, or `device` is not there.
         """
         checkpoint = load_checkpoint(path)
-        if checkpoint.algorithm != cls.name:
+        if checkpoint.algorithm not in (cls.name, *cls.formerly):
             raise CheckpointError(f"{path}: a checkpoint of {checkpoint.algorithm}, expected {cls.name}")
         agent = cls.__new__(cls)
         device = resolve_device(device)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from pixelseg_agents.learning.schedule import TrainingSchedule
-from pixelseg_env import OptionError
-from pixelseg_env.errors import did_you_mean
+from pixelseg_env import OptionError, did_you_mean
 
 START_BIAS = {("absorbing", "masked"): 4.0, ("absorbing", "stacked"): 4.0, ("restorable", "masked"): 2.0}
 

@@ -94,6 +94,7 @@ class DQN(PixelAgent):
     """
 
     name = "DQN"
+    family = "q-learning"
     config_class: ClassVar[type[DQNConfig]] = DQNConfig
 
     def _make_parts(self) -> dict[str, nn.Module]:

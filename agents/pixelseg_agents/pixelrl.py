@@ -42,6 +42,7 @@ class PixelRL(PA3C):
     """
 
     name = "PixelRL"
+    family = "refinement"
     config_class = PixelRLConfig
     transitions = ("additive",)
     several_labels = False

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelseg_env.arrays import to_numpy
+from pixelseg_env import to_numpy
 
 Actions = NDArray[np.int8]
 

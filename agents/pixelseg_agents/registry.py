@@ -1,4 +1,4 @@
-"""The agents that the command line knows. A new agent adds one line to `AGENTS`."""
+"""The agents that names stand for. A new agent adds one line to `AGENTS`; yours comes in by `register_agent`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pixelseg_agents.dqn import DQN, DoubleDQN, DuelingDQN
 from pixelseg_agents.pa3c import PA3C
 from pixelseg_agents.pixelrl import PixelRL
 from pixelseg_agents.supervised import Supervised
-from pixelseg_env import OptionError
-from pixelseg_env.errors import check_choice
+from pixelseg_env import OptionError, check_choice, resolve
 
 # An agent has PixelAgent's __init__, learn, predict, save and load; its `config_class` is a dataclass with `replace`,
 # `to_dict` and `from_dict` (and `published`, if there are such settings).
@@ -23,19 +22,54 @@ AGENTS: dict[str, Any] = {
     "double-dqn": DoubleDQN,
     "dueling-dqn": DuelingDQN,
     "pixelrl": PixelRL,
-    "unet": Supervised,
+    "supervised": Supervised,
 }
+ALIASES = {"unet": "supervised"}  # the name until 0.1
+NEEDED = ("learn", "predict", "save", "load", "config_class", "name")
 
 PRESETS = ("default", "published")
 
 
-def agent_class(name: str) -> Any:
-    """Returns the agent of a name.
+def register_agent(name: str, agent: Any, *, overwrite: bool = False) -> None:
+    """Makes `--agent name` and `agent_class(name)` work.
+
+    Args:
+        name: the new name.
+        agent: a class with the face of `PixelAgent`: `__init__(env, config, seed=, device=)`, `learn`, `predict`,
+            `save`, `load`, and the attributes `name` (what its checkpoints say) and `config_class`.
+        overwrite: allow an existing name to be replaced.
 
     Raises:
-        OptionError: the name is not known; the message gives the nearest.
+        OptionError: the name is taken or is not a name, or the class lacks something.
     """
-    return AGENTS[check_choice("agent", name, AGENTS)]
+    if not isinstance(name, str) or not name or ":" in name:
+        raise OptionError(f"an agent's name must be a non-empty string without a colon, got {name!r}")
+    if name in {*AGENTS, *ALIASES} and not overwrite:
+        raise OptionError(f"agent {name!r} is registered already; choose another name or pass overwrite=True")
+    AGENTS[name] = _checked(name, agent)
+
+
+def registered_agents() -> tuple[str, ...]:
+    """The names that `agent_class` knows, sorted."""
+    return tuple(sorted(AGENTS))
+
+
+def agent_class(name: str) -> Any:
+    """Returns the agent of a registered name, or of `module:name`.
+
+    Raises:
+        OptionError: the name is not known (the message gives the nearest), or the plug-in cannot be loaded or lacks
+            something.
+    """
+    return _checked(name, resolve("agent", ALIASES.get(name, name), AGENTS))
+
+
+def _checked(name: str, agent: Any) -> Any:
+    missing = [part for part in NEEDED if not hasattr(agent, part)]
+    if missing or not isinstance(agent, type):
+        lacks = f"it lacks {', '.join(missing)}" if missing else f"got {type(agent).__name__}"
+        raise OptionError(f"agent {name!r}: expected a class with the face of PixelAgent; {lacks}")
+    return agent
 
 
 def preset_config(name: str, preset: str) -> Any:
@@ -45,7 +79,7 @@ def preset_config(name: str, preset: str) -> Any:
         OptionError: agent or preset is not known, or the agent has no published settings.
     """
     check_choice("preset", preset, PRESETS)
-    config_class = AGENTS[check_choice("agent", name, AGENTS)].config_class
+    config_class = agent_class(name).config_class
     if preset == "default":
         return config_class()
     if not hasattr(config_class, "published"):
@@ -53,20 +87,28 @@ def preset_config(name: str, preset: str) -> Any:
     return config_class.published()
 
 
-def load_agent(path: Path, env: Any = None, device: str = "auto") -> Any:
+def load_agent(path: Path, env: Any = None, device: str = "auto", agent: str | None = None) -> Any:
     """Reads a checkpoint of any agent.
 
     Args:
         path: the checkpoint file.
         env: a vector environment, to go on training.
         device: where to put the agent.
+        agent: whose checkpoint it is, a registered name or `module:name`; by default the registered agent that the
+            file names.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of an agent that is not known.
+        OptionError: `agent` is not known or cannot be loaded.
     """
+    if agent is not None:
+        return agent_class(agent).load(path, env=env, device=device)
     algorithm = load_checkpoint(path).algorithm
-    for agent in AGENTS.values():
-        if agent.name == algorithm:
-            return agent.load(path, env=env, device=device)
-    known = ", ".join(agent.name for agent in AGENTS.values())
-    raise CheckpointError(f"{path}: a checkpoint of {algorithm}, which is not known here; known: {known}")
+    for known in AGENTS.values():
+        if algorithm in (known.name, *getattr(known, "formerly", ())):
+            return known.load(path, env=env, device=device)
+    names = ", ".join(known.name for known in AGENTS.values())
+    raise CheckpointError(
+        f"{path}: a checkpoint of {algorithm}, which is not known here; known: {names}. Name its class (module:name), "
+        "or register it first (register_agent)"
+    )

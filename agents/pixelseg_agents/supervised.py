@@ -39,7 +39,10 @@ class Supervised(PixelAgent):
     in `SupervisedConfig`.
     """
 
-    name = "U-Net"
+    name = "U-Net, supervised"
+    formerly = ("U-Net",)
+    family = "supervised"
+    supervised = looks_once = True
     config_class = SupervisedConfig
 
     def _make_parts(self) -> dict[str, nn.Module]:

@@ -43,10 +43,10 @@ from pixelseg_env import (
     OptionError,
     PixelSegVectorEnv,
     SegmentationDataset,
+    check_choice,
     load_dataset,
     registered_datasets,
 )
-from pixelseg_env.errors import check_choice
 
 FOLDS = 5
 CURVE_POINTS = 10

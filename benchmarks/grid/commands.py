@@ -15,8 +15,7 @@ from benchmarks.grid.engine import run_grid
 from benchmarks.records import read_record, write_record
 from benchmarks.study.settings import LEARNERS, REFERENCES, SEARCH, SETTINGS, TUNED_AS
 from pixelseg_agents.registry import AGENTS
-from pixelseg_env import DataError, OptionError
-from pixelseg_env.errors import check_choice
+from pixelseg_env import DataError, OptionError, check_choice
 
 TUNED = Path("benchmarks/records/grid/tuned.json")
 RECORDS = Path("benchmarks/records/grid")

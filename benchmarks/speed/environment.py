@@ -111,7 +111,7 @@ def make(stack: str, device: str, batch: int, size: int, horizon: int = 10) -> A
     if stack == "pettingzoo":
         return pixelseg_env.parallel_env(**options)
     if stack == "sb3":
-        from pixelseg_env.views.sb3 import PixelVecEnv
+        from pixelseg_env.views import PixelVecEnv
 
         return PixelVecEnv(batch, **options)
     raise ValueError(stack)

@@ -1,13 +1,49 @@
-"""Views of the environment for other libraries, which are imported only when a view is asked for."""
+"""Views of the environment for other libraries; a library is imported only when its view is asked for.
+
+| view | for | what an agent is |
+| --- | --- | --- |
+| `PixelSegParallelEnv`, `parallel_env` | PettingZoo | a pixel |
+| `PixelVecEnv`, and `PixelPolicy` for its models | Stable-Baselines3 | a pixel, each a sub-environment |
+| `PixelSegTorchRLEnv` | TorchRL | a batch of images |
+| `FlatActions` | libraries that take flat actions only | a whole image |
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from gymnasium.error import DependencyNotInstalled
 
 if TYPE_CHECKING:
+    from pixelseg_env.views.flat_actions import FlatActions
     from pixelseg_env.views.pettingzoo import PixelSegParallelEnv
+    from pixelseg_env.views.sb3 import PixelPolicy, PixelVecEnv
+    from pixelseg_env.views.torchrl import PixelSegTorchRLEnv
+
+__all__ = [
+    "FlatActions",
+    "PixelPolicy",
+    "PixelSegParallelEnv",
+    "PixelSegTorchRLEnv",
+    "PixelVecEnv",
+    "parallel_env",
+]
+
+_HOMES = {
+    "FlatActions": "flat_actions",
+    "PixelPolicy": "sb3",
+    "PixelSegParallelEnv": "pettingzoo",
+    "PixelSegTorchRLEnv": "torchrl",
+    "PixelVecEnv": "sb3",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a view, and with it its library (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def parallel_env(*args: Any, **options: Any) -> PixelSegParallelEnv:
@@ -16,7 +52,7 @@ def parallel_env(*args: Any, **options: Any) -> PixelSegParallelEnv:
     Args:
         *args: those of `PixelSegEnv`, in its order.
         **options: those of `PixelSegEnv`, and `view` (default 5), the side of every agent's window; see
-            `pixelseg_env.views.pettingzoo.PixelSegParallelEnv`.
+            `PixelSegParallelEnv`.
 
     Raises:
         DependencyNotInstalled: PettingZoo is missing.

@@ -19,9 +19,8 @@ from pixelseg_agents.cli.evaluate import assess
 from pixelseg_agents.cli.predict import predict
 from pixelseg_agents.cli.runs import CONFIG, RunError, open_run
 from pixelseg_agents.cli.training import train
-from pixelseg_agents.registry import AGENTS, PRESETS, preset_config
-from pixelseg_env import OptionError, PixelSegError
-from pixelseg_env.errors import check_choice
+from pixelseg_agents.registry import PRESETS, agent_class, preset_config
+from pixelseg_env import OptionError, PixelSegError, check_choice
 
 OVERVIEW = """\
 usage: pixelseg COMMAND ...
@@ -148,7 +147,7 @@ def _stored_arguments(folder: Path) -> TrainArguments[Any]:
         raise RunError(f"{folder}: no {CONFIG} beside the checkpoint, so the run cannot be resumed; start a new one")
     stored = run.config["arguments"]
     try:
-        config = AGENTS[check_choice("agent", stored["agent"], AGENTS)].config_class.from_dict(stored["hyper"])
+        config = agent_class(stored["agent"]).config_class.from_dict(stored["hyper"])
         arguments = TrainArguments.from_json(stored, _unchecked(config))
     except (KeyError, TypeError) as error:
         raise RunError(f"{run.folder / CONFIG}: does not fit this version of pixelseg-agents ({error!r})") from error

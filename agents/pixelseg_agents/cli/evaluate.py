@@ -13,8 +13,7 @@ from pixelseg_agents.cli.runs import CONFIG, Run, open_run, run_size
 from pixelseg_agents.evaluation.report import evaluate_all, patients_text, summary_text, write_report
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.registry import load_agent
-from pixelseg_env import OptionError
-from pixelseg_env.task import check_horizon
+from pixelseg_env import OptionError, check_horizon
 
 
 def assess(arguments: EvaluateArguments) -> int:

@@ -18,12 +18,11 @@ from pixelseg_agents.cli.outputs import Job, is_volume, label_targets, plan
 from pixelseg_agents.cli.runs import open_run, run_size
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.registry import load_agent
-from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset
+from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset, check_horizon
 from pixelseg_env.datasets import brain, folder
 from pixelseg_env.datasets.cardiac import volume_slices
 from pixelseg_env.datasets.fitting import check_size, fit_image, fit_mask
 from pixelseg_env.datasets.nifti import read_volume
-from pixelseg_env.task import check_horizon
 
 Masks = NDArray[np.uint8]
 DEFAULT_HORIZON = 10

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 
 from pixelseg_agents.evaluation import EvaluationResult
 from pixelseg_agents.files import write_atomically
-from pixelseg_env import SegmentationDataset
-from pixelseg_env.errors import DataError
+from pixelseg_env import DataError, SegmentationDataset
 from pixelseg_env.rendering import (
     CHANGED,
     SEGMENTATION,

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_agents.evaluation.results import EvaluationResult
-from pixelseg_env.arrays import to_numpy
-from pixelseg_env.errors import OptionError
+from pixelseg_env import OptionError, to_numpy
 from pixelseg_env.metrics import METRICS, biou, compute_metrics, dice
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_agents.files import write_atomically
-from pixelseg_env.errors import DataError, OptionError
+from pixelseg_env import DataError, OptionError
 from pixelseg_env.metrics import HIGHER_IS_BETTER, METRICS
 
 Floats = NDArray[np.float64]
