@@ -31,6 +31,7 @@ __all__ = [
     "absorbing",
     "additive",
     "decided",
+    "image_channels",
     "masked",
     "observation_channels",
     "restorable",
@@ -121,3 +122,8 @@ OBSERVATIONS: dict[str, Observe] = {"masked": masked, "stacked": stacked}
 def observation_channels(image_channels: int, observation: str, labels: int = 1) -> int:
     """Channels of the observation: C L when masked, C + L when stacked."""
     return image_channels * labels if observation == "masked" else image_channels + labels
+
+
+def image_channels(observation_channels: int, observation: str, labels: int = 1) -> int:
+    """C of the images of which an observation has that many channels: the inverse of `observation_channels`."""
+    return observation_channels // labels if observation == "masked" else observation_channels - labels

@@ -145,6 +145,18 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
             raise gym.error.ResetNeeded("index before reset(): call reset() first")
         return self._index.copy()
 
+    def draw(self, index: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Images and targets of the data set, wherever the environment's arrays live.
+
+        Args:
+            index: B positions in the data set.
+
+        Returns:
+            New arrays: images float32 (B, C, H, W) in [0, 1], targets uint8 (B, [L,] H, W).
+        """
+        self._check_open()
+        return self._backend.draw(np.asarray(index, np.int64))
+
     @property
     def horizon(self) -> int:
         """Steps of an episode, unless `reset(options={"horizon": h})` says otherwise."""

@@ -1,29 +1,86 @@
-"""Agents that train on `pixelseg_env` through its public interface."""
+"""Agents that train on `pixelseg_env` through its public interface; what is exported is imported on first use."""
 
-from pixelseg_agents.ac import AC, ACConfig
-from pixelseg_agents.checkpoint import CheckpointError
-from pixelseg_agents.config import PA3CConfig
-from pixelseg_agents.dqn import DQN, DoubleDQN, DoubleDQNConfig, DQNConfig, DuelingDQN, DuelingDQNConfig
-from pixelseg_agents.pa3c import PA3C
-from pixelseg_agents.pixelrl import PixelRL, PixelRLConfig
-from pixelseg_agents.supervised import Supervised, SupervisedConfig
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pixelseg_agents.ac import AC, ACConfig
+    from pixelseg_agents.actor_critic import ActorCritic
+    from pixelseg_agents.agent import PixelAgent, TrainingError
+    from pixelseg_agents.checkpoint import CheckpointError
+    from pixelseg_agents.config import AgentConfig, PA3CConfig, PolicyConfig
+    from pixelseg_agents.dqn import DQN, DoubleDQN, DoubleDQNConfig, DQNConfig, DuelingDQN, DuelingDQNConfig
+    from pixelseg_agents.evaluation import EvaluationResult, Predictor, evaluate, table
+    from pixelseg_agents.pa3c import PA3C
+    from pixelseg_agents.pixelrl import PixelRL, PixelRLConfig
+    from pixelseg_agents.references import KeepAll, Oracle, Otsu, Random
+    from pixelseg_agents.registry import agent_class, load_agent, register_agent, registered_agents
+    from pixelseg_agents.supervised import Supervised, SupervisedConfig
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "ac": ("AC", "ACConfig"),
+    "actor_critic": ("ActorCritic",),
+    "agent": ("PixelAgent", "TrainingError"),
+    "checkpoint": ("CheckpointError",),
+    "config": ("AgentConfig", "PA3CConfig", "PolicyConfig"),
+    "dqn": ("DQN", "DQNConfig", "DoubleDQN", "DoubleDQNConfig", "DuelingDQN", "DuelingDQNConfig"),
+    "evaluation": ("EvaluationResult", "Predictor", "evaluate", "table"),
+    "pa3c": ("PA3C",),
+    "pixelrl": ("PixelRL", "PixelRLConfig"),
+    "references": ("KeepAll", "Oracle", "Otsu", "Random"),
+    "registry": ("agent_class", "load_agent", "register_agent", "registered_agents"),
+    "supervised": ("Supervised", "SupervisedConfig"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AC",
     "DQN",
     "PA3C",
     "ACConfig",
+    "ActorCritic",
+    "AgentConfig",
     "CheckpointError",
     "DQNConfig",
     "DoubleDQN",
     "DoubleDQNConfig",
     "DuelingDQN",
     "DuelingDQNConfig",
+    "EvaluationResult",
+    "KeepAll",
+    "Oracle",
+    "Otsu",
     "PA3CConfig",
+    "PixelAgent",
     "PixelRL",
     "PixelRLConfig",
+    "PolicyConfig",
+    "Predictor",
+    "Random",
     "Supervised",
     "SupervisedConfig",
+    "TrainingError",
+    "agent_class",
+    "evaluate",
+    "load_agent",
+    "register_agent",
+    "registered_agents",
+    "table",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for, once (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from pixelseg_agents.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from pixelseg_agents.config import AgentConfig
-from pixelseg_agents.learning.episodes import Episodes, attribute, dataset_length, label_count, tensor
+from pixelseg_agents.learning.episodes import Episodes, tensor
 from pixelseg_agents.learning.schedule import falling_weight
+from pixelseg_agents.learning.task import AgentTask, attribute, dataset_length
 from pixelseg_env import OptionError, PixelSegError
 
 EPOCHS_PER_DECAY, DECAY = 25, 0.9  # the published learning-rate schedule
@@ -81,46 +82,23 @@ class PixelAgent:
         device: str | torch.device = "auto",
         **changes: Any,
     ) -> None:
-        if not isinstance(env, VectorEnv):
-            raise OptionError(
-                f'{self.name}: expected a vector environment, such as gym.make_vec("PixelSegEnv-v0", num_envs=8), '
-                f"got {type(env).__name__}"
-            )
+        task = AgentTask.of(env, self.name)
         if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
             raise OptionError(f"seed={seed!r}: expected a whole number from 0 to 2**63 - 1")
-        shape = env.single_observation_space.shape
-        if shape is None or len(shape) != 3:
-            raise OptionError(f"{self.name}: expected observations of shape (C, H, W), got {shape}")
-        actions = env.single_action_space.shape or ()
-        names: tuple[str, ...] = ("object",)
-        if len(actions) == 3:  # (L, H, W): one policy and value per label
-            names = tuple(getattr(attribute(env, "dataset", None), "label_names", map(str, range(actions[0]))))
-        transition = str(attribute(env, "transition", "absorbing"))
-        observation = str(attribute(env, "observation", "masked"))
         config = (config or self.config_class()).replace(**changes)
-        self._build(config, seed, device, int(shape[0]), transition, observation, names)
+        self._build(config, seed, device, task)
         self.env: VectorEnv[Any, Any, Any] | None = env
 
-    def _build(
-        self,
-        config: AgentConfig,
-        seed: int,
-        device: str | torch.device,
-        channels: int,
-        transition: str,
-        observation: str,
-        label_names: tuple[str, ...] = ("object",),
-    ) -> None:
-        if transition not in self.transitions:
+    def _build(self, config: AgentConfig, seed: int, device: str | torch.device, task: AgentTask) -> None:
+        if task.transition not in self.transitions:
             wanted = " or ".join(map(repr, self.transitions))
-            raise OptionError(f"{self.name}: expected an environment with transition={wanted}, got {transition!r}")
-        if len(label_names) > 1 and not self.several_labels:
-            raise OptionError(f"{self.name}: decides about one label, the environment has {len(label_names)}")
-        self.config = config.for_task(transition, observation)
+            raise OptionError(f"{self.name}: expected an environment with transition={wanted}, got {task.transition!r}")
+        if task.labels > 1 and not self.several_labels:
+            raise OptionError(f"{self.name}: decides about one label, the environment has {task.labels}")
+        self.task = task
+        self.config = config.for_task(task.transition, task.observation)
         self.seed = seed
         self.device = resolve_device(device)
-        self.channels, self.transition, self.observation = channels, transition, observation
-        self.label_names = label_names
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             parts = self._make_parts()
@@ -138,6 +116,36 @@ class PixelAgent:
     def network(self) -> Any:
         """The network that decides, an `nn.Module`."""
         return self.parts["network"]
+
+    @property
+    def channels(self) -> int:
+        """Channels of an observation."""
+        return self.task.channels
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of an image."""
+        return self.task.image_channels
+
+    @property
+    def transition(self) -> str:
+        """What an action does in the environment that it was made for."""
+        return self.task.transition
+
+    @property
+    def observation(self) -> str:
+        """What it sees of image and map."""
+        return self.task.observation
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What it segments, a name per label."""
+        return self.task.label_names
+
+    @property
+    def labels(self) -> int:
+        """L, the number of labels."""
+        return self.task.labels
 
     def _make_parts(self) -> dict[str, nn.Module]:
         """The agent's modules by name, `"network"` first."""
@@ -224,11 +232,6 @@ class PixelAgent:
         self.network.eval()
         return self
 
-    @property
-    def labels(self) -> int:
-        """L, the number of labels."""
-        return len(self.label_names)
-
     def _start_weight(self) -> Any:
         """The foreground weight at the start: a number, or float64 (L,) with L > 1 labels."""
         given, dataset = self.config.foreground_weight, attribute(self.env, "dataset", None)
@@ -256,8 +259,12 @@ class PixelAgent:
         first, second = np.random.SeedSequence([self.seed, self.updates]).generate_state(2)
         return int(first) // 2, int(second)  # halved: image i is seeded with seed + i, which must stay in range
 
+    def _forward(self, observation: Tensor, part: str = "network") -> Any:
+        """What a network makes of a batch of observations: every pass of every agent goes through here."""
+        return self.parts[part](observation)
+
     def _descend(self, loss: Tensor) -> float:
-        """Takes one gradient step; returns the norm of the gradient before clipping."""
+        """The gate that every gradient passes: one step; returns the gradient's norm before clipping."""
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         limit = self.config.max_gradient_norm or float("inf")
@@ -275,16 +282,13 @@ class PixelAgent:
         assert self.env is not None
         env_seed, torch_seed = self._draws()
         augmentation = self.config.augmentation if augmentation is None else augmentation
-        stacked = self.observation == "stacked"
         episodes = Episodes(
             self.env,
             horizon,
             seed=env_seed,
             augmentation_seed=torch_seed if augmentation else None,
             device=self.device,
-            image_channels=self.channels - self.labels * stacked,
-            copies=1 if stacked else self.labels,
-            absorbing=self.transition == "absorbing",
+            task=self.task,
         )
         return episodes, torch.Generator(self.device).manual_seed(torch_seed)
 
@@ -387,10 +391,12 @@ class PixelAgent:
                 cls.config_class.from_dict(settings["config"]),
                 settings["seed"],
                 device,
-                settings["channels"],
-                settings["transition"],
-                settings["observation"],
-                tuple(settings.get("label_names", ("object",))),
+                AgentTask(
+                    settings["channels"],
+                    settings["transition"],
+                    settings["observation"],
+                    tuple(settings.get("label_names", ("object",))),
+                ),
             )
             agent._restore(checkpoint.tensors)
             agent.updates, agent.total_updates = int(settings["updates"]), int(settings["total_updates"])
@@ -400,27 +406,7 @@ class PixelAgent:
             raise CheckpointError(message) from error
         agent.env = env
         if env is not None:
-            if not isinstance(env, VectorEnv):
-                raise OptionError(f"{cls.name}.load: expected a vector environment, got {type(env).__name__}")
-            found_labels = label_count(env)
-            if found_labels != agent.labels:
-                raise OptionError(
-                    f"{path}: the agent was trained on {agent.labels} label(s), the environment has {found_labels}; "
-                    "use the same dataset and labels"
-                )
-            shape = env.single_observation_space.shape
-            if shape is None or len(shape) != 3 or shape[0] != agent.channels:
-                raise OptionError(
-                    f"{path}: the agent was trained on {agent.channels} channels, the environment's observations "
-                    f"have shape {shape}; use the same dataset, channels and observation"
-                )
-            for name in ("transition", "observation"):
-                trained, found = getattr(agent, name), attribute(env, name, getattr(agent, name))
-                if found != trained:
-                    raise OptionError(
-                        f"{path}: the agent was trained with {name}={trained!r}, the environment has {found!r}; "
-                        f"make it with {name}={trained!r}"
-                    )
+            agent.task.check_fits(env, path)
         return agent
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pixelseg_agents.learning.schedule import TrainingSchedule
 from pixelseg_env import OptionError, did_you_mean
@@ -30,15 +30,23 @@ class AgentConfig:
     agent: ClassVar[str] = "an agent"
     default_horizons: ClassVar[tuple[int, ...]] = (1, 3, 10)
     first_share: ClassVar[float] = 0.6
+    # What is expected of a value, for messages.
+    meanings: ClassVar[dict[str, str]] = {
+        "norm": 'expected "group" or "none"',
+        "learning_rate_schedule": 'expected "linear", "epochs" or "constant"',
+        "gamma": "expected a number from 0 to 1",
+        "horizons": "expected whole numbers of at least 1",
+        "horizon_shares": "expected as many positive numbers as horizons",
+    }
 
     width: float = 0.25
     """Scales the network's channels; 1 is the publication's size."""
-    norm: str = "group"
-    """Normalisation after every 3x3 convolution: "group" or "none"."""
+    norm: Literal["group", "none"] = "group"
+    """Normalisation after every 3x3 convolution."""
     learning_rate: float = 1e-3
     """Of Adam, at the start."""
-    learning_rate_schedule: str = "linear"
-    """"linear" (to zero at the end), "epochs" (x0.9 every 25 epochs, as published) or "constant"."""
+    learning_rate_schedule: Literal["linear", "epochs", "constant"] = "linear"
+    """linear: to zero at the end; epochs: x0.9 every 25 epochs, as published."""
     gamma: float = 0.95
     """Discount."""
     horizons: tuple[int, ...] = ()
@@ -70,7 +78,9 @@ class AgentConfig:
                 raise OptionError(f"{item.name}={value!r}: expected a whole number")
         for name, valid in self._checks().items():
             if not valid:
-                raise OptionError(f"{name}={getattr(self, name)!r} is not valid: {_MEANING.get(name, 'out of range')}")
+                raise OptionError(
+                    f"{name}={getattr(self, name)!r} is not valid: {self.meanings.get(name, 'out of range')}"
+                )
 
     def _checks(self) -> dict[str, bool]:
         """Whether each value is valid."""
@@ -148,6 +158,10 @@ class AgentConfig:
 class PolicyConfig(AgentConfig):
     """Hyperparameters of an agent with a policy and a value for every pixel."""
 
+    meanings: ClassVar[dict[str, str]] = AgentConfig.meanings | {
+        "preview_every": "expected a whole number of at least 0"
+    }
+
     start_bias: float | None = None
     """Log-odds of "keep" at the start; None: by task (0 where the first horizon is 1)."""
     entropy_coefficient: float = 0.02
@@ -201,6 +215,11 @@ class PA3CConfig(PolicyConfig):
     }
     # The second step is first met as the last of an episode, where keeping a pixel pays at once (benchmarks/LOG.md).
     default_horizons: ClassVar[tuple[int, ...]] = (1, 2, 10)
+    meanings: ClassVar[dict[str, str]] = PolicyConfig.meanings | {
+        "blocks": "expected 2, 3 or 4, or 1 with detail=False",
+        "head_stride": "expected 1, 2, 4 or 8",
+        "reward_map_convolution": "expected 0 (off) or an odd kernel size",
+    }
 
     sam: bool = True
     """Spatial attention on conv4-3 (ablation: off)."""
@@ -232,19 +251,3 @@ class PA3CConfig(PolicyConfig):
         Expect little: with few passes it hardly leaves the start, see README.
         """
         return cls(**(cls.stated | changes))
-
-
-_MEANING = {
-    "norm": 'expected "group" or "none"',
-    "blocks": "expected 2, 3 or 4, or 1 with detail=False",
-    "double": "without it this is DQN: train that",
-    "dueling": "without it this is DQN: train that",
-    "head_stride": "expected 1, 2, 4 or 8",
-    "learning_rate_schedule": 'expected "linear", "epochs" or "constant"',
-    "gamma": "expected a number from 0 to 1",
-    "horizons": "expected whole numbers of at least 1",
-    "preview_every": "expected a whole number of at least 0",
-    "learning_starts": "expected at least 1, and at most replay_size, or nothing is ever learnt",
-    "horizon_shares": "expected as many positive numbers as horizons",
-    "reward_map_convolution": "expected 0 (off) or an odd kernel size",
-}

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import AgentConfig
 from pixelseg_agents.learning.augmentation import Augmentation
-from pixelseg_agents.learning.episodes import Episodes, attribute, tensor, weight_maps
-from pixelseg_agents.learning.replay import ImageSource, ReplayBuffer, Transitions
+from pixelseg_agents.learning.episodes import Episodes, tensor, weight_maps
+from pixelseg_agents.learning.replay import ReplayBuffer, Transitions
+from pixelseg_agents.learning.task import attribute
 from pixelseg_agents.networks.unet import QNetwork
 from pixelseg_env import OptionError
 from pixelseg_env.dynamics import OBSERVATIONS
@@ -34,6 +35,11 @@ class DQNConfig(AgentConfig):
     """Hyperparameters of DQN. At `width=1` the network has 7.77 M parameters, 33 more when dueling."""
 
     agent: ClassVar[str] = "DQN"
+    meanings: ClassVar[dict[str, str]] = AgentConfig.meanings | {
+        "learning_starts": "expected at least 1, and at most replay_size, or nothing is ever learnt",
+        "double": "without it this is DQN: train that",
+        "dueling": "without it this is DQN: train that",
+    }
 
     double: bool = False
     """The online network chooses the next action, the target network values it."""
@@ -147,7 +153,7 @@ class DQN(PixelAgent):
     def _act(self, episodes: Episodes, replay: ReplayBuffer, generator: torch.Generator) -> None:
         """One epsilon-greedy step of the batch, into the replay."""
         before, index = tensor(episodes.info["segmentation"], self.device), np.array(episodes.info["index"])
-        keep = self._explored(self.network(episodes.observation), self.epsilon, generator)
+        keep = self._explored(self._forward(episodes.observation), self.epsilon, generator)
         reward_map = episodes.step(keep)
         after = tensor(episodes.of_this_step("segmentation"), self.device)
         if self.updates == 0 and episodes.steps == 1:
@@ -162,7 +168,7 @@ class DQN(PixelAgent):
     def _learn(self, batch: Transitions, weight: Any, draws: torch.Generator) -> int:
         """One gradient step on Q(s, a) = r + gamma max Q'(s', a'); returns the images that went through a network."""
         assert self.logger is not None
-        images, targets = self._images.draw(batch.index)
+        images, targets = (tensor(array, self.device) for array in self._draw(batch.index))
         before, after, action = (m.to(self.device) for m in (batch.before, batch.after, batch.action))
         per_image = (-1, *(1,) * (before.ndim - 1))
         reward = self._reward(before, after, targets)
@@ -183,7 +189,7 @@ class DQN(PixelAgent):
         if not bool(batch.terminal.all()):
             value = self._next_value(following) * still_playing * going_on
             passes += len(now) * (2 if self.config.double else 1)
-        q = self.network(now).gather(1, action[:, None].long())[:, 0]
+        q = self._forward(now).gather(1, action[:, None].long())[:, 0]
         # Squared, not Huber: Q is the mean of +1 for background and -weight for object, not their median.
         error = (q - (reward + self.config.gamma * value)) ** 2 * playing
         loss = error.sum() / playing.sum().clamp_min(1)
@@ -198,10 +204,10 @@ class DQN(PixelAgent):
     @torch.no_grad()
     def _next_value(self, observation: Tensor) -> Tensor:
         """The worth of a pixel's next state, float32 (B, [L,] H, W)."""
-        q: Tensor = self.parts["target"](observation)
+        q: Tensor = self._forward(observation, "target")
         if not self.config.double:
             return q.amax(dim=1)
-        best = self.network(observation).argmax(dim=1, keepdim=True)
+        best = self._forward(observation).argmax(dim=1, keepdim=True)
         return q.gather(1, best)[:, 0]
 
     def _update_target(self) -> None:
@@ -222,20 +228,19 @@ class DQN(PixelAgent):
                     f'{self.name}: expected an environment with `dataset`, `reward` and `info["index"]`, as '
                     "PixelSegVectorEnv has: the replay stores an image's number, not its pixels"
                 )
-            self._images, self._reward_function = ImageSource(dataset, self.device), function
+            self._draw, self._reward_function = attribute(self.env, "draw", dataset.batch), function
             shape = tuple(episodes.foreground.shape[1:])
             self.replay = ReplayBuffer(self.config.replay_size, shape, self.device)
         return self.replay
 
     def _augmentation(self, observation: Tensor, draws: torch.Generator) -> Augmentation:
-        stacked = self.observation == "stacked"
         return Augmentation(
             len(observation),
-            self.channels - self.labels * stacked,
+            self.task.image_channels,
             square=observation.shape[-1] == observation.shape[-2],
             generator=draws,
             device=self.device,
-            copies=1 if stacked else self.labels,
+            copies=self.task.copies,
         )
 
     def _explored(self, q: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
@@ -245,7 +250,7 @@ class DQN(PixelAgent):
 
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
         epsilon = 0.0 if deterministic else self.config.exploration_end
-        return self._explored(self.network(observation), epsilon, self._predict_generator)
+        return self._explored(self._forward(observation), epsilon, self._predict_generator)
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ environment: one update rolls out a batch of episodes of t_max steps and takes o
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pixelseg_agents.agent import PixelAgent
+from pixelseg_agents.actor_critic import ActorCritic
 from pixelseg_agents.config import PA3CConfig
-from pixelseg_agents.learning.distributions import Bernoulli, Categorical
-from pixelseg_agents.learning.episodes import weight_maps
+from pixelseg_agents.learning.episodes import Episodes, weight_maps
 from pixelseg_agents.learning.returns import RewardMapConvolution, discounted_returns
 from pixelseg_agents.networks import PA3CNetwork
 
@@ -36,7 +36,31 @@ def pa3c_network(config: PA3CConfig, channels: int, labels: int, actions: int = 
     )
 
 
-class PA3C(PixelAgent):
+@dataclass(frozen=True)
+class Rollout:
+    """A batch of episodes of T steps; every tensor is float32 (T, B, [L,] H, W).
+
+    Attributes:
+        logits: of the policy, with a graph; (T, B, K, H, W) with K actions.
+        values: of the states, with a graph.
+        actions: that were taken.
+        returns: discounted sums of rewards; with the convolution of Eq. 8 they have a graph to its kernel.
+        playing: 1 where a pixel's action counted.
+    """
+
+    logits: Tensor
+    values: Tensor
+    actions: Tensor
+    returns: Tensor
+    playing: Tensor
+
+    @property
+    def passes(self) -> int:
+        """Images that went through the network."""
+        return len(self.values) * len(self.values[0])
+
+
+class PA3C(ActorCritic):
     """Pixel-level A3C on a PixelSeg vector environment.
 
     ```python
@@ -51,7 +75,6 @@ class PA3C(PixelAgent):
 
     name = "PA3C"
     config_class = PA3CConfig
-    policy: ClassVar[Bernoulli | Categorical] = Bernoulli()
 
     def _make_parts(self) -> dict[str, nn.Module]:
         config = self.config
@@ -71,60 +94,38 @@ class PA3C(PixelAgent):
 
     def _update(self, horizon: int, weight: Any) -> int:
         """Algorithm 1: rolls out one batch of episodes and takes one gradient step."""
-        assert self.logger is not None
         episodes, sampling = self._play(horizon)
+        rollout = self._rollout(episodes, sampling, horizon, weight)
+        self._learn(rollout.logits, rollout.values, rollout.actions, rollout.returns, rollout.playing)
+        self._record_episodes(episodes, horizon)
+        return rollout.passes
+
+    def _rollout(self, episodes: Episodes, sampling: torch.Generator, horizon: int, weight: Any) -> Rollout:
+        """Plays a batch of episodes with the policy, and computes what every decision led to.
+
+        Args:
+            episodes: at their first observation.
+            sampling: where actions are drawn from.
+            horizon: steps at most.
+            weight: factor on object pixels' rewards.
+        """
         weights = weight_maps(episodes.foreground, weight, self.config.later_background_weight)
-        logits, values, actions, alive, ended = [], [], [], [], []
+        logits, values, actions, playing, ended = [], [], [], [], []
         rewards: list[Tensor] = []
-        for _ in range(horizon):
-            step_logits, step_values = self.network(episodes.observation)
+        for step in range(horizon):
+            step_logits, step_values = self._forward(episodes.observation)
             with torch.no_grad():
                 action = self.policy.sample(step_logits, sampling)
             logits.append(step_logits)
             values.append(step_values)
             actions.append(action.float())
-            alive.append(episodes.playing)
-            rewards.append(episodes.step(action) * weights[min(len(rewards), 1)])
+            playing.append(episodes.playing)
+            rewards.append(episodes.step(action) * weights[min(step, 1)])
             ended.append(episodes.ended)
             if episodes.over:
                 break
         with torch.no_grad():
             # Not over: an environment that did not take the horizon option, so an n-step return.
-            bootstrap = torch.zeros_like(rewards[-1]) if episodes.over else self.network(episodes.observation)[1]
-        returns = torch.stack(discounted_returns(rewards, ended, bootstrap, self.config.gamma, self.convolution))
-        losses = self._losses(
-            torch.stack(logits), torch.stack(values), torch.stack(actions), returns, torch.stack(alive)
-        )
-        norm = self._descend(losses["loss"])
-        for name, value in losses.items():
-            self.logger.record_mean(f"train/{name}", float(value.detach()))
-        self.logger.record_mean("train/gradient_norm", norm)
-        self._record_episodes(episodes, horizon)
-        return len(rewards) * len(rewards[0])
-
-    def _losses(
-        self, logits: Tensor, values: Tensor, actions: Tensor, returns: Tensor, alive: Tensor
-    ) -> dict[str, Tensor]:
-        """Policy, value and entropy terms, means over steps, images and pixels; all (T, B, [L,] H, W)."""
-        share = alive / alive.sum().clamp_min(1)
-        advantage = (returns - values).detach()
-        policy_loss = -(self.policy.log_probability(logits, actions) * advantage * share).sum()
-        # Of the pixels that play, as the policy's: a zeroed pixel is worth 0 for good, and when t_max first exceeds 1
-        # black images by the thousand would otherwise redraw the trunk that both heads share (benchmarks/LOG.md).
-        value_loss = ((values - returns) ** 2 * share).sum()
-        entropy = (self.policy.entropy(logits) * share).sum()
-        loss = policy_loss + self.config.value_coefficient * value_loss - self.config.entropy_coefficient * entropy
-        return {
-            "loss": loss,
-            "policy_loss": policy_loss,
-            "value_loss": value_loss,
-            "entropy": entropy,
-            "advantage": advantage.abs().mean(),
-            "keep": actions.mean(),
-        }
-
-    def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
-        logits: Tensor = self.network(observation)[0]
-        if deterministic:
-            return self.policy.mode(logits)
-        return self.policy.sample(logits, self._predict_generator)
+            bootstrap = torch.zeros_like(rewards[-1]) if episodes.over else self._forward(episodes.observation)[1]
+        returns = discounted_returns(rewards, ended, bootstrap, self.config.gamma, self.convolution)
+        return Rollout(*map(torch.stack, (logits, values, actions, returns, playing)))

@@ -280,7 +280,7 @@ def test_the_replay_knows_which_image_it_saw(monkeypatch: pytest.MonkeyPatch) ->
     def spy(episodes: Any, replay: Any, generator: Any) -> None:
         seen, stored = episodes.observation.clone(), len(replay)
         act(episodes, replay, generator)
-        images, targets = agent._images.draw(replay._index[stored : len(replay)])
+        images, targets = map(torch.from_numpy, agent._draw(replay._index[stored : len(replay)]))
         befores = torch.stack([before for _, _, before, _, _ in replayed(agent)[stored:]])
         torch.testing.assert_close(seen, images * befores[:, None])
         looked.append(torch.equal(targets, torch.as_tensor(episodes.of_this_step("target"))))

@@ -4,16 +4,66 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pixelseg_agents.cli.arguments import EvaluateArguments, TaskArguments
-from pixelseg_agents.cli.options import RUNS_OWN
+from tyro.conf import Positional, arg
+
+from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, PATHS, Split, parse
+from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag
 from pixelseg_agents.cli.runs import CONFIG, Run, open_run, run_size
+from pixelseg_agents.cli.task import TaskArguments
 from pixelseg_agents.evaluation.report import evaluate_all, patients_text, summary_text, write_report
 from pixelseg_agents.files import write_atomically
-from pixelseg_agents.registry import load_agent
-from pixelseg_env import OptionError, check_horizon
+from pixelseg_env import OptionError, SegmentationDataset, check_horizon
+
+EVALUATE = """\
+Scores a trained agent, beside Otsu's threshold and "keep everything".
+
+Examples:
+  pixelseg evaluate runs/first                             held-out patients of the run's data set
+  pixelseg evaluate runs/first --split val --json scores.json
+  pixelseg evaluate runs/first --dataset folder --data other_images --split all
+"""
+
+
+@dataclass(frozen=True)
+class EvaluateArguments:
+    """Arguments of `pixelseg evaluate`."""
+
+    run: Positional[Annotated[Path, arg(metavar="RUN")]]
+    """A run's folder, or a checkpoint file."""
+    split: Split = "test"
+    """Which patients: those held out (test), of validation (val), of training (train), or all."""
+    horizon: Annotated[int | None, arg(metavar="INT", help_behavior_hint=AS_IN_RUN)] = None
+    """Steps of an episode."""
+    dataset: Annotated[str | None, arg(metavar="STR", help_behavior_hint=AS_IN_RUN)] = None
+    """Another data set; its options then start from their defaults."""
+    data: Annotated[tuple[Path, ...], arg(metavar=PATHS, help_behavior_hint=AS_IN_RUN)] = ()
+    """Folder of the data set's files, or several."""
+    size: Annotated[RunSizeFlag, arg(help_behavior_hint=AS_IN_RUN)] = RUNS_OWN  # type: ignore[assignment]
+    """Every image becomes SIDE x SIDE or H x W pixels; none keeps the native size."""
+    dataset_option: Annotated[tuple[str, ...], arg(metavar=PAIRS, help_behavior_hint=AS_IN_RUN)] = ()
+    """The data set's own options; see pixelseg train --help."""
+    split_by: Annotated[Literal["patient", "slice"] | None, arg(metavar="{patient,slice}",
+                        help_behavior_hint=AS_IN_RUN)] = None  # fmt: skip
+    """What was dealt out to train, val and test."""
+    split_seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint=AS_IN_RUN)] = None
+    """Seed of that deal."""
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: RUN/evaluation-SPLIT)")] = None
+    """Folder for evaluation.json, evaluation.md and the figures."""
+    json: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="(default: only in --out)")] = None
+    """Also write the scores as JSON to this file; - prints them instead of the tables."""
+    batch: int = 8
+    """Images evaluated at once."""
+    device: str = "auto"
+    """auto (the GPU where there is one), cpu, cuda or cuda:N."""
+
+
+def main(words: list[str]) -> int:
+    """Evaluates, prints the tables and writes the report; returns the exit code."""
+    return assess(parse(EvaluateArguments, words, "evaluate", EVALUATE))
 
 
 def assess(arguments: EvaluateArguments) -> int:
@@ -21,16 +71,11 @@ def assess(arguments: EvaluateArguments) -> int:
     if arguments.batch < 1:
         raise OptionError(f"--batch {arguments.batch}: expected 1 or more")
     run = open_run(arguments.run)
-    agent = load_agent(run.checkpoint, device=arguments.device)
+    agent = run.load_agent(device=arguments.device)
     task = _task(arguments, run, agent)
     dataset = task.load(arguments.split)[arguments.split]
-    channels = agent.channels - (agent.observation == "stacked")
-    if dataset.image_shape[0] != channels:
-        raise OptionError(
-            f"{run.checkpoint}: the agent was trained on {channels} channel(s), the data set {task.dataset!r} has "
-            f"{dataset.image_shape[0]}; give the same --dataset and --dataset-option channels=..."
-        )
     env = task.environment(dataset, min(arguments.batch, len(dataset)))
+    _check_fits(run, agent, task, dataset)
     results = evaluate_all(agent, agent.name, env)
     trained_on = run.task.dataset if run.task else task.dataset
     name = arguments.split if task.dataset == trained_on else f"{task.dataset}-{arguments.split}"
@@ -49,6 +94,22 @@ def assess(arguments: EvaluateArguments) -> int:
     print(patients_text(results))
     print(f"Written to {folder}")
     return 0
+
+
+def _check_fits(run: Run, agent: Any, task: TaskArguments, dataset: SegmentationDataset) -> None:
+    """Refuses data that the agent was not made for."""
+    wanted = getattr(agent, "task", None)  # somebody else's agent may keep what it was trained on to itself
+    if wanted is None:
+        return
+    for what, own, found in (
+        ("channel(s)", wanted.image_channels, dataset.image_shape[0]),
+        ("label(s)", wanted.labels, dataset.labels),
+    ):
+        if own != found:
+            raise OptionError(
+                f"{run.checkpoint}: the agent was trained on {own} {what}, the data set {task.dataset!r} has {found}; "
+                "give the same --dataset and --dataset-option"
+            )
 
 
 def _task(arguments: EvaluateArguments, run: Run, agent: Any) -> TaskArguments:

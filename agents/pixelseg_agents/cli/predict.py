@@ -5,19 +5,19 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
+from tyro.conf import Positional, arg
 
-from pixelseg_agents.cli.arguments import PredictArguments
-from pixelseg_agents.cli.options import RUNS_OWN, parse_pairs
+from pixelseg_agents.cli.arguments import AS_IN_RUN, Switch, parse
+from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag, parse_pairs
 from pixelseg_agents.cli.outputs import Job, is_volume, label_targets, plan
 from pixelseg_agents.cli.runs import open_run, run_size
 from pixelseg_agents.files import write_atomically
-from pixelseg_agents.registry import load_agent
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset, check_horizon
 from pixelseg_env.datasets import brain, folder
 from pixelseg_env.datasets.cardiac import volume_slices
@@ -26,6 +26,45 @@ from pixelseg_env.datasets.nifti import read_volume
 
 Masks = NDArray[np.uint8]
 DEFAULT_HORIZON = 10
+
+PREDICT = """\
+Segments images and NIfTI volumes. A mask has the size of its input.
+In image files it is 0 and 255, in NIfTI 0 and 1, in the place of the volume.
+
+Examples:
+  pixelseg predict runs/first scan.png -o mask.png
+  pixelseg predict runs/first scans/ -o masks/
+  pixelseg predict runs/heart case1.nii.gz case2.nii.gz -o masks/
+"""
+
+
+@dataclass(frozen=True)
+class PredictArguments:
+    """Arguments of `pixelseg predict`."""
+
+    run: Positional[Annotated[Path, arg(metavar="RUN")]]
+    """A run's folder, or a checkpoint file."""
+    inputs: Positional[Annotated[tuple[Path, ...], arg(metavar="IN [IN ...]", help_behavior_hint="(required)")]]
+    """Images (png, jpg, tif, bmp), NIfTI volumes (.nii, .nii.gz), or folders of them."""
+    out: Annotated[Path, arg(aliases=["-o"], metavar="OUT")]
+    """The mask's file for one input; a folder for several."""
+    horizon: Annotated[int | None, arg(metavar="INT", help_behavior_hint=AS_IN_RUN)] = None
+    """Steps of the episode."""
+    native: Switch = False
+    """Segment at each image's own size instead of the training size."""
+    size: Annotated[RunSizeFlag, arg(help_behavior_hint=AS_IN_RUN)] = RUNS_OWN  # type: ignore[assignment]
+    """The size to segment at; masks are always brought back to the image's own size."""
+    overwrite: Switch = False
+    """Replace masks that exist. An input is never replaced."""
+    batch: int = 8
+    """Slices of a volume segmented at once."""
+    device: str = "auto"
+    """auto (the GPU where there is one), cpu, cuda or cuda:N."""
+
+
+def main(words: list[str]) -> int:
+    """Segments every input and writes its mask; returns the exit code."""
+    return predict(parse(PredictArguments, words, "predict", PREDICT))
 
 
 @dataclass(frozen=True)
@@ -146,10 +185,10 @@ def predict(arguments: PredictArguments) -> int:
     size = None if arguments.native else check_size(run_size(run, arguments.size))
     options = parse_pairs(task.dataset_option) if task else {}
     skip = str(options.get("mask_suffix", "_mask"))
-    agent = load_agent(run.checkpoint, device=arguments.device)
+    agent = run.load_agent(device=arguments.device)
     names = getattr(agent, "label_names", ("object",))
     jobs = plan(arguments.inputs, arguments.out, arguments.overwrite, skip, names)
-    dataset, start = (task.dataset, task.start) if task else ("folder", None)
+    dataset, start = (task.dataset, task.coarse_maps()) if task else ("folder", None)
     predictor = FilePredictor(agent, size, check_horizon(horizon), dataset, options, arguments.batch, start)
     for job in jobs:
         run_job(predictor, job)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pixelseg_agents.checkpoint import CHECKPOINT
-from pixelseg_agents.cli.arguments import TaskArguments, task_from_json
 from pixelseg_agents.cli.options import RUNS_OWN
+from pixelseg_agents.cli.task import TaskArguments, task_from_json
 from pixelseg_agents.files import write_atomically
+from pixelseg_agents.registry import load_agent
 from pixelseg_env import OptionError, PixelSegError
 
 CONFIG = "config.json"
@@ -49,6 +50,16 @@ class Run:
                 f"{self.folder / CONFIG}: does not fit this version of pixelseg-agents ({error!r}); "
                 "restore it from a copy, or train again"
             ) from error
+
+    def load_agent(self, env: Any = None, device: str = "auto") -> Any:
+        """Reads the run's agent, one of a plug-in too.
+
+        Raises:
+            CheckpointError: the checkpoint is missing, damaged, or of an agent that is not known.
+            OptionError: the run's plug-in is not there.
+        """
+        name = None if self.config is None else str(self.config["arguments"].get("agent", ""))
+        return load_agent(self.checkpoint, env=env, device=device, agent=name if name and ":" in name else None)
 
 
 def open_run(path: Path) -> Run:

@@ -12,16 +12,16 @@ from tqdm import tqdm
 
 from pixelseg_agents.agent import resolve_device
 from pixelseg_agents.checkpoint import CHECKPOINT
-from pixelseg_agents.cli.arguments import TrainArguments
 from pixelseg_agents.cli.interruption import Interruption
 from pixelseg_agents.cli.progress import RunLogger
 from pixelseg_agents.cli.runs import Run, RunError, check_free, open_run, write_config
+from pixelseg_agents.cli.train import TrainArguments
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.evaluation.figures import learning_curve
 from pixelseg_agents.evaluation.report import evaluate_all, summary_text, write_report
 from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.provenance import now, provenance
-from pixelseg_agents.registry import agent_class, load_agent
+from pixelseg_agents.registry import agent_class
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset
 
 
@@ -90,7 +90,7 @@ def _continue(arguments: TrainArguments[Any], env: PixelSegVectorEnv, run: Run) 
     found, before = _describe(env.dataset), run.config.get("training_set")
     if found != before:
         raise DataError(f"{run.folder}: the training set has changed since the run began: {before} then, {found} now")
-    agent = load_agent(run.checkpoint, env=env, device=arguments.device)
+    agent = run.load_agent(env=env, device=arguments.device)
     if agent.updates >= arguments.updates and (run.folder / "evaluation.json").exists():
         raise RunError(
             f"{run.folder}: has done its {agent.updates} updates; to train longer, give a larger --updates "

@@ -7,6 +7,7 @@ Everything goes through the public API of the vector environment, so any object 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,13 +39,12 @@ def evaluate(
     deterministic: bool = True,
     keep_maps: bool = True,
 ) -> EvaluationResult:
-    """Runs every image of the environment's data set exactly once, in order.
+    """Scores every image of the environment's data set, once, in order.
 
     Args:
-        predictor: what decides; it is told of new episodes by `state=None` and `episode_start`.
-        env: a `PixelSegVectorEnv` of any number of images. The last batch is filled up by repeating its
-            last image, and the repeats are dropped. The environment is left at the
-            end of that batch's episodes: reset it before any further use.
+        predictor: what decides, see `play`.
+        env: a `PixelSegVectorEnv` of any number of images. It is left at the end of the last batch's episodes: reset it
+            before any further use.
         horizon: steps of an episode; the environment's own by default.
         deterministic: whether the predictor takes its most probable action.
         keep_maps: whether the result holds the maps of all steps (H W / 8 bytes per image and step).
@@ -55,7 +55,7 @@ def evaluate(
     Raises:
         OptionError: the environment's episode did not end at the horizon, or restarts within a step.
     """
-    dataset, batch = env.dataset, int(env.num_envs)
+    dataset = env.dataset
     steps = int(env.horizon if horizon is None else horizon)
     count, (height, width), labels = len(dataset), dataset.image_shape[1:], dataset.labels
     curves = {"DICE": np.empty((labels, count, steps)), "BIoU": np.empty((labels, count, steps))}
@@ -68,34 +68,19 @@ def evaluate(
         array = to_numpy(maps)[: len(wanted)]
         return np.moveaxis(array.reshape(len(wanted), labels, height, width), 1, 0)
 
-    for start in range(0, count, batch):
-        wanted = np.arange(start, min(start + batch, count))
-        index = np.concatenate([wanted, np.full(batch - len(wanted), wanted[-1])])
-        observation, _ = env.reset(options={"index": index, "horizon": steps})
-        state, fresh = None, np.ones(batch, np.bool_)
-        for step in range(steps):
-            actions, state = predictor.predict(
-                observation, state=state, episode_start=fresh, deterministic=deterministic
-            )
-            observation, reward, terminated, _, info = env.step(_shaped(actions, (batch, *dataset.map_shape)))
-            fresh = np.zeros(batch, np.bool_)
-            info = info.get("final_info", info)  # autoreset within the step: the ended episode's own info
-            if bool(terminated.all()) != (step == steps - 1):
-                raise OptionError(
-                    f"evaluate: expected every episode to end at step {steps}, not at step {step + 1}: "
-                    f"{np.count_nonzero(to_numpy(terminated))} of {batch} ended there"
-                )
-            segmentation, target = by_label(info["segmentation"]), by_label(info["target"])
-            curves["DICE"][:, wanted, step] = dice(segmentation, target)
-            curves["BIoU"][:, wanted, step] = biou(segmentation, target)
-            if labels == 1:
-                returns[0, wanted] += to_numpy(reward)[: len(wanted)]
-            else:  # the scalar is the mean over labels
-                returns[:, wanted] += by_label(info["reward_map"]).mean(axis=(-2, -1), dtype=np.float64)
-            if packed is not None:
-                packed[:, wanted, step] = np.packbits(segmentation.reshape(labels, len(wanted), -1), axis=-1)
-        for name, values in compute_metrics(segmentation, target).items():
-            final[name][:, wanted] = values
+    for wanted, step, reward, info in play(predictor, env, steps, deterministic=deterministic):
+        segmentation, target = by_label(info["segmentation"]), by_label(info["target"])
+        curves["DICE"][:, wanted, step] = dice(segmentation, target)
+        curves["BIoU"][:, wanted, step] = biou(segmentation, target)
+        if labels == 1:
+            returns[0, wanted] += to_numpy(reward)[: len(wanted)]
+        else:  # the scalar is the mean over labels
+            returns[:, wanted] += by_label(info["reward_map"]).mean(axis=(-2, -1), dtype=np.float64)
+        if packed is not None:
+            packed[:, wanted, step] = np.packbits(segmentation.reshape(labels, len(wanted), -1), axis=-1)
+        if step == steps - 1:
+            for name, values in compute_metrics(segmentation, target).items():
+                final[name][:, wanted] = values
 
     def result(pick: Any, **more: Any) -> EvaluationResult:
         return EvaluationResult(
@@ -114,6 +99,46 @@ def evaluate(
     if labels == 1:
         return parts[0]
     return result(lambda values: values.mean(axis=0), labels=dict(zip(dataset.label_names, parts, strict=True)))
+
+
+def play(
+    predictor: Predictor, env: Any, steps: int, deterministic: bool = True
+) -> Iterator[tuple[NDArray[np.int64], int, Any, dict[str, Any]]]:
+    """Plays one episode on every image of the environment's data set, in order, a batch at a time.
+
+    Args:
+        predictor: what decides; it is told of new episodes by `state=None` and `episode_start`.
+        env: a `PixelSegVectorEnv` of any number of images, B.
+        steps: of an episode.
+        deterministic: whether the predictor takes its most probable action.
+
+    Yields:
+        After every step: which images the batch holds, int64 (N,), with N = B but for the last batch, which is filled
+        up by repeating its last image; the step's number, from 0; its rewards (B,); and its infos, with arrays of B.
+        Whoever uses them takes the first N.
+
+    Raises:
+        OptionError: the environment's episodes did not end at that step.
+    """
+    count, batch = len(env.dataset), int(env.num_envs)
+    for start in range(0, count, batch):
+        wanted = np.arange(start, min(start + batch, count))
+        index = np.concatenate([wanted, np.full(batch - len(wanted), wanted[-1])])
+        observation, _ = env.reset(options={"index": index, "horizon": steps})
+        state, fresh = None, np.ones(batch, np.bool_)
+        for step in range(steps):
+            actions, state = predictor.predict(
+                observation, state=state, episode_start=fresh, deterministic=deterministic
+            )
+            observation, reward, terminated, _, info = env.step(_shaped(actions, (batch, *env.dataset.map_shape)))
+            fresh = np.zeros(batch, np.bool_)
+            info = info.get("final_info", info)  # autoreset within the step: the ended episode's own info
+            if bool(terminated.all()) != (step == steps - 1):
+                raise OptionError(
+                    f"evaluate: expected every episode to end at step {steps}, not at step {step + 1}: "
+                    f"{np.count_nonzero(to_numpy(terminated))} of {batch} ended there"
+                )
+            yield wanted, step, reward, info
 
 
 def _shaped(actions: Any, shape: tuple[int, ...]) -> Any:

@@ -172,7 +172,8 @@ def table(rows: Mapping[str, EvaluationResult], by_patient: bool = False) -> str
         by_patient: mean ± sd over patients instead of over images.
 
     Returns:
-        A table with the columns DICE, PPV, SEN, IoU, BIoU and HD95 (pixels), mean ± sd.
+        A table with a column per metric of `pixelseg_env.metrics.METRICS`, mean ± sd; HD95 is in pixels. A result that
+        was saved before a metric was added has nothing in that column.
     """
     prefix = "patient_" if by_patient else ""
     header = ["", *(f"{name} {'↑' if HIGHER_IS_BETTER[name] else '↓'}" for name in METRICS)]
@@ -181,6 +182,9 @@ def table(rows: Mapping[str, EvaluationResult], by_patient: bool = False) -> str
         metrics = result.summary()["metrics"]
         line = [label]
         for name in METRICS:
+            if name not in metrics:  # saved before this metric was added
+                line.append("")
+                continue
             digits = 3 if HIGHER_IS_BETTER[name] else 1
             mean, spread = metrics[name][f"{prefix}mean"], metrics[name][f"{prefix}sd"]
             line.append(f"{mean:.{digits}f} ± {spread:.{digits}f}")

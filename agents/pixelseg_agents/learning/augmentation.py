@@ -16,8 +16,9 @@ class Augmentation:
 
     Args:
         batch: B.
-        channels: how many leading channels are image; the rest (a stacked map) keeps its values.
-        copies: how often the image comes in them: once per label when masked.
+        channels: of one image.
+        copies: how often the image leads an observation's channels, once per label when masked; the rest (stacked
+            maps) keeps its values.
         square: whether the images are square; otherwise they are not rotated by 90 degrees.
         generator: where the draws come from (on the CPU).
         device: of the tensors that will be transformed.
@@ -39,9 +40,9 @@ class Augmentation:
         self._horizontal, self._vertical = flips[0].to(device), flips[1].to(device)
         self._transpose = (flips[2] & square).to(device)
         self._transposes = bool((flips[2] & square).any())  # asked on the CPU: a GPU would have to be waited for
-        self._channels = channels
+        self._channels = channels * copies
         spread = -torch.log(torch.tensor(1.0 - brightness))
-        draws = torch.rand((2, batch, channels // copies, 1, 1), generator=generator).repeat(1, 1, copies, 1, 1)
+        draws = torch.rand((2, batch, channels, 1, 1), generator=generator).repeat(1, 1, copies, 1, 1)
         self._gamma, self._gain = torch.exp((2 * draws - 1) * spread).to(device)
 
     def maps(self, maps: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelseg_agents.learning.augmentation import Augmentation
+from pixelseg_agents.learning.task import AgentTask
 from pixelseg_env import OptionError
 
 INFO_KEYS = ("reward_map", "segmentation", "target", "dice")
@@ -28,8 +29,7 @@ class Episodes:
         seed: of the environment's draw.
         augmentation_seed: of the augmentation; None: without it.
         device: of the tensors.
-        image_channels: channels of the observation that are image; the rest are stacked maps.
-        copies: how often the image comes in them.
+        task: what observations hold and what actions do.
 
     Attributes:
         observation: what the policy sees now, float32 (B, C, H, W).
@@ -53,11 +53,9 @@ class Episodes:
         seed: int,
         augmentation_seed: int | None,
         device: torch.device,
-        image_channels: int,
-        copies: int = 1,
-        absorbing: bool,
+        task: AgentTask,
     ) -> None:
-        self._env, self._device, self._absorbing = env, device, absorbing
+        self._env, self._device, self._absorbing = env, device, task.transition == "absorbing"
         raw, self.info = env.reset(seed=seed, options={"horizon": horizon})
         missing = [key for key in INFO_KEYS if key not in self.info]
         if missing:
@@ -67,11 +65,11 @@ class Episodes:
         if augmentation_seed is not None:
             self._turn = Augmentation(
                 raw.shape[0],
-                image_channels,
+                task.image_channels,
                 square=raw.shape[-1] == raw.shape[-2],
                 generator=torch.Generator().manual_seed(augmentation_seed),
                 device=device,
-                copies=copies,
+                copies=task.copies,
             )
         self.foreground = self._maps(tensor(self.info["target"], device).float())
         self.reward = torch.zeros((), dtype=torch.float64, device=device)
@@ -178,26 +176,3 @@ def _ended(terminated: Any, info: dict[str, Any]) -> NDArray[np.bool_]:
     if isinstance(terminated, Tensor) and "horizon" in info:  # tensors on a device; the host counts steps anyway
         return np.asarray(info["step"] >= info["horizon"])
     return np.asarray(terminated.cpu() if isinstance(terminated, Tensor) else terminated)
-
-
-def attribute(env: Any, name: str, default: Any) -> Any:
-    """A public attribute of a vector environment, or of the first environment that it holds."""
-    base = env.unwrapped
-    if hasattr(base, name):
-        return getattr(base, name)
-    try:
-        return base.get_attr(name)[0]
-    except AttributeError:
-        return default
-
-
-def label_count(env: VectorEnv[Any, Any, Any]) -> int:
-    """L, the number of labels."""
-    shape = env.single_action_space.shape or ()
-    return int(shape[0]) if len(shape) == 3 else 1
-
-
-def dataset_length(env: VectorEnv[Any, Any, Any]) -> int:
-    """Images of the environment's data set; where it has none that is known, those of one batch."""
-    dataset = attribute(env, "dataset", None)
-    return len(dataset) if dataset is not None else env.num_envs

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelseg_env import OptionError, SegmentationDataset
+from pixelseg_env import OptionError
 
 BITS = 8
 
@@ -131,27 +131,3 @@ class ReplayBuffer:
     def _unpacked(self, rows: Tensor) -> Tensor:
         bits = (rows[..., None] & self._powers) != 0
         return bits.flatten(-2)[..., : self._pixels].to(torch.uint8)
-
-
-class ImageSource:
-    """Where replayed images and targets are drawn from: the data set, copied to a GPU as it is.
-
-    Args:
-        dataset: a `SegmentationDataset`.
-        device: where to draw to.
-    """
-
-    def __init__(self, dataset: SegmentationDataset, device: torch.device) -> None:
-        self._dataset, self._device = dataset, device
-        if device.type == "cuda":
-            self._images = torch.tensor(dataset.images, device=device)
-            self._masks = torch.tensor(dataset.masks, device=device)
-
-    def draw(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Images float32 (N, C, H, W) and targets uint8 (N, [L,] H, W)."""
-        if self._device.type != "cuda":
-            images, targets = self._dataset.batch(index)
-            return torch.from_numpy(images), torch.from_numpy(targets)
-        where = torch.from_numpy(index).to(self._device)
-        drawn = self._images[where]
-        return drawn.float() / 255 if drawn.dtype == torch.uint8 else drawn, self._masks[where]

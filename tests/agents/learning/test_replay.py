@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelseg_agents.learning.replay import ImageSource, ReplayBuffer
+from pixelseg_agents.learning.replay import ReplayBuffer
 from pixelseg_agents.networks.unet import QNetwork
 from pixelseg_env import OptionError, load_dataset
 
@@ -89,13 +89,13 @@ def test_sampling_is_faster_than_the_network() -> None:
     replay, rng = ReplayBuffer(64, (64, 64)), np.random.default_rng(0)
     for first in range(0, 64, 8):
         replay.add(**batch(rng, 8, (64, 64), first))
-    source = ImageSource(load_dataset("phantom", size=64, count=64, split="all"), torch.device("cpu"))
+    dataset = load_dataset("phantom", size=64, count=64, split="all")
     network = QNetwork(1, 0.25)
     draws = torch.Generator().manual_seed(0)
     ratios = []
     for _ in range(10):  # in turns, so that other work on the machine slows both
         begun = time.perf_counter()
-        images, _ = source.draw(replay.sample(8, draws).index)
+        images, _ = map(torch.from_numpy, dataset.batch(replay.sample(8, draws).index))
         sampled = time.perf_counter()
         with torch.no_grad():
             network(images)

@@ -1,0 +1,65 @@
+"""What agents with a policy and a value for every pixel share: the loss, and the decision."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from pixelseg_agents.agent import PixelAgent
+from pixelseg_agents.config import PolicyConfig
+from pixelseg_agents.learning.distributions import Bernoulli, Categorical
+
+
+class ActorCritic(PixelAgent):
+    """An agent whose network gives logits and values; a subclass says how it plays and what it learns from.
+
+    Arguments are those of `PixelAgent`; hyperparameters are in `PolicyConfig`.
+    """
+
+    config_class: ClassVar[type[PolicyConfig]] = PolicyConfig
+    policy: ClassVar[Bernoulli | Categorical] = Bernoulli()
+
+    def _losses(
+        self, logits: Tensor, values: Tensor, actions: Tensor, returns: Tensor, playing: Tensor
+    ) -> dict[str, Tensor]:
+        """`"loss"`, and the policy, value and entropy terms that it consists of.
+
+        Args:
+            logits: of the policy, float32 ([T,] B, [L,] H, W), or with K actions ([T,] B, K, H, W).
+            values: of the states, ([T,] B, [L,] H, W), as are all others.
+            actions: that were taken.
+            returns: what they led to; no gradient goes into them but that of Eq. 8's convolution.
+            playing: 1 for the pixels that count, over which every term is a mean.
+        """
+        config: Any = self.config
+        share = playing / playing.sum().clamp_min(1)
+        advantage = (returns - values).detach()
+        policy_loss = -(self.policy.log_probability(logits, actions) * advantage * share).sum()
+        # Of the pixels that play, as the policy's: a zeroed pixel is worth 0 for good, and when t_max first exceeds 1
+        # black images by the thousand would otherwise redraw the trunk that both heads share (benchmarks/LOG.md).
+        value_loss = ((values - returns) ** 2 * share).sum()
+        entropy = (self.policy.entropy(logits) * share).sum()
+        return {
+            "loss": policy_loss + config.value_coefficient * value_loss - config.entropy_coefficient * entropy,
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy": entropy,
+            "advantage": advantage.abs().mean(),
+            "keep": actions.mean(),
+        }
+
+    def _learn(self, *batch: Tensor) -> None:
+        """One gradient step on what `_losses` makes of a batch."""
+        assert self.logger is not None
+        losses = self._losses(*batch)
+        norm = self._descend(losses["loss"])
+        for name, value in losses.items():
+            self.logger.record_mean(f"train/{name}", float(value.detach()))
+        self.logger.record_mean("train/gradient_norm", norm)
+
+    def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
+        logits: Tensor = self._forward(observation)[0]
+        if deterministic:
+            return self.policy.mode(logits)
+        return self.policy.sample(logits, self._predict_generator)

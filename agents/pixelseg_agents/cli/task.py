@@ -1,0 +1,115 @@
+"""The flags that say what is segmented, and by which rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from pixelseg_agents.checkpoint import CHECKPOINT
+from pixelseg_agents.cli.arguments import PAIRS, PATHS
+from pixelseg_agents.cli.options import SizeFlag, parse_pairs
+from pixelseg_agents.registry import load_agent
+from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, load_dataset
+
+# Help that is longer than a line; under a field, the parser would keep its line breaks.
+DATASET = (
+    "What to segment: phantom (generated, needs no files), brain (Kaggle LGG layout), cardiac (NIfTI volumes in "
+    "Decathlon layout), or folder (any images with masks)."
+)
+OPTIONS = (
+    "The data set's own options.\n"
+    "all: fit=crop, keep_empty=true, fractions=[0.7,0.1,0.2]\n"
+    "brain: channels=flair\n"
+    "cardiac: label=1\n"
+    "folder: channels=grey (or rgb), mask_suffix=_mask, case_pattern=REGEX, threshold=127, invert=true\n"
+    "phantom: count=400, seed=0"
+)
+SPLIT_BY = (
+    "What is dealt out to train (70 %), val (10 %) and test (20 %). By slice, neighbouring slices of a patient leak "
+    "from training into test."
+)
+
+
+@dataclass(frozen=True)
+class TaskArguments:
+    """The data, and the rules of the game that the pixels play."""
+
+    dataset: Annotated[str, arg(help=DATASET)] = "phantom"
+    data: Annotated[tuple[Path, ...], arg(metavar=PATHS, help_behavior_hint="(default: $PIXELSEG_DATA)")] = ()
+    """Folder of the data set's files, or several."""
+    size: SizeFlag = 64
+    """Every image becomes SIDE x SIDE or H x W pixels; none keeps the native size."""
+    dataset_option: Annotated[tuple[str, ...], arg(metavar=PAIRS, help=OPTIONS, help_behavior_hint="")] = ()
+    split_by: Annotated[Literal["patient", "slice"], arg(help=SPLIT_BY)] = "patient"
+    split_seed: int = 0
+    """Seed of that deal; keep it the same to compare runs."""
+    horizon: int = 10
+    """Steps of an episode, t_max, when the agent is evaluated or used."""
+    transition: Literal["absorbing", "restorable", "additive"] = "absorbing"
+    """Is zero final (absorbing), is every pixel decided anew at each step (restorable), or does an action add to a map
+    of probabilities (additive, for pixelrl)?"""
+    observation: Literal["masked", "stacked"] = "masked"
+    """What the agent sees: the image under the map (masked), or image and map as channels (stacked)."""
+    reward: str = "squared_error"
+    """squared_error (Eq. 12), sign, balanced, dice_gain or cross_entropy."""
+    coarse: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: 1 everywhere)")] = None
+    """The run of a supervised network, on the same data and split, whose maps of probabilities additive starts from."""
+
+    def load(self, *splits: str) -> dict[str, SegmentationDataset]:
+        """Reads the data set once and cuts out the named splits."""
+        options = parse_pairs(self.dataset_option)
+        split_by: dict[str, Any] = {"split_by": self.split_by, "split_seed": self.split_seed}
+        if "fractions" in options:
+            split_by["fractions"] = options["fractions"]
+        # With the split's options, so that they are checked before any file is read.
+        whole = load_dataset(
+            self.dataset,
+            data=list(self.data) or None,
+            split="all",
+            size=self.size,
+            **(options | split_by),
+        )
+        return {split: load_dataset(whole, split=split, **split_by) for split in splits}
+
+    def coarse_maps(self) -> Any:
+        """What makes the first maps of images; None: they are 1 everywhere."""
+        return None if self.coarse is None else coarse_maps(self.coarse)
+
+    def environment(self, dataset: SegmentationDataset, batch: int, device: str = "cpu") -> PixelSegVectorEnv:
+        """Returns a vector environment of a data set that is cut already, on the GPU if the agent learns there."""
+        place: dict[str, Any] = {"backend": "torch", "device": device} if device.startswith("cuda") else {}
+        return PixelSegVectorEnv(
+            **place,
+            start=self.coarse_maps(),
+            num_envs=batch,
+            dataset=dataset,
+            split="all",
+            horizon=self.horizon,
+            transition=self.transition,
+            observation=self.observation,
+            reward=self.reward,
+        )
+
+
+@functools.lru_cache(maxsize=4)
+def coarse_maps(run: Path) -> Any:
+    """The function from images to maps of probabilities that a run has learnt; its checkpoint is read once.
+
+    Raises:
+        OptionError: its agent has none.
+    """
+    agent = load_agent(run / CHECKPOINT if run.is_dir() else run)
+    if not hasattr(agent, "probability"):
+        raise OptionError(f"--coarse {run}: expected the run of a supervised network, got one of {agent.name}")
+    return agent.probability
+
+
+def task_from_json(values: dict[str, Any]) -> TaskArguments:
+    """Reads what `dataclasses.asdict` made of `TaskArguments`, after a way through JSON."""
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    data = tuple(Path(path) for path in values.get("data", ()))
+    coarse = Path(values["coarse"]) if values.get("coarse") else None
+    return TaskArguments(**(values | lists | {"data": data, "coarse": coarse}))

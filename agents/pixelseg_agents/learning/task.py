@@ -1,0 +1,119 @@
+"""What an agent has to know about its environment, and where it asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from gymnasium.vector import VectorEnv
+
+from pixelseg_env import OptionError
+from pixelseg_env.dynamics import image_channels
+
+
+@dataclass(frozen=True)
+class AgentTask:
+    """The task that an agent was made for.
+
+    Attributes:
+        channels: of an observation.
+        transition: what an action does, see `PixelSegEnv`.
+        observation: what an agent sees, see `PixelSegEnv`.
+        label_names: what is segmented, a name per label.
+    """
+
+    channels: int
+    transition: str = "absorbing"
+    observation: str = "masked"
+    label_names: tuple[str, ...] = ("object",)
+
+    @property
+    def labels(self) -> int:
+        """L, the number of labels."""
+        return len(self.label_names)
+
+    @property
+    def image_channels(self) -> int:
+        """C of an image."""
+        return image_channels(self.channels, self.observation, self.labels)
+
+    @property
+    def copies(self) -> int:
+        """How often the image comes in an observation: once under the map of each label, or once beside the maps."""
+        return 1 if self.observation == "stacked" else self.labels
+
+    @classmethod
+    def of(cls, env: Any, agent: str) -> Self:
+        """Reads the task off a vector environment.
+
+        Args:
+            env: the environment.
+            agent: who asks, for messages.
+
+        Raises:
+            OptionError: `env` is not a vector environment, or its observations are no images.
+        """
+        if not isinstance(env, VectorEnv):
+            raise OptionError(
+                f'{agent}: expected a vector environment, such as gym.make_vec("PixelSegEnv-v0", num_envs=8), '
+                f"got {type(env).__name__}"
+            )
+        shape = env.single_observation_space.shape
+        if shape is None or len(shape) != 3:
+            raise OptionError(f"{agent}: expected observations of shape (C, H, W), got {shape}")
+        actions = env.single_action_space.shape or ()
+        names: tuple[str, ...] = ("object",)
+        if len(actions) == 3:  # (L, H, W): one policy and value per label
+            names = tuple(getattr(attribute(env, "dataset", None), "label_names", map(str, range(actions[0]))))
+        return cls(
+            int(shape[0]),
+            str(attribute(env, "transition", "absorbing")),
+            str(attribute(env, "observation", "masked")),
+            names,
+        )
+
+    def check_fits(self, env: Any, path: Any) -> None:
+        """Refuses an environment that an agent of this task cannot go on in.
+
+        Args:
+            env: the environment.
+            path: the agent's checkpoint, for messages.
+
+        Raises:
+            OptionError: labels, channels, transition or observation differ.
+        """
+        found = AgentTask.of(env, str(path))
+        if found.labels != self.labels:
+            raise OptionError(
+                f"{path}: the agent was trained on {self.labels} label(s), the environment has {found.labels}; "
+                "use the same dataset and labels"
+            )
+        if found.channels != self.channels:
+            raise OptionError(
+                f"{path}: the agent was trained on {self.channels} channels, the environment's observations "
+                f"have shape {env.single_observation_space.shape}; use the same dataset, channels and observation"
+            )
+        for name in ("transition", "observation"):
+            trained, given = getattr(self, name), getattr(found, name)
+            if attribute(env, name, None) is not None and given != trained:
+                raise OptionError(
+                    f"{path}: the agent was trained with {name}={trained!r}, the environment has {given!r}; "
+                    f"make it with {name}={trained!r}"
+                )
+
+
+def attribute(env: Any, name: str, default: Any) -> Any:
+    """A public attribute of a vector environment, or of the first environment that it holds."""
+    base = env.unwrapped
+    if hasattr(base, name):
+        return getattr(base, name)
+    try:
+        return base.get_attr(name)[0]
+    except AttributeError:
+        return default
+
+
+def dataset_length(env: VectorEnv[Any, Any, Any]) -> int:
+    """Images of the environment's data set; where it has none that is known, those of one batch."""
+    dataset = attribute(env, "dataset", None)
+    return len(dataset) if dataset is not None else env.num_envs
