@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -94,17 +95,25 @@ class TaskArguments:
         )
 
 
-@functools.lru_cache(maxsize=4)
 def coarse_maps(run: Path) -> Any:
-    """The function from images to maps of probabilities that a run has learnt; its checkpoint is read once.
+    """The function from images to maps of probabilities that a run has learnt.
 
     Raises:
-        OptionError: its agent has none.
+        CheckpointError: the run has no checkpoint, or a damaged one.
+        OptionError: its agent has no such maps.
     """
-    agent = load_agent(run / CHECKPOINT if run.is_dir() else run)
+    checkpoint = run / CHECKPOINT if run.is_dir() else run
+    written = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    agent = _read_once(checkpoint, written)
     if not hasattr(agent, "probability"):
         raise OptionError(f"--coarse {run}: expected the run of a supervised network, got one of {agent.name}")
     return agent.probability
+
+
+@lru_cache(maxsize=2)
+def _read_once(checkpoint: Path, written: int) -> Any:
+    """The agent of a checkpoint; every environment of a command starts from its maps."""
+    return load_agent(checkpoint)
 
 
 def task_from_json(values: dict[str, Any]) -> TaskArguments:

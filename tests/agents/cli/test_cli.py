@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from pixelseg_agents import PA3C, PA3CConfig
-from pixelseg_agents.cli import main, train_arguments
+from pixelseg_agents.cli import main
 from pixelseg_agents.cli.options import format_size, parse_pairs, parse_size
+from pixelseg_agents.cli.train import train_arguments
 from pixelseg_agents.evaluation import EvaluationResult, evaluate
 from pixelseg_agents.networks import parameter_count
 from pixelseg_env import OptionError, PixelSegVectorEnv, load_dataset
