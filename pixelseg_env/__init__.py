@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pixelseg_env.datasets import SegmentationDataset, load_dataset, register_dataset, registered_datasets
     from pixelseg_env.env import PixelSegEnv
     from pixelseg_env.errors import ActionError, DataError, OptionError, PixelSegError, check_choice, did_you_mean
-    from pixelseg_env.metrics import METRICS, compute_metrics
+    from pixelseg_env.metrics import METRICS, compute_metrics, register_metric
     from pixelseg_env.plugins import resolve
     from pixelseg_env.rewards import balanced, register_reward, registered_rewards
     from pixelseg_env.task import check_horizon
@@ -34,7 +34,7 @@ _HOMES = {
     "datasets": ("SegmentationDataset", "load_dataset", "register_dataset", "registered_datasets"),
     "env": ("PixelSegEnv",),
     "errors": ("ActionError", "DataError", "OptionError", "PixelSegError", "check_choice", "did_you_mean"),
-    "metrics": ("METRICS", "compute_metrics"),
+    "metrics": ("METRICS", "compute_metrics", "register_metric"),
     "plugins": ("resolve",),
     "rewards": ("balanced", "register_reward", "registered_rewards"),
     "task": ("check_horizon",),
@@ -64,6 +64,7 @@ __all__ = [
     "metrics",
     "parallel_env",
     "register_dataset",
+    "register_metric",
     "register_reward",
     "registered_datasets",
     "registered_rewards",

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixelseg_env.arrays import Array, area, namespace
-from pixelseg_env.errors import DataError, check_choice
+from pixelseg_env.errors import DataError, OptionError, check_choice
 
 __all__ = [
     "BOUNDARY_RATIO",
@@ -40,6 +40,7 @@ __all__ = [
     "iou",
     "map_dice",
     "ppv",
+    "register_metric",
     "sen",
 ]
 
@@ -152,6 +153,34 @@ METRICS: dict[str, Callable[[ArrayLike, ArrayLike], Scores]] = {
     "HD95": hd95,
 }
 HIGHER_IS_BETTER: dict[str, bool] = {name: name != "HD95" for name in METRICS}
+
+
+def register_metric(
+    name: str,
+    function: Callable[[ArrayLike, ArrayLike], Scores],
+    *,
+    higher_is_better: bool = True,
+    overwrite: bool = False,
+) -> None:
+    """Adds a metric to everything that is computed, saved and shown from now on.
+
+    Args:
+        name: a column's heading.
+        function: `(prediction, target) -> scores`, masks of 0 and 1 uint8 (..., H, W) to float64 (...).
+        higher_is_better: whether more is better.
+        overwrite: allow an existing name to be replaced.
+
+    Raises:
+        OptionError: the name is taken or is not a name, or the function cannot be called.
+    """
+    if not isinstance(name, str) or not name:
+        raise OptionError(f"a metric's name must be a non-empty string, got {name!r}")
+    if name in METRICS and not overwrite:
+        raise OptionError(f"metric {name!r} is registered already; choose another name or pass overwrite=True")
+    if not callable(function):
+        raise OptionError(f"metric {name!r}: expected a function (prediction, target) -> scores, got {function!r}")
+    METRICS[name] = function
+    HIGHER_IS_BETTER[name] = higher_is_better
 
 
 def compute_metrics(prediction: ArrayLike, target: ArrayLike, names: Iterable[str] | None = None) -> dict[str, Scores]:

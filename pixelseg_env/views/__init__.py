@@ -46,6 +46,10 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def parallel_env(*args: Any, **options: Any) -> PixelSegParallelEnv:
     """`PixelSegEnv` as a PettingZoo `ParallelEnv`, one agent per pixel.
 

@@ -5,20 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any
 
-from tyro.conf import OmitArgPrefixes, arg
-
-from pixelseg_agents.cli.arguments import Split, parse
+from pixelseg_agents.cli.arguments import parse
 from pixelseg_agents.cli.runs import CONFIG, RunError, open_run
-from pixelseg_agents.cli.task import TaskArguments, task_from_json
-from pixelseg_agents.registry import PRESETS, agent_class, preset_config, registered_agents
+from pixelseg_agents.cli.training import TrainArguments, train
+from pixelseg_agents.registry import PRESETS, agent_class, preset_config
 from pixelseg_env import OptionError
-
-ConfigT = TypeVar("ConfigT")
-AGENT = f"Which agent learns: {', '.join(registered_agents())}, or module:name of your own."
 
 TRAIN = """\
 Trains an agent and evaluates it on patients that it has not seen.
@@ -34,64 +28,8 @@ Examples:
 MAY_CHANGE = ("updates", "device", "log", "save_every", "resume", "data")
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainArguments(Generic[ConfigT]):
-    """Arguments of `pixelseg train`."""
-
-    agent: str = "pa3c"
-    """Which agent learns."""
-    preset: Literal["default", "published"] = "default"
-    """Where the agent's hyperparameters start from; the flags below change single ones."""
-    updates: int = 2000
-    """Training length: one update is one batch of episodes (PA3C: one gradient step; AC and the DQNs: one per step)."""
-    batch: int = 8
-    """Images per update."""
-    seed: int = 0
-    """Of parameters, drawn images and actions; the same seed gives the same run (bit for bit on a CPU)."""
-    device: str = "auto"
-    """auto (the GPU where there is one), cpu, cuda or cuda:N."""
-    out: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: runs/AGENT-DATASET-sSEED)")] = None
-    """The run's folder; it must not hold a run already."""
-    resume: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: start anew)")] = None
-    """Go on with a run that was stopped, with its own arguments; --updates may be raised."""
-    eval_every: int = 200
-    """Updates between evaluations on the validation patients (eval/dice in the log); 0: never."""
-    eval_split: Split = "test"
-    """Which patients the finished agent is evaluated on."""
-    save_every: float = 60.0
-    """Seconds between checkpoints."""
-    log_interval: int = 10
-    """Updates per row of progress.csv."""
-    log: Literal["bar", "stdout", "none"] = "bar"
-    """What the terminal shows: a progress bar, Stable-Baselines3's tables, or nothing."""
-    task: OmitArgPrefixes[TaskArguments] = field(default_factory=TaskArguments)
-    hyper: OmitArgPrefixes[ConfigT]
-    """Hyperparameters of the agent."""
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return self.out or Path("runs") / f"{self.agent}-{self.task.dataset}-s{self.seed}"
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready, without `resume`, which belongs to one call only."""
-        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        coarse = None if self.task.coarse is None else str(self.task.coarse)
-        task = dataclasses.asdict(self.task) | {"data": [str(path) for path in self.task.data], "coarse": coarse}
-        hyper = dataclasses.asdict(self.hyper)  # type: ignore[call-overload]
-        del values["resume"]
-        return values | {"hyper": hyper, "task": task, "out": str(self.folder)}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any], config: ConfigT) -> TrainArguments[ConfigT]:
-        """The inverse of `to_json`, with the hyperparameters given apart."""
-        return cls(**(values | {"task": task_from_json(values["task"]), "hyper": config, "out": Path(values["out"])}))
-
-
 def main(words: list[str]) -> int:
     """Trains, evaluates and fills the run's folder; returns the exit code."""
-    from pixelseg_agents.cli.training import train
-
     return train(train_arguments(words), command=shlex.join(["pixelseg", "train", *words]))
 
 
@@ -104,7 +42,7 @@ def train_arguments(words: list[str]) -> TrainArguments[Any]:
         OptionError: a value is not valid, or conflicts with the run that is resumed.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for flag in ("--agent", "--preset", "--resume"):
+    for flag in ("--agent", "--preset", "--resume", "--transition", "--observation"):
         first.add_argument(flag, nargs="?")
     peek, _ = first.parse_known_args(words)
     defaults: TrainArguments[Any]
@@ -112,17 +50,25 @@ def train_arguments(words: list[str]) -> TrainArguments[Any]:
         defaults = _stored_arguments(Path(peek.resume))
     else:
         agent, preset = peek.agent or "pa3c", peek.preset if peek.preset in PRESETS else "default"
-        defaults = TrainArguments(hyper=_unchecked(preset_config(agent, preset)), agent=agent)
+        shown = preset_config(agent, preset)  # with what is left to the task spelt out, so that --help shows it
+        if hasattr(shown, "for_task"):
+            shown = shown.for_task(peek.transition or "absorbing", peek.observation or "masked")
+        defaults = TrainArguments(hyper=_unchecked(shown), agent=agent)
     kind: Any = TrainArguments
     given = parse(kind[type(defaults.hyper)], words, "train", TRAIN, defaults)
     changed = _changes(defaults, given)
     if peek.resume:
         return _resumed(defaults, given, changed)
     config = preset_config(given.agent, given.preset)
-    hyper = {item.name: getattr(given.hyper, item.name) for item in dataclasses.fields(config)}
-    return dataclasses.replace(
-        given, hyper=config.replace(**{name: value for name, value in hyper.items() if name in changed})
-    )
+    typed = _typed(words)
+    hyper = {item.name: getattr(given.hyper, item.name) for item in dataclasses.fields(config) if item.name in typed}
+    return dataclasses.replace(given, hyper=config.replace(**hyper))
+
+
+def _typed(words: list[str]) -> set[str]:
+    """Names of the flags that were typed, with a value that is the default too."""
+    names = (word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--"))
+    return {part for name in names for part in (name, name.removeprefix("no_"))}
 
 
 def _stored_arguments(folder: Path) -> TrainArguments[Any]:

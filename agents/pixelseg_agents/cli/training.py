@@ -2,27 +2,87 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from stable_baselines3.common.logger import Logger
 from tqdm import tqdm
+from tyro.conf import OmitArgPrefixes, arg
 
 from pixelseg_agents.agent import resolve_device
 from pixelseg_agents.checkpoint import CHECKPOINT
+from pixelseg_agents.cli.arguments import Split
 from pixelseg_agents.cli.interruption import Interruption
 from pixelseg_agents.cli.progress import RunLogger
 from pixelseg_agents.cli.runs import Run, RunError, check_free, open_run, write_config
-from pixelseg_agents.cli.train import TrainArguments
+from pixelseg_agents.cli.task import TaskArguments, task_from_json
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.evaluation.figures import learning_curve
 from pixelseg_agents.evaluation.report import evaluate_all, summary_text, write_report
 from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.provenance import now, provenance
-from pixelseg_agents.registry import agent_class
+from pixelseg_agents.registry import agent_class, registered_agents
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset
+
+ConfigT = TypeVar("ConfigT")
+AGENT = f"Which agent learns: {', '.join(registered_agents())}, or module:name of your own."
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainArguments(Generic[ConfigT]):
+    """Arguments of `pixelseg train`."""
+
+    agent: Annotated[str, arg(help=AGENT)] = "pa3c"
+    preset: Literal["default", "published"] = "default"
+    """Where the agent's hyperparameters start from; the flags below change single ones."""
+    updates: int = 2000
+    """Training length: one update is one batch of episodes (PA3C: one gradient step; AC and the DQNs: one per step)."""
+    batch: int = 8
+    """Images per update."""
+    seed: int = 0
+    """Of parameters, drawn images and actions; the same seed gives the same run (bit for bit on a CPU)."""
+    device: str = "auto"
+    """auto (the GPU where there is one), cpu, cuda or cuda:N."""
+    out: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: runs/AGENT-DATASET-sSEED)")] = None
+    """The run's folder; it must not hold a run already."""
+    resume: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: start anew)")] = None
+    """Go on with a run that was stopped, with its own arguments; --updates may be raised."""
+    eval_every: int = 200
+    """Updates between evaluations on the validation patients (eval/dice in the log); 0: never."""
+    eval_split: Split = "test"
+    """Which patients the finished agent is evaluated on."""
+    save_every: float = 60.0
+    """Seconds between checkpoints."""
+    log_interval: int = 10
+    """Updates per row of progress.csv."""
+    log: Literal["bar", "stdout", "none"] = "bar"
+    """What the terminal shows: a progress bar, Stable-Baselines3's tables, or nothing."""
+    task: OmitArgPrefixes[TaskArguments] = field(default_factory=TaskArguments)
+    hyper: OmitArgPrefixes[ConfigT]
+    """Hyperparameters of the agent."""
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.out or Path("runs") / f"{self.agent}-{self.task.dataset}-s{self.seed}"
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready, without `resume`, which belongs to one call only."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        coarse = None if self.task.coarse is None else str(self.task.coarse)
+        task = dataclasses.asdict(self.task) | {"data": [str(path) for path in self.task.data], "coarse": coarse}
+        hyper = dataclasses.asdict(self.hyper)  # type: ignore[call-overload]
+        del values["resume"]
+        return values | {"hyper": hyper, "task": task, "out": str(self.folder)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], config: ConfigT) -> TrainArguments[ConfigT]:
+        """The inverse of `to_json`, with the hyperparameters given apart."""
+        return cls(**(values | {"task": task_from_json(values["task"]), "hyper": config, "out": Path(values["out"])}))
 
 
 def train(arguments: TrainArguments[Any], command: str = "") -> int:

@@ -255,3 +255,18 @@ def test_train_says_how_large_the_network_is(tmp_path: Path, capsys: pytest.Capt
 def test_native_and_size_exclude_each_other(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(run), "a.png", "-o", str(tmp_path / "b.png"), "--native", "--size", "8"]) == 2
     assert "--native and --size" in capsys.readouterr().err
+
+
+def test_help_shows_what_the_task_decides_and_a_typed_default_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    shown = capsys.readouterr().out
+    assert "(default: 1 2 10)" in shown
+    assert "{group,none}" in shown
+    plain = train_arguments(["--horizons", "10"]).hyper
+    assert plain.start_bias is None  # by task: 4, for a longer episode must not begin by zeroing the image
+    assert (
+        train_arguments(["--horizons", "10", "--start-bias", "0"]).hyper.start_bias == 0
+    )  # the default that was shown
+    assert not train_arguments(["--no-sam"]).hyper.sam
+    assert train_arguments(["--sam"]).hyper.sam

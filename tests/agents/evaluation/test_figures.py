@@ -15,14 +15,8 @@ from numpy.typing import NDArray
 pytest.importorskip("matplotlib")
 
 from pixelseg_agents.evaluation import EvaluationResult
-from pixelseg_agents.evaluation.figures import (
-    _running_mean,
-    _spread,
-    case_figure,
-    dice_by_step,
-    learning_curve,
-    step_figure,
-)
+from pixelseg_agents.evaluation.figures import case_figure, dice_by_step, learning_curve, step_figure
+from pixelseg_agents.evaluation.figures.curves import _running_mean, _spread
 from pixelseg_env import SegmentationDataset
 from pixelseg_env.errors import DataError, OptionError
 from pixelseg_env.metrics import biou, compute_metrics, dice

@@ -1,0 +1,87 @@
+"""The look of all figures, and how they are written.
+
+matplotlib without pyplot, so nothing here opens a window or touches a caller's figures. Every file is
+written under a temporary name and renamed. Colours are Okabe and Ito's, safe for colour-blind readers,
+and those of the environment's own frames: segmentation orange, ground truth blue, changed pixels red.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from pixelseg_agents.files import write_atomically
+
+RGB = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+LINES = (BLUE, VERMILLION, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
+INK, MUTED = "#222222", "#6b6b6b"
+WIDTH = 9.0  # inches: text of 8 points stays legible in a README of 900 pixels
+DPI = 200
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: one look on every machine
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.0,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": "#bbbbbb",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#ececec",
+    "axes.axisbelow": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0.0,
+    "ytick.major.size": 0.0,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "text.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+}
+
+
+def legend(figure: Figure, handles: Sequence[Patch | Line2D]) -> None:
+    """Puts a legend below a figure."""
+    figure.legend(
+        handles=list(handles), loc="lower center", ncols=legend_columns(figure.get_figwidth(), len(handles)),
+        handlelength=1.2, handleheight=0.9, columnspacing=1.8, borderaxespad=0.25,
+    )  # fmt: skip
+
+
+def legend_columns(width: float, entries: int) -> int:
+    """As few rows as `width` inches allow, evenly filled."""
+    rows = -(-entries // max(1, int(width / 1.5)))
+    return -(-entries // rows)
+
+
+def shortened(text: str, most: int) -> str:
+    """The end of a text that is longer than `most`."""
+    return text if len(text) <= most else f"…{text[-most + 1 :]}"
+
+
+def hex_code(colour: Sequence[int] | NDArray[np.uint8]) -> str:
+    """A colour of three bytes as matplotlib writes it."""
+    return "#" + "".join(f"{int(part):02x}" for part in colour)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Writes a figure, whole or not at all."""
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=Path(path).suffix.lstrip(".") or "png", dpi=DPI, facecolor="white")
+    write_atomically(path, buffer.getvalue())
