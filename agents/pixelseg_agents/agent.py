@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from pixelseg_agents.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from pixelseg_agents.config import AgentConfig
+from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.learning.episodes import Episodes, tensor
 from pixelseg_agents.learning.schedule import falling_weight
 from pixelseg_agents.learning.task import AgentTask, attribute, dataset_length
+from pixelseg_agents.state import restore, settings_of, task_of, tensors_of
 from pixelseg_env import OptionError, PixelSegError
 
 EPOCHS_PER_DECAY, DECAY = 25, 0.9  # the published learning-rate schedule
@@ -344,26 +346,7 @@ class PixelAgent:
         Returns:
             The path that was written.
         """
-        tensors = {
-            f"{part}.{name}": value
-            for part, module in self.parts.items()
-            for name, value in module.state_dict().items()
-        }
-        for number, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
-        settings = {
-            "config": self.config.to_dict(),
-            "seed": self.seed,
-            "channels": self.channels,
-            "transition": self.transition,
-            "observation": self.observation,
-            "label_names": list(self.label_names),
-            "updates": self.updates,
-            "total_updates": self.total_updates,
-            "passes": self.passes,
-            "episodes": self.episodes,
-        }
-        return save_checkpoint(path, Checkpoint(self.name, settings, tensors))
+        return save_checkpoint(path, Checkpoint(self.name, settings_of(self), tensors_of(self)))
 
     @classmethod
     def load(
@@ -387,20 +370,9 @@ class PixelAgent:
         device = resolve_device(device)
         try:
             settings = dict(checkpoint.settings)
-            agent._build(
-                cls.config_class.from_dict(settings["config"]),
-                settings["seed"],
-                device,
-                AgentTask(
-                    settings["channels"],
-                    settings["transition"],
-                    settings["observation"],
-                    tuple(settings.get("label_names", ("object",))),
-                ),
-            )
-            agent._restore(checkpoint.tensors)
-            agent.updates, agent.total_updates = int(settings["updates"]), int(settings["total_updates"])
-            agent.passes, agent.episodes = int(settings["passes"]), int(settings.get("episodes", 0))
+            config = cls.config_class.from_dict(settings["config"])
+            agent._build(config, settings["seed"], device, task_of(settings))
+            restore(agent, checkpoint.tensors, settings)
         except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
             message = f"{path}: the checkpoint does not fit this version of {cls.name} ({error})"
             raise CheckpointError(message) from error
@@ -408,41 +380,3 @@ class PixelAgent:
         if env is not None:
             agent.task.check_fits(env, path)
         return agent
-
-    def _restore(self, tensors: dict[str, Tensor]) -> None:
-        for name, value in tensors.items():
-            if not torch.isfinite(value).all():
-                raise ValueError(f"{name} holds NaN or infinite numbers")
-        parts: dict[str, dict[str, Tensor]] = {name: {} for name in (*self.parts, "optimizer")}
-        for key, value in tensors.items():
-            part, _, name = key.partition(".")
-            parts[part][name] = value
-        for name, module in self.parts.items():
-            module.load_state_dict(parts[name])
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in parts["optimizer"].items():
-            number, _, name = key.partition(".")
-            moments.setdefault(int(number), {})[name] = value
-        for index, values in moments.items():
-            shape = self._parameters[index].shape
-            if any(value.ndim and value.shape != shape for value in values.values()):
-                raise ValueError(f"the optimizer's state of parameter {index} has another shape than the parameter")
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """Returns the device that a name stands for; "auto" is CUDA where there is one.
-
-    Raises:
-        OptionError: CUDA is asked for and not available, or the name is not known.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise OptionError(f'device={device!r}: expected "auto", "cpu", "cuda" or "cuda:N"') from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise OptionError(f'device={device!r}: no CUDA device is available; use "cpu" or "auto"')
-    return chosen

@@ -13,7 +13,6 @@ from stable_baselines3.common.logger import Logger
 from tqdm import tqdm
 from tyro.conf import OmitArgPrefixes, arg
 
-from pixelseg_agents.agent import resolve_device
 from pixelseg_agents.checkpoint import CHECKPOINT
 from pixelseg_agents.cli.arguments import Split
 from pixelseg_agents.cli.interruption import Interruption
@@ -23,6 +22,7 @@ from pixelseg_agents.cli.task import TaskArguments, task_from_json
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.evaluation.figures import learning_curve
 from pixelseg_agents.evaluation.report import evaluate_all, summary_text, write_report
+from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.provenance import now, provenance
 from pixelseg_agents.registry import agent_class, registered_agents

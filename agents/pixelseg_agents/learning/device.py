@@ -1,0 +1,24 @@
+"""Where a network computes."""
+
+from __future__ import annotations
+
+import torch
+
+from pixelseg_env import OptionError
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Returns the device that a name stands for; "auto" is CUDA where there is one.
+
+    Raises:
+        OptionError: CUDA is asked for and not available, or the name is not known.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise OptionError(f'device={device!r}: expected "auto", "cpu", "cuda" or "cuda:N"') from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise OptionError(f'device={device!r}: no CUDA device is available; use "cpu" or "auto"')
+    return chosen
