@@ -79,30 +79,9 @@ def step_figure(
     margin = 0.1 + 0.16 * max((title.count("\n") + 1 for title in titles or ()), default=0)
     cell = min(1.5, (WIDTH - margin) / (len(shown) + 1))  # inches; few steps make a narrow figure, not a huge one
     factor = enlargement(height, width, least=int(cell * DPI))
-    rows: list[list[RGB]] = []
-    for i in range(count):
-        maps = np.concatenate([np.ones((1, height, width), np.uint8), segmentations_by_step[i]])
-        rows.append(
-            [
-                enlarge(to_rgb(images[i]), factor),
-                *(enlarge(map_panel(maps[t], maps[t - 1]), factor) for t in shown),
-            ]
-        )
-        rows.append(
-            [
-                contour_panel(images[i], np.zeros_like(targets[i]), targets[i], factor),
-                *(contour_panel(images[i], maps[t], targets[i], factor) for t in shown),
-            ]
-        )
-
+    rows = _step_panels(images, targets, segmentations_by_step, shown, factor)
+    canvas, lefts, tops, gap = _mosaic(rows)
     cell_h, cell_w = height * factor, width * factor
-    gap = cell_w // 20
-    lefts = [column * (cell_w + gap) for column in range(len(shown) + 1)]
-    tops = [row * (cell_h + gap) + (row // 2) * 2 * gap for row in range(2 * count)]
-    canvas = np.full((tops[-1] + cell_h, lefts[-1] + cell_w, 3), 255, np.uint8)
-    for row, top in enumerate(tops):
-        for column, left in enumerate(lefts):
-            canvas[top : top + cell_h, left : left + cell_w] = rows[row][column]
 
     with matplotlib.rc_context(STYLE):
         figure, axis = _picture(canvas, margin + cell * (len(shown) + 1), left=margin, top=0.26, entries=5)
@@ -128,6 +107,36 @@ def step_figure(
             ],
         )
         save_figure(figure, out_path)
+
+
+def _step_panels(images: Any, targets: Any, maps_by_step: Any, shown: Sequence[int], factor: int) -> list[list[RGB]]:
+    """Two rows per image: it and its maps with what changed, and below them the contours."""
+    rows: list[list[RGB]] = []
+    for image, target, later in zip(images, targets, maps_by_step, strict=True):
+        maps = np.concatenate([np.ones((1, *target.shape), np.uint8), later])
+        nothing = np.zeros_like(target)
+        changes = (enlarge(map_panel(maps[t], maps[t - 1]), factor) for t in shown)
+        outlines = (contour_panel(image, maps[t], target, factor) for t in shown)
+        rows.append([enlarge(to_rgb(image), factor), *changes])
+        rows.append([contour_panel(image, nothing, target, factor), *outlines])
+    return rows
+
+
+def _mosaic(rows: Sequence[Sequence[RGB]]) -> tuple[RGB, list[int], list[int], int]:
+    """Panels of one size on a white canvas, rows in pairs.
+
+    Returns:
+        The canvas; the left edge of each column and the top edge of each row; and the gap between columns, in pixels.
+    """
+    cell_h, cell_w = rows[0][0].shape[:2]
+    gap = cell_w // 20
+    lefts = [column * (cell_w + gap) for column in range(len(rows[0]))]
+    tops = [row * (cell_h + gap) + (row // 2) * 2 * gap for row in range(len(rows))]
+    canvas = np.full((tops[-1] + cell_h, lefts[-1] + cell_w, 3), 255, np.uint8)
+    for panels, top in zip(rows, tops, strict=True):
+        for panel, left in zip(panels, lefts, strict=True):
+            canvas[top : top + cell_h, left : left + cell_w] = panel
+    return canvas, lefts, tops, gap
 
 
 def case_figure(result: EvaluationResult, dataset: SegmentationDataset, out_path: str | Path) -> None:
