@@ -13,10 +13,10 @@ from tyro.conf import Positional, arg
 from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, PATHS, Split, parse
 from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag
 from pixelseg_agents.cli.runs import CONFIG, Run, open_run, run_size
-from pixelseg_agents.cli.task import TaskArguments
-from pixelseg_agents.evaluation.report import evaluate_all, patients_text, summary_text, write_report
+from pixelseg_agents.cli.task import DATA_KEYS, TaskArguments, described
+from pixelseg_agents.evaluation.report import REPORT, evaluate_all, patients_text, summary_text, write_report
 from pixelseg_agents.files import write_atomically
-from pixelseg_env import OptionError, SegmentationDataset, check_horizon
+from pixelseg_env import DataError, OptionError, SegmentationDataset, check_horizon
 
 EVALUATE = """\
 Scores a trained agent, beside Otsu's threshold and "keep everything".
@@ -81,8 +81,8 @@ def assess(arguments: EvaluateArguments) -> int:
     name = arguments.split if task.dataset == trained_on else f"{task.dataset}-{arguments.split}"
     if run.task is not None and task.horizon != run.task.horizon:
         name += f"-horizon-{task.horizon}"
-    folder = arguments.out or run.folder / f"evaluation-{name}"
-    about: dict[str, Any] = {"dataset": task.dataset, "split": arguments.split, "updates": agent.updates}
+    about = {"split": arguments.split, "updates": agent.updates, **described(task, dataset)}
+    folder = _report_folder(arguments.out, run.folder / f"evaluation-{name}", about)
     content = write_report(folder, results, dataset, about)
     if arguments.json == "-":
         print(json.dumps(content, indent=1))
@@ -94,6 +94,27 @@ def assess(arguments: EvaluateArguments) -> int:
     print(patients_text(results))
     print(f"Written to {folder}")
     return 0
+
+
+def _report_folder(wanted: Path | None, usual: Path, about: dict[str, Any]) -> Path:
+    """Where the report goes: an earlier one of the same data is replaced, one of other data never.
+
+    Raises:
+        DataError: `wanted` holds a report of other data, or something that is no report.
+    """
+    folder, number = wanted or usual, 1
+    while (written := folder / REPORT).exists():
+        try:
+            before = json.loads(written.read_text(encoding="utf-8"))["about"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{written}: not a report of pixelseg evaluate; choose another --out") from error
+        if all(before.get(key) == json.loads(json.dumps(about[key])) for key in DATA_KEYS):
+            break
+        if wanted is not None:
+            raise DataError(f"{written}: a report of other data ({before.get('data')}); choose another --out")
+        number += 1
+        folder = usual.with_name(f"{usual.name}-{number}")
+    return folder
 
 
 def _check_fits(run: Run, agent: Any, task: TaskArguments, dataset: SegmentationDataset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,10 @@ class Run:
         if self.config is None:
             return None
         try:
-            return task_from_json(self.config["arguments"]["task"])
+            task = task_from_json(self.config["arguments"]["task"])
+            began = Path(self.config.get("working_folder", "."))
+            coarse = None if task.coarse is None else _found(task.coarse, began)
+            return dataclasses.replace(task, data=tuple(_found(path, began) for path in task.data), coarse=coarse)
         except (KeyError, TypeError, AttributeError) as error:
             raise RunError(
                 f"{self.folder / CONFIG}: does not fit this version of pixelseg-agents ({error!r}); "
@@ -60,6 +64,11 @@ class Run:
         """
         name = None if self.config is None else str(self.config["arguments"].get("agent", ""))
         return load_agent(self.checkpoint, env=env, device=device, agent=name if name and ":" in name else None)
+
+
+def _found(path: Path, began: Path) -> Path:
+    """A path of a run's arguments: as it was typed where that leads somewhere, else from where the run was begun."""
+    return path if path.expanduser().exists() or path.is_absolute() else began / path
 
 
 def open_run(path: Path) -> Run:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +13,7 @@ from tyro.conf import arg
 
 from pixelseg_agents.checkpoint import CHECKPOINT
 from pixelseg_agents.cli.arguments import PAIRS, PATHS
-from pixelseg_agents.cli.options import SizeFlag, parse_pairs
+from pixelseg_agents.cli.options import SizeFlag, format_size, parse_pairs
 from pixelseg_agents.registry import load_agent
 from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, load_dataset
 
@@ -122,3 +124,22 @@ def task_from_json(values: dict[str, Any]) -> TaskArguments:
     data = tuple(Path(path) for path in values.get("data", ()))
     coarse = Path(values["coarse"]) if values.get("coarse") else None
     return TaskArguments(**(values | lists | {"data": data, "coarse": coarse}))
+
+
+# What tells one report's data from another's.
+DATA_KEYS = ("dataset", "data", "options", "size", "split", "split_by", "split_seed", "images", "content")
+
+
+def described(task: TaskArguments, dataset: SegmentationDataset) -> dict[str, Any]:
+    """What was judged, for a report: where the data came from, how it was cut, and a checksum of its content."""
+    return {
+        "dataset": task.dataset,
+        "data": [str(path.resolve()) for path in task.data] or os.environ.get("PIXELSEG_DATA", ""),
+        "options": list(task.dataset_option),
+        "size": format_size(task.size),
+        "split_by": task.split_by,
+        "split_seed": task.split_seed,
+        "images": len(dataset),
+        "patients": len(set(dataset.cases)),
+        "content": f"{zlib.crc32(dataset.masks.tobytes(), zlib.crc32(dataset.images.tobytes())):08x}",
+    }

@@ -18,7 +18,7 @@ from pixelseg_agents.cli.arguments import Split
 from pixelseg_agents.cli.interruption import Interruption
 from pixelseg_agents.cli.progress import RunLogger
 from pixelseg_agents.cli.runs import Run, RunError, check_free, open_run, write_config
-from pixelseg_agents.cli.task import TaskArguments, task_from_json
+from pixelseg_agents.cli.task import TaskArguments, described, task_from_json
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.evaluation.figures import learning_curve
 from pixelseg_agents.evaluation.report import evaluate_all, summary_text, write_report
@@ -135,6 +135,7 @@ def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     config = {
         "command": command,
+        "working_folder": str(Path.cwd()),  # what relative paths among the arguments are relative to
         "arguments": arguments.to_json(),
         "training_set": _describe(env.dataset),
         "device": str(agent.device),
@@ -225,7 +226,7 @@ def _learn(agent: Any, arguments: TrainArguments[Any], folder: Path, validation:
 def _evaluate(agent: Any, arguments: TrainArguments[Any], folder: Path, dataset: SegmentationDataset) -> None:
     env = arguments.task.environment(dataset, min(arguments.batch, len(dataset)))
     results = evaluate_all(agent, agent.name, env)
-    about = {"dataset": arguments.task.dataset, "split": arguments.eval_split, "updates": agent.updates}
+    about = {"split": arguments.eval_split, "updates": agent.updates, **described(arguments.task, dataset)}
     write_report(folder, results, dataset, about)
     print(summary_text(results))
     print(f"Run folder: {folder}")

@@ -16,6 +16,7 @@ from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_env import PixelSegVectorEnv, SegmentationDataset
 
 SHOWN_PATIENTS = 30
+REPORT = "evaluation.json"  # the name in a report's folder
 
 
 def evaluate_all(agent: Predictor, name: str, env: PixelSegVectorEnv) -> dict[str, EvaluationResult]:
@@ -50,7 +51,7 @@ def write_report(
         **result.to_json(),
         "references": {other: reference.summary() for other, reference in references},
     }
-    write_atomically(folder / "evaluation.json", json.dumps(content, indent=1) + "\n")
+    write_atomically(folder / REPORT, json.dumps(content, indent=1) + "\n")
     write_atomically(folder / "evaluation.md", "\n".join(_markdown(results, about)) + "\n")
     dice_by_step(expanded({name: result}) | dict(references), folder / "dice_by_step.png")
     if not result.labels:

@@ -11,7 +11,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     """Returns the device that a name stands for; "auto" is CUDA where there is one.
 
     Raises:
-        OptionError: CUDA is asked for and not available, or the name is not known.
+        OptionError: the device is not there, or the name is not known.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -21,4 +21,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise OptionError(f'device={device!r}: expected "auto", "cpu", "cuda" or "cuda:N"') from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise OptionError(f'device={device!r}: no CUDA device is available; use "cpu" or "auto"')
+    try:
+        torch.ones(1, device=chosen).sum().item()
+    except Exception as error:  # whatever a device that is not there raises: a RuntimeError, an assertion, ...
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise OptionError(f'device={device!r}: cannot be used here ({reason}); use "cpu" or "auto"') from error
     return chosen
