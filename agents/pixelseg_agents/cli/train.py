@@ -81,7 +81,8 @@ def _stored_arguments(folder: Path) -> TrainArguments[Any]:
         arguments = TrainArguments.from_json(stored, _unchecked(config))
     except (KeyError, TypeError) as error:
         raise RunError(f"{run.folder / CONFIG}: does not fit this version of pixelseg-agents ({error!r})") from error
-    return dataclasses.replace(arguments, out=run.folder)  # the folder may have been moved
+    # The folder may have been moved, and this may be another working folder.
+    return dataclasses.replace(arguments, out=run.folder, task=run.task or arguments.task)
 
 
 def _resumed(defaults: TrainArguments[Any], given: TrainArguments[Any], changed: set[str]) -> TrainArguments[Any]:

@@ -111,6 +111,8 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
             f"{agent.name}: {parameter_count(agent.network):,} parameters on {agent.device}; "
             f"{len(sets['train'])} images of {len(set(sets['train'].cases))} patients to learn from"
         )
+    if warning := _too_short(agent, arguments):
+        print(f"pixelseg: warning: {warning}", file=sys.stderr)
     exit_code = _learn(agent, arguments, folder, sets["val"] if validation else None)
     if exit_code:
         print(
@@ -128,6 +130,18 @@ def _check(arguments: TrainArguments[Any]) -> None:
         value = getattr(arguments, name)
         if value < limit:
             raise OptionError(f"--{name.replace('_', '-')} {value}: expected {limit} or more")
+
+
+def _too_short(agent: Any, arguments: TrainArguments[Any]) -> str:
+    """A warning where the agent is used for more steps than it was ever trained for."""
+    longest, used = max(getattr(agent.config, "horizons", ()) or (arguments.task.horizon,)), arguments.task.horizon
+    if longest >= used or getattr(agent, "looks_once", False):
+        return ""
+    return (
+        f"the agent is trained for at most {longest} step(s) (--horizons) and used for {used} (--horizon). What to do "
+        f"after step {longest} it has never learnt, and it may lose the whole object. Give --horizon {longest}, or let "
+        f"--horizons end with {used}"
+    )
 
 
 def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str) -> Any:
@@ -229,4 +243,6 @@ def _evaluate(agent: Any, arguments: TrainArguments[Any], folder: Path, dataset:
     about = {"split": arguments.eval_split, "updates": agent.updates, **described(arguments.task, dataset)}
     write_report(folder, results, dataset, about)
     print(summary_text(results))
+    if warning := _too_short(agent, arguments):
+        print(f"Warning: {warning}")
     print(f"Run folder: {folder}")

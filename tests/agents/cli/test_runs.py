@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -241,3 +244,62 @@ def test_second_ctrl_c_aborts_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(PA3C, "_update", stuck)
     assert train_tiny(run) == 130
     assert PA3C.load(run / CHECKPOINT).updates == 0
+
+
+def test_a_run_is_found_again_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its relative paths start where the training was begun."""
+    (tmp_path / "elsewhere").mkdir()
+    for i in range(10):
+        mask = np.zeros((16, 16), np.uint8)
+        mask[4 : 8 + i % 3, 4:10] = 255
+        (tmp_path / "d").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / f"d/p{i}.png"), mask // 2 + 40)
+        cv2.imwrite(str(tmp_path / f"d/p{i}_mask.png"), mask)
+    monkeypatch.chdir(tmp_path)
+    assert train_tiny(Path("run"), data=["--dataset", "folder", "--data", "d"], updates=2) == 0
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["evaluate", "../run"]) == 0
+    assert main(["train", "--resume", "../run", "--updates", "3", "--log", "none"]) == 0
+    os.rename(tmp_path / "d", tmp_path / "gone")
+    capsys.readouterr()
+    assert main(["evaluate", "../run"]) == 2
+    assert str(tmp_path / "d") in capsys.readouterr().err
+
+
+def test_a_report_of_other_data_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert train_tiny(run, updates=2) == 0
+    usual = run / "evaluation-test"
+    assert main(["evaluate", str(run)]) == 0
+    first = json.loads((usual / "evaluation.json").read_text())
+    assert first["about"]["images"] == len(first["per_case"])
+    assert main(["evaluate", str(run), "--batch", "1"]) == 0  # the same data: replaced
+    assert not (run / "evaluation-test-2").exists()
+    assert main(["evaluate", str(run), "--dataset-option", "count=20"]) == 0
+    assert json.loads((usual / "evaluation.json").read_text())["about"] == first["about"]
+    assert json.loads((run / "evaluation-test-2/evaluation.json").read_text())["about"]["options"] == ["count=20"]
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--dataset-option", "count=21", "--out", str(usual)]) == 2
+    assert "report of other data" in capsys.readouterr().err
+
+
+def test_an_agent_that_is_used_for_longer_than_it_was_trained_is_warned_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_tiny(tmp_path / "short", "--horizon", "5", updates=2) == 0
+    said = capsys.readouterr()
+    assert "at most 2 step(s)" in said.err
+    assert "--horizon 2" in said.out
+    assert train_tiny(tmp_path / "fine", updates=2) == 0
+    assert "at most" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["mps", "gpu", "meta"])
+def test_a_device_that_is_not_there_is_an_error(
+    tmp_path: Path, device: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_tiny(tmp_path / "run", "--device", device, updates=2) == 2
+    assert f"device='{device}'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
