@@ -18,7 +18,8 @@ FORMAT = "pixelseg-agents"
 VERSION = 1
 
 
-CHECKPOINT = "checkpoint.safetensors"  # the name in a run's folder
+CHECKPOINT = "checkpoint.safetensors"  # in a run's folder, the last
+BEST = "best.safetensors"  # in a run's folder, the best on validation patients
 
 
 class CheckpointError(PixelSegError):

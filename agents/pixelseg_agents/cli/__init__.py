@@ -21,6 +21,7 @@ commands:
   check      look at images and masks before anyone trains: counts, patients, splits, a picture
   train      train an agent; leaves a run folder with checkpoint, log, figures and scores
   evaluate   score a trained agent on held-out patients
+  compare    set runs side by side: a table of scores, and their learning curves
   predict    segment your own images or NIfTI volumes with a trained agent
 
 Each command has its own help:  pixelseg train --help
@@ -30,7 +31,7 @@ A first run, without any files:
   pixelseg evaluate runs/first
 """
 
-COMMANDS = ("check", "train", "evaluate", "predict")
+COMMANDS = ("check", "train", "evaluate", "compare", "predict")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ AS_IN_RUN = "(default: as in the run)"
 PATHS, PAIRS = "PATH [PATH ...]", "KEY=VALUE [KEY=VALUE ...]"
 LISTS = ("--data", "--dataset-option")
 Split = Literal["train", "val", "test", "all"]
+Which = Literal["last", "best"]
 Switch = tyro.conf.FlagCreatePairsOff[bool]
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, PATHS, Split, parse
+from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, PATHS, Split, Which, parse
 from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag
 from pixelseg_agents.cli.runs import CONFIG, Run, open_run, run_size
 from pixelseg_agents.cli.task import DATA_KEYS, TaskArguments, described
@@ -55,6 +55,8 @@ class EvaluateArguments:
     """Folder for evaluation.json, evaluation.md and the figures."""
     json: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="(default: only in --out)")] = None
     """Also write the scores as JSON to this file; - prints them instead of the tables."""
+    checkpoint: Which = "last"
+    """Which of the run's checkpoints: the last, or the best on validation patients."""
     batch: int = 8
     """Images evaluated at once."""
     device: str = "auto"
@@ -71,7 +73,7 @@ def assess(arguments: EvaluateArguments) -> int:
     if arguments.batch < 1:
         raise OptionError(f"--batch {arguments.batch}: expected 1 or more")
     run = open_run(arguments.run)
-    agent = run.load_agent(device=arguments.device)
+    agent = run.load_agent(device=arguments.device, which=arguments.checkpoint)
     task = _task(arguments, run, agent)
     dataset = task.load(arguments.split)[arguments.split]
     env = task.environment(dataset, min(arguments.batch, len(dataset)))
@@ -81,7 +83,14 @@ def assess(arguments: EvaluateArguments) -> int:
     name = arguments.split if task.dataset == trained_on else f"{task.dataset}-{arguments.split}"
     if run.task is not None and task.horizon != run.task.horizon:
         name += f"-horizon-{task.horizon}"
-    about = {"split": arguments.split, "updates": agent.updates, **described(task, dataset)}
+    if arguments.checkpoint != "last":
+        name += f"-{arguments.checkpoint}"
+    about = {
+        "split": arguments.split,
+        "updates": agent.updates,
+        "checkpoint": arguments.checkpoint,
+        **described(task, dataset),
+    }
     folder = _report_folder(arguments.out, run.folder / f"evaluation-{name}", about)
     content = write_report(folder, results, dataset, about)
     if arguments.json == "-":
@@ -89,10 +98,10 @@ def assess(arguments: EvaluateArguments) -> int:
         return 0
     if arguments.json is not None:
         write_atomically(Path(arguments.json), json.dumps(content, indent=1) + "\n")
-    print(summary_text(results))
-    print()
     print(patients_text(results))
-    print(f"Written to {folder}")
+    print()
+    print(summary_text(results))
+    print(f"{run.file(arguments.checkpoint)}, update {agent.updates}. Written to {folder}")
     return 0
 
 

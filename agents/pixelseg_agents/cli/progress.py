@@ -20,6 +20,7 @@ from stable_baselines3.common.logger import (
 )
 
 from pixelseg_agents.files import write_atomically
+from pixelseg_env import OptionError
 
 UPDATES = "time/updates"
 Rows = list[dict[str, str]]
@@ -88,13 +89,23 @@ class RunLogger(Logger):
         updates: done before this session.
         tables: also print Stable-Baselines3's tables.
         before_row: called with the logger and the number of updates before a row is written; it may record more.
+        wandb: a project of Weights & Biases that rows go to as well.
 
     Attributes:
         last_row: the values of the last row.
     """
 
-    def __init__(self, folder: Path, updates: int, tables: bool = False, before_row: BeforeRow | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        updates: int,
+        tables: bool = False,
+        before_row: BeforeRow | None = None,
+        wandb: str | None = None,
+    ) -> None:
         formats: list[KVWriter] = [ProgressCSV(folder / "progress.csv", updates), *_tensorboard(folder, updates)]
+        if wandb is not None:
+            formats.append(WandbFormat(wandb, folder))
         super().__init__(str(folder), [*formats, *([HumanOutputFormat(sys.stdout)] if tables else [])])
         self.last_row: dict[str, float] = {}
         self._before_row = before_row
@@ -128,6 +139,35 @@ class RunLogger(Logger):
                 self.name_to_excluded.update(dict.fromkeys(state["values"], ("",)))
         except (OSError, ValueError, KeyError, TypeError):
             return  # the row then is the mean of fewer updates
+
+
+class WandbFormat(KVWriter):
+    """Rows to Weights & Biases.
+
+    Args:
+        project: where to.
+        folder: the run's, whose name is the run's there too; a session that resumes goes on in the same.
+
+    Raises:
+        OptionError: wandb is not installed.
+    """
+
+    def __init__(self, project: str, folder: Path) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise OptionError("--wandb: Weights & Biases is not installed; pip install wandb") from error
+        name = folder.resolve().name
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("arguments", {})
+        self._run = wandb.init(project=project, name=name, id=name, resume="allow", config=settings)
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """One row."""
+        self._run.log({key: value for key, value in key_values.items() if isinstance(value, int | float)}, step=step)
+
+    def close(self) -> None:
+        """Ends the run there."""
+        self._run.finish()
 
 
 class ResumedTensorBoard(TensorBoardOutputFormat):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixelseg_agents.checkpoint import CHECKPOINT
+from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.options import RUNS_OWN
 from pixelseg_agents.cli.task import TaskArguments, task_from_json
 from pixelseg_agents.files import write_atomically
@@ -55,15 +55,33 @@ class Run:
                 "restore it from a copy, or train again"
             ) from error
 
-    def load_agent(self, env: Any = None, device: str = "auto") -> Any:
+    def file(self, which: str = "last") -> Path:
+        """The `"last"` checkpoint, or the `"best"` on validation patients.
+
+        Raises:
+            RunError: there is no best one.
+        """
+        if which == "last" or self.config is None:
+            return self.checkpoint
+        best = self.folder / BEST
+        if not best.is_file():
+            raise RunError(f"{best}: is missing, for the run was not evaluated while it trained; use the last")
+        return best
+
+    def load_agent(self, env: Any = None, device: str = "auto", which: str = "last") -> Any:
         """Reads the run's agent, one of a plug-in too.
+
+        Args:
+            env: to go on training.
+            device: where to put it.
+            which: see `file`.
 
         Raises:
             CheckpointError: the checkpoint is missing, damaged, or of an agent that is not known.
             OptionError: the run's plug-in is not there.
         """
         name = None if self.config is None else str(self.config["arguments"].get("agent", ""))
-        return load_agent(self.checkpoint, env=env, device=device, agent=name if name and ":" in name else None)
+        return load_agent(self.file(which), env=env, device=device, agent=name if name and ":" in name else None)
 
 
 def _found(path: Path, began: Path) -> Path:

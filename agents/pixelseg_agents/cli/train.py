@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelseg_agents.cli.arguments import parse
+from pixelseg_agents.cli.config_file import with_config
 from pixelseg_agents.cli.runs import CONFIG, RunError, open_run
 from pixelseg_agents.cli.training import TrainArguments, train
 from pixelseg_agents.registry import PRESETS, agent_class, preset_config
@@ -41,6 +42,7 @@ def train_arguments(words: list[str]) -> TrainArguments[Any]:
     Raises:
         OptionError: a value is not valid, or conflicts with the run that is resumed.
     """
+    words = with_config(words)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for flag in ("--agent", "--preset", "--resume", "--transition", "--observation"):
         first.add_argument(flag, nargs="?")

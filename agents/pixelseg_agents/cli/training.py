@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from stable_baselines3.common.logger import Logger
-from tqdm import tqdm
 from tyro.conf import OmitArgPrefixes, arg
 
-from pixelseg_agents.checkpoint import CHECKPOINT
+from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.arguments import Split
-from pixelseg_agents.cli.interruption import Interruption
-from pixelseg_agents.cli.progress import RunLogger
+from pixelseg_agents.cli.card import write_card
 from pixelseg_agents.cli.runs import Run, RunError, check_free, open_run, write_config
+from pixelseg_agents.cli.session import Session
 from pixelseg_agents.cli.task import TaskArguments, described, task_from_json
-from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.evaluation.figures import learning_curve
 from pixelseg_agents.evaluation.report import evaluate_all, summary_text, write_report
 from pixelseg_agents.learning.device import resolve_device
@@ -55,12 +51,18 @@ class TrainArguments(Generic[ConfigT]):
     """Updates between evaluations on the validation patients (eval/dice in the log); 0: never."""
     eval_split: Split = "test"
     """Which patients the finished agent is evaluated on."""
+    patience: int = 0
+    """Stop after so many evaluations on the validation patients without a better Dice; 0: never."""
     save_every: float = 60.0
     """Seconds between checkpoints."""
     log_interval: int = 10
     """Updates per row of progress.csv."""
     log: Literal["bar", "stdout", "none"] = "bar"
     """What the terminal shows: a progress bar, Stable-Baselines3's tables, or nothing."""
+    wandb: Annotated[str | None, arg(metavar="PROJECT", help_behavior_hint="(default: off)")] = None
+    """Also log to this project of Weights & Biases (pip install wandb)."""
+    config: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """Flags from a YAML or JSON file, or from a run's config.json; what is typed goes before."""
     task: OmitArgPrefixes[TaskArguments] = field(default_factory=TaskArguments)
     hyper: OmitArgPrefixes[ConfigT]
     """Hyperparameters of the agent."""
@@ -71,12 +73,13 @@ class TrainArguments(Generic[ConfigT]):
         return self.out or Path("runs") / f"{self.agent}-{self.task.dataset}-s{self.seed}"
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready, without `resume`, which belongs to one call only."""
+        """JSON-ready."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         coarse = None if self.task.coarse is None else str(self.task.coarse)
         task = dataclasses.asdict(self.task) | {"data": [str(path) for path in self.task.data], "coarse": coarse}
         hyper = dataclasses.asdict(self.hyper)  # type: ignore[call-overload]
-        del values["resume"]
+        for name in ("resume", "config"):  # of one call only
+            del values[name]
         return values | {"hyper": hyper, "task": task, "out": str(self.folder)}
 
     @classmethod
@@ -113,23 +116,36 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
         )
     if warning := _too_short(agent, arguments):
         print(f"pixelseg: warning: {warning}", file=sys.stderr)
-    exit_code = _learn(agent, arguments, folder, sets["val"] if validation else None)
+    judge = None
+    if validation:
+        judge = arguments.task.environment(sets["val"], min(arguments.batch, len(sets["val"])))
+    session = Session(agent, arguments, folder, judge)
+    exit_code = session.run()
+    if (folder / "progress.csv").stat().st_size:
+        learning_curve(folder / "progress.csv", folder / "learning_curve.png")
     if exit_code:
         print(
             f"Stopped after {agent.updates} of {arguments.updates} updates; the checkpoint is saved.\n"
             f"To go on: pixelseg train --resume {folder}"
         )
         return exit_code
-    _evaluate(agent, arguments, folder, sets[arguments.eval_split])
+    if session.stopped_early:
+        print(
+            f"Stopped early, after {agent.updates} of {arguments.updates} updates: {arguments.patience} evaluations "
+            f"without a better Dice than {session.best['dice']:.3f} on the validation patients"
+        )
+    _evaluate(agent, arguments, folder, sets[arguments.eval_split], session)
     return 0
 
 
 def _check(arguments: TrainArguments[Any]) -> None:
-    least = {"updates": 1, "batch": 1, "seed": 0, "eval_every": 0, "save_every": 0, "log_interval": 1}
+    least = {"updates": 1, "batch": 1, "seed": 0, "eval_every": 0, "patience": 0, "save_every": 0, "log_interval": 1}
     for name, limit in least.items():
         value = getattr(arguments, name)
         if value < limit:
             raise OptionError(f"--{name.replace('_', '-')} {value}: expected {limit} or more")
+    if arguments.patience and not arguments.eval_every:
+        raise OptionError("--patience needs evaluations on validation patients: give --eval-every")
 
 
 def _too_short(agent: Any, arguments: TrainArguments[Any]) -> str:
@@ -186,63 +202,21 @@ def _describe(dataset: SegmentationDataset) -> dict[str, Any]:
     }
 
 
-def _learn(agent: Any, arguments: TrainArguments[Any], folder: Path, validation: SegmentationDataset | None) -> int:
-    """Trains up to the planned updates or the first signal; returns the exit code."""
-    interval, every = arguments.log_interval, arguments.eval_every
-    env = None
-    if validation is not None:
-        env = arguments.task.environment(validation, min(arguments.batch, len(validation)))
-
-    def before_row(logger: Logger, step: int) -> None:
-        row_before = (step - 1) // interval * interval
-        if env is not None and (step // every > row_before // every or step == arguments.updates):
-            logger.record("eval/dice", float(evaluate(agent, env, keep_maps=False).metrics["DICE"].mean()))
-
-    logger = RunLogger(folder, agent.updates, tables=arguments.log == "stdout", before_row=before_row)
-
-    def save() -> None:
-        # The log first: killed in between, its rows beyond the checkpoint are dropped on resume.
-        logger.save(agent.updates)
-        agent.save(folder / CHECKPOINT)
-
-    saved = time.monotonic()
-    bar = tqdm(
-        total=arguments.updates,
-        initial=agent.updates,
-        disable=arguments.log != "bar",
-        unit="update",
-        desc=agent.name,
-        mininterval=0.2 if sys.stderr.isatty() else 30,
-        dynamic_ncols=True,
-    )
-    with Interruption() as interruption, bar:
-
-        def after_update(_: Any) -> bool:
-            nonlocal saved
-            names = {"train/reward": "reward", "train/dice": "dice", "eval/dice": "eval_dice"}
-            shown = {label: f"{logger.last_row[key]:.3f}" for key, label in names.items() if key in logger.last_row}
-            bar.set_postfix(shown, refresh=False)
-            bar.update()
-            if time.monotonic() - saved >= arguments.save_every:
-                save()
-                saved = time.monotonic()
-            return interruption.signal is None
-
-        if agent.updates < arguments.updates:
-            agent.learn(arguments.updates, callback=after_update, log_interval=interval, logger=logger)
-        save()
-    logger.finish(done=agent.updates >= arguments.updates)
-    if (folder / "progress.csv").stat().st_size:
-        learning_curve(folder / "progress.csv", folder / "learning_curve.png")
-    return interruption.exit_code
-
-
-def _evaluate(agent: Any, arguments: TrainArguments[Any], folder: Path, dataset: SegmentationDataset) -> None:
+def _evaluate(
+    agent: Any, arguments: TrainArguments[Any], folder: Path, dataset: SegmentationDataset, session: Session
+) -> None:
     env = arguments.task.environment(dataset, min(arguments.batch, len(dataset)))
     results = evaluate_all(agent, agent.name, env)
     about = {"split": arguments.eval_split, "updates": agent.updates, **described(arguments.task, dataset)}
-    write_report(folder, results, dataset, about)
+    content = write_report(folder, results, dataset, about)
+    write_card(folder, open_run(folder).config or {}, content, session.best)
     print(summary_text(results))
+    if session.best and session.best["updates"] != agent.updates:
+        print(
+            f"On the validation patients the best was update {session.best['updates']}, Dice "
+            f"{session.best['dice']:.3f}, kept as {BEST}; these scores, evaluate and predict use the last "
+            "(--checkpoint best for the other)."
+        )
     if warning := _too_short(agent, arguments):
         print(f"Warning: {warning}")
     print(f"Run folder: {folder}")

@@ -139,6 +139,33 @@ def dice_by_step(results: Mapping[str, EvaluationResult], out_path: str | Path, 
         save_figure(figure, out_path)
 
 
+def compared_curves(logs: Mapping[str, str | Path], out_path: str | Path) -> None:
+    """Draws the Dice of several trainings against their updates: on validation patients, and while training.
+
+    Args:
+        logs: name to `progress.csv`.
+        out_path: the figure; its ending chooses the format.
+
+    Raises:
+        DataError: a file is missing, or has no Dice.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+        axes = figure.subplots(1, 2, sharey=True)
+        for number, (name, path) in enumerate(logs.items()):
+            columns = _read_columns(path)
+            x_name = next((column for column in X_COLUMNS if column in columns), None)
+            if x_name is None or not {"eval/dice", "train/dice"} & columns.keys():
+                raise DataError(f"{path}: has no updates with a Dice; expected the progress.csv of a run")
+            for axis, column, marked in ((axes[0], "eval/dice", True), (axes[1], "train/dice", False)):
+                if column in columns:
+                    _curve(axis, columns[x_name], columns[column], name, LINES[number % len(LINES)], marked)
+        for axis, title in zip(axes, ("Dice on validation patients", "Dice of training episodes"), strict=True):
+            axis.set(title=title, xlabel="updates", ylim=(0, 1))
+        axes[0].legend(loc="lower right")
+        save_figure(figure, out_path)
+
+
 def _read_columns(path: str | Path) -> dict[str, Floats]:
     """Reads the numeric columns that hold at least one finite value; other cells become NaN."""
     try:

@@ -1,0 +1,87 @@
+"""Flags of `pixelseg train` from a file: YAML, JSON, or the config.json of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pixelseg_env import OptionError
+
+OWN = ("out", "resume", "config")  # of one run or call: a run's config.json is no reason to write into its folder
+
+
+def with_config(words: list[str]) -> list[str]:
+    """The words of a command line with those of its `--config` file before them; what is typed goes before.
+
+    Raises:
+        OptionError: the file is missing or damaged, or holds something that is no flag's value.
+    """
+    rest, path = _split(words)
+    if path is None:
+        return words
+    typed = {word[2:].partition("=")[0].replace("-", "_") for word in rest if word.startswith("--")}
+    found: list[str] = []
+    for name, value in read_flags(path).items():
+        if not typed & {name, f"no_{name}", name.removeprefix("no_")}:
+            found += _words(path, name, value)
+    return found + rest
+
+
+def read_flags(path: Path) -> dict[str, Any]:
+    """The flags of a file by name, with underscores.
+
+    Raises:
+        OptionError: see `with_config`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = _yaml(path, text) if path.suffix.lower() in (".yaml", ".yml") else json.loads(text)
+    except (OSError, ValueError) as error:
+        raise OptionError(f"--config {path}: expected a YAML or JSON file of flags ({error})") from error
+    if isinstance(content, dict) and isinstance(content.get("arguments"), dict):  # a run's config.json
+        content = content["arguments"]
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise OptionError(f"--config {path}: expected flags and their values, such as updates: 500")
+    flags: dict[str, Any] = {}
+    for name, value in content.items():
+        inner = value if isinstance(value, Mapping) else {name: value}  # `task` and `hyper` are groups
+        flags |= {key.replace("-", "_"): item for key, item in inner.items()}
+    run = "task" in content  # whose folder is not to be written into again
+    return {name: value for name, value in flags.items() if name not in OWN or (name == "out" and not run)}
+
+
+def _split(words: list[str]) -> tuple[list[str], Path | None]:
+    """The words without `--config FILE`, and the file."""
+    for i, word in enumerate(words):
+        if word == "--config" and i + 1 < len(words):
+            return words[:i] + words[i + 2 :], Path(words[i + 1])
+        if word.startswith("--config="):
+            return words[:i] + words[i + 1 :], Path(word.partition("=")[2])
+    return words, None
+
+
+def _words(path: Path, name: str, value: Any) -> list[str]:
+    flag = f"--{name.replace('_', '-')}"
+    if value is None and name not in ("size",):
+        return []
+    if isinstance(value, bool):
+        return [flag] if value else [f"--no-{flag[2:]}"]
+    if name == "size" and isinstance(value, list):
+        return [flag, "x".join(map(str, value))]
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, str | int | float) for item in values if item is not None):
+        raise OptionError(f"--config {path}: {name}={value!r}: expected a number, a text, true, false or a list")
+    return [flag, *("none" if item is None else str(item) for item in values)] if values else []
+
+
+def _yaml(path: Path, text: str) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise OptionError(f"--config {path}: YAML needs PyYAML: pip install pyyaml, or write JSON") from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error

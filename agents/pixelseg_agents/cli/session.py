@@ -1,0 +1,107 @@
+"""One session of a training: the log, the progress bar, the checkpoints, and when to stop."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.logger import Logger
+from tqdm import tqdm
+
+from pixelseg_agents.checkpoint import BEST, CHECKPOINT
+from pixelseg_agents.cli.interruption import Interruption
+from pixelseg_agents.cli.progress import RunLogger
+from pixelseg_agents.evaluation import evaluate
+from pixelseg_agents.files import write_atomically
+
+STATE = "validation.json"  # how the validation scores went, for a session that resumes
+SHOWN = {"train/reward": "reward", "train/dice": "dice", "eval/dice": "eval_dice"}
+
+
+class Session:
+    """Trains an agent up to its planned updates, a signal, or the end of its patience.
+
+    After every evaluation on the validation patients the agent is kept as `best.safetensors` if it is the best so far;
+    `checkpoint.safetensors` is always the last.
+
+    Args:
+        agent: the agent.
+        arguments: of `pixelseg train`.
+        folder: the run's.
+        validation: the environment with the validation patients; None: without them.
+
+    Attributes:
+        best: `{"updates", "dice"}` of the best evaluation so far; empty before the first.
+        stopped_early: whether patience ended it.
+    """
+
+    def __init__(self, agent: Any, arguments: Any, folder: Path, validation: Any = None) -> None:
+        self._agent, self._arguments, self._folder, self._validation = agent, arguments, folder, validation
+        state = self._read_state()
+        self.best: dict[str, float] = state.get("best", {})
+        self._without_gain = int(state.get("without_gain", 0))
+        self.stopped_early = False
+        tables, wandb = arguments.log == "stdout", arguments.wandb
+        self._logger = RunLogger(folder, agent.updates, tables, self._before_row, wandb)
+        self._saved = time.monotonic()
+
+    def run(self) -> int:
+        """Trains; returns the exit code: 0, or 128 plus the number of the signal that stopped it."""
+        agent, arguments = self._agent, self._arguments
+        bar = tqdm(
+            total=arguments.updates,
+            initial=agent.updates,
+            disable=arguments.log != "bar",
+            unit="update",
+            desc=agent.name,
+            mininterval=0.2 if sys.stderr.isatty() else 30,
+            dynamic_ncols=True,
+        )
+        with Interruption() as interruption, bar:
+
+            def after_update(_: Any) -> bool:
+                row = self._logger.last_row
+                bar.set_postfix({label: f"{row[k]:.3f}" for k, label in SHOWN.items() if k in row}, refresh=False)
+                bar.update()
+                if time.monotonic() - self._saved >= arguments.save_every:
+                    self._save()
+                return interruption.signal is None and not self.stopped_early
+
+            if agent.updates < arguments.updates:
+                agent.learn(
+                    arguments.updates, callback=after_update, log_interval=arguments.log_interval, logger=self._logger
+                )
+            self._save()
+        self._logger.finish(done=self.stopped_early or agent.updates >= arguments.updates)
+        return interruption.exit_code
+
+    def _before_row(self, logger: Logger, step: int) -> None:
+        interval, every = self._arguments.log_interval, self._arguments.eval_every
+        row_before = (step - 1) // interval * interval
+        if self._validation is None or not (step // every > row_before // every or step == self._arguments.updates):
+            return
+        dice = float(evaluate(self._agent, self._validation, keep_maps=False).metrics["DICE"].mean())
+        logger.record("eval/dice", dice)
+        if dice > self.best.get("dice", -1.0):
+            self.best, self._without_gain = {"updates": step, "dice": dice}, 0
+            self._agent.save(self._folder / BEST)
+        else:
+            self._without_gain += 1
+        self.stopped_early = 0 < self._arguments.patience <= self._without_gain
+
+    def _save(self) -> None:
+        # The log first: killed in between, its rows beyond the checkpoint are dropped on resume.
+        self._logger.save(self._agent.updates)
+        state = {"best": self.best, "without_gain": self._without_gain}
+        write_atomically(self._folder / STATE, json.dumps(state) + "\n")
+        self._agent.save(self._folder / CHECKPOINT)
+        self._saved = time.monotonic()
+
+    def _read_state(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads((self._folder / STATE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return {}

@@ -1,0 +1,137 @@
+"""What people expect of a training: best and last, patience, config files, a model card, other loggers, comparison."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pixelseg_agents import load_agent
+from pixelseg_agents.cli import main
+from pixelseg_agents.cli.config_file import with_config
+from pixelseg_agents.cli.train import train_arguments
+from tests.helpers.cli import rows_of, train_tiny
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two runs of one task."""
+    root = tmp_path_factory.mktemp("runs")
+    for seed in range(2):
+        assert train_tiny(root / f"s{seed}", "--seed", str(seed), "--eval-every", "4", updates=24) == 0
+    return [root / "s0", root / "s1"]
+
+
+def test_the_best_on_validation_patients_is_kept(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    scores = {int(row["time/updates"]): float(row["eval/dice"]) for row in rows_of(runs[0]) if row["eval/dice"]}
+    best = json.loads((runs[0] / "validation.json").read_text())["best"]
+    assert best["dice"] == pytest.approx(max(scores.values()))
+    assert load_agent(runs[0] / "best.safetensors").updates == best["updates"] == max(scores, key=lambda k: scores[k])
+    assert load_agent(runs[0] / "checkpoint.safetensors").updates == 24
+    for which, updates in (("best", best["updates"]), ("last", 24)):
+        assert main(["evaluate", str(runs[0]), "--split", "val", "--checkpoint", which]) == 0
+        said = capsys.readouterr().out
+        assert f"update {int(updates)}. Written to" in said
+        assert said.rindex("after step 1") > said.rindex("phantom_")  # the summary comes last
+    folder = runs[0] / "evaluation-val-best"
+    judged = json.loads((folder / "evaluation.json").read_text())["summary"]["metrics"]["DICE"]["mean"]
+    assert judged == pytest.approx(best["dice"], abs=1e-6)
+
+
+def test_patience_ends_a_training_that_gains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--eval-every", "4", "--patience", "2", "--learning-rate", "1e-30"]
+    assert train_tiny(tmp_path / "run", *flags, updates=80) == 0
+    agent = load_agent(tmp_path / "run/checkpoint.safetensors")
+    assert agent.updates == 12  # the first evaluation is the best, two more gain nothing
+    assert "Stopped early, after 12 of 80" in capsys.readouterr().out
+    assert (tmp_path / "run/evaluation.json").exists()
+    assert train_tiny(tmp_path / "wrong", "--patience", "2", "--eval-every", "0", updates=2) == 2
+    assert "--eval-every" in capsys.readouterr().err
+
+
+def test_the_folder_is_a_model_card(runs: list[Path]) -> None:
+    card = (runs[0] / "README.md").read_text()
+    scores = json.loads((runs[0] / "evaluation.json").read_text())["summary"]["metrics"]["DICE"]
+    for said in ("# PA3C on phantom", "seed 0", f"| DICE | {scores['mean']:.3f} | {scores['patient_mean']:.3f} |",
+                 "`learning_rate`: 0.001", "reward `squared_error`", "## Limits", "best.safetensors"):  # fmt: skip
+        assert said in card, said
+
+
+@pytest.mark.parametrize("kind", ["yaml", "json", "run"])
+def test_flags_come_from_a_file_and_typed_ones_go_before(tmp_path: Path, kind: str, runs: list[Path]) -> None:
+    flags = {"updates": 24, "batch": 2, "size": [16, 16], "width": 0.03, "horizons": [1, 2], "horizon": 2, "sam": True,
+             "dataset": "phantom", "dataset-option": ["count=12"], "foreground_weight": None}  # fmt: skip
+    path = tmp_path / f"flags.{kind}"
+    if kind == "run":
+        path = runs[0] / "config.json"
+    else:
+        path.write_text(json.dumps(flags))  # JSON is YAML
+    found = train_arguments(["--config", str(path), "--batch", "3", "--dataset-option", "count=20", "--no-sam"])
+    assert (found.updates, found.batch, found.hyper.width, found.hyper.horizons) == (24, 3, 0.03, (1, 2))
+    assert found.task.size in (16, (16, 16))
+    assert found.task.dataset_option == ("count=20",)
+    assert not found.hyper.sam
+    assert found.hyper.foreground_weight is None
+    assert found.out is None
+    plain = train_arguments(["--width", "0.03", "--horizons", "1", "2"])
+    again = train_arguments(with_config(["--config", str(path)]))
+    assert again.hyper.learning_rate == plain.hyper.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.json", "{", "expected a YAML or JSON file"),
+        ("a.yaml", "a: [", "expected a YAML or JSON file"),
+        ("a.json", "[1]", "expected flags and their values"),
+        ("a.json", '{"data": [{}]}', "expected a number, a text"),
+        ("gone.json", None, "expected a YAML or JSON file"),
+    ],
+)
+def test_a_wrong_file_of_flags_is_explained(
+    tmp_path: Path, name: str, content: str | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    assert main(["train", "--config", str(tmp_path / name)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert name in error
+
+
+def test_runs_are_compared(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "curves.png"
+    assert main(["compare", *map(str, runs), "-o", str(out)]) == 0
+    said = capsys.readouterr().out
+    for run in runs:
+        mean = json.loads((run / "evaluation.json").read_text())["summary"]["metrics"]["DICE"]["mean"]
+        assert any(line.startswith(f"| {run.name}") and f"{mean:.3f}" in line for line in said.splitlines())
+    assert out.read_bytes().startswith(b"\x89PNG")
+    for words, reason in (
+        ([str(runs[0])], "two or more"),
+        ([str(runs[0]), str(runs[0])], "twice"),
+        ([str(runs[0]), str(tmp_path)], "not a run folder"),
+        ([*map(str, runs), "-o", str(out)], "exists"),
+    ):
+        assert main(["compare", *words]) == 2
+        assert reason in capsys.readouterr().err
+
+
+def test_rows_go_to_weights_and_biases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[tuple[int, dict[str, Any]]] = []
+    begun: dict[str, Any] = {}
+    run = types.SimpleNamespace(
+        log=lambda values, step: rows.append((step, values)), finish=lambda: begun.update(done=1)
+    )
+    fake = types.SimpleNamespace(init=lambda **options: begun.update(options) or run)
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    assert train_tiny(tmp_path / "run", "--wandb", "mine", updates=8) == 0
+    assert (begun["project"], begun["name"], begun["done"]) == ("mine", "run", 1)
+    assert [step for step, _ in rows] == [4, 8]
+    assert rows[0][1]["train/dice"] == pytest.approx(float(rows_of(tmp_path / "run")[0]["train/dice"]), abs=1e-4)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert train_tiny(tmp_path / "other", "--wandb", "mine", updates=8) == 2
