@@ -28,6 +28,7 @@ def check_reward(
     *,
     backends: Sequence[str] = BACKENDS,
     shape: tuple[int, int] = SHAPE,
+    labels: int = 1,
     graded: bool = False,
 ) -> None:
     """Tries a reward function on random and adversarial maps, and says in plain words what is wrong with it.
@@ -40,6 +41,7 @@ def check_reward(
         function: the reward function, or anything that `reward=` takes but text.
         backends: the kinds of arrays that it is meant for; torch is left out where it is not installed.
         shape: (H, W) of the maps, for a function that takes one size only.
+        labels: L, for maps (B, L, H, W).
         graded: try maps of probabilities too, as the transition `"additive"` has them.
 
     Raises:
@@ -48,7 +50,7 @@ def check_reward(
     for backend in backends:
         check_choice("backends", backend, BACKENDS)
     reward = as_reward(function)
-    found = faults(reward, backends=backends, shape=shape, graded=graded)
+    found = faults(reward, backends=backends, shape=shape, labels=labels, graded=graded)
     if found:
         raise OptionError(f"reward {reward}:\n" + "\n".join(found))
 
@@ -58,6 +60,7 @@ def faults(
     *,
     backends: Sequence[str] = BACKENDS,
     shape: tuple[int, int] = SHAPE,
+    labels: int = 1,
     graded: bool = False,
     thorough: bool = True,
 ) -> list[str]:
@@ -67,13 +70,14 @@ def faults(
         reward: the reward.
         backends: as in `check_reward`.
         shape: as in `check_reward`.
+        labels: as in `check_reward`.
         graded: as in `check_reward`.
         thorough: many maps, and a function that fails on them is at fault. Otherwise a few, a failure is not judged,
             and torch is not imported.
     """
     kinds = {"numpy": np.asarray} | _torch(thorough) if "torch" in backends else {"numpy": np.asarray}
     found: dict[str, None] = {}
-    for batch in _batches(shape, graded, thorough):
+    for batch in _batches(shape if labels == 1 else (labels, *shape), graded, thorough):
         results = {}
         for kind in (kind for kind in backends if kind in kinds):
             try:
@@ -132,8 +136,8 @@ def _failure(kind: str, error: Exception) -> str:
     arrays, other = ("torch tensors", "numpy") if kind == "torch" else ("NumPy arrays", "torch")
     return (
         f"it fails on {arrays} ({type(error).__name__}: {error}); write it with what both kinds have "
-        f"(array_api_compat). If it is meant for the other alone, check_reward(..., backends=({other!r},)); if it takes "
-        "one size only, check_reward(..., shape=(H, W))"
+        f"(array_api_compat). If it is meant for the other alone, check_reward(..., backends=({other!r},)); if it "
+        "takes one size only, check_reward(..., shape=(H, W))"
     )
 
 
@@ -171,12 +175,12 @@ def _of_one(context: RewardContext, i: int) -> RewardContext:
     return RewardContext.of(step, horizon, context.image[i], context.action[i])
 
 
-def _batches(shape: tuple[int, int], graded: bool, thorough: bool) -> Iterator[Batch]:
-    """Batches of maps (B, H, W), or (B, 2, H, W) with two labels."""
+def _batches(shape: tuple[int, ...], graded: bool, thorough: bool) -> Iterator[Batch]:
+    """Batches of maps (B, *shape)."""
     rng = np.random.default_rng(0)
     yield _with_context(rng, *_adversarial(rng, shape, thorough))
-    for round_ in range(12 if thorough else 1):
-        full = (3, 2, *shape) if round_ % 4 == 3 else (3, *shape)
+    full = (3, *shape)
+    for _ in range(12 if thorough else 1):
         previous, current, target = ((rng.random(full) < rng.random()).astype(np.uint8) for _ in range(3))
         yield _with_context(rng, previous, current, target)
         if graded:
@@ -184,11 +188,11 @@ def _batches(shape: tuple[int, int], graded: bool, thorough: bool) -> Iterator[B
             yield _with_context(rng, before, after, target)
 
 
-def _adversarial(rng: np.random.Generator, shape: tuple[int, int], thorough: bool) -> Maps:
+def _adversarial(rng: np.random.Generator, shape: tuple[int, ...], thorough: bool) -> Maps:
     """Side by side in one batch: nothing and everything right, wrong, changed, empty and full."""
     empty, full = np.zeros(shape, np.uint8), np.ones(shape, np.uint8)
     pixel, half = empty.copy(), (rng.random(shape) < 0.5).astype(np.uint8)
-    pixel[-1, 0] = 1
+    pixel[..., -1, 0] = 1
     targets = (empty, full, pixel, half) if thorough else (empty, half)
     cases = [
         (before, after, target)

@@ -69,12 +69,12 @@ def resolve_reward(reward: str | RewardFunction | type) -> Reward:
 def _named(name: Any, *arguments: Any, **named: Any) -> Reward:
     """The reward of a name or `module:name`; with arguments, what it makes of them."""
     found: Any = resolve("reward", name, _REWARDS)
-    spec = str(name)
+    spec = name if is_name(name) else repr(name)  # in quotes it can stand in an expression
     if arguments or named:
         if isinstance(found, Reward) and not isinstance(found, Own):
             raise OptionError(f"reward {name!r} takes no parameters")
         shown = [*map(repr, arguments), *(f"{key}={value!r}" for key, value in named.items())]
-        spec = f"{name}({', '.join(shown)})"
+        spec = f"{spec}({', '.join(shown)})"
         maker = found.function if isinstance(found, Own) else found
         try:
             found = maker(*arguments, **named)
