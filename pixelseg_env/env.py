@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from pixelseg_env.arrays import Array, mean
@@ -16,8 +17,8 @@ from pixelseg_env.dynamics import decided
 from pixelseg_env.errors import check_choice
 from pixelseg_env.metrics import map_dice
 from pixelseg_env.rendering import Viewer, render_frame
-from pixelseg_env.rewards import RewardFunction
-from pixelseg_env.task import DataPath, Start, check_action, check_horizon, check_reset_options, make_task
+from pixelseg_env.rewards import Reward, RewardFunction
+from pixelseg_env.task import DataPath, Start, check_action, check_horizon, check_reset_options, make_task, written_spec
 
 RENDER_MODES = ("human", "rgb_array")
 
@@ -65,7 +66,17 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     | `"balanced"`                 | Eq. 12, times 10 on object pixels (`reward=balanced(w)` for another factor)   |
     | `"cross_entropy"`            | the fall of the pixel's cross-entropy, for maps of probabilities              |
     | `"dice_gain"`                | Dice(f(t), G) - Dice(f(t-1), G), the same for every pixel                     |
-    | a function                   | `(previous, current, target) -> map`, see `pixelseg_env.rewards`              |
+    | `"boundary"`                 | Eq. 12 within two pixels of the object's boundary, 0 elsewhere                |
+    | a function                   | `(previous, current, target) -> map`, see below                               |
+    | `"module:name"`              | the function, or class, of that name                                          |
+
+    Rewards compose, as objects (`0.7 * squared_error + 0.3 * boundary`, `.clip(-1, 1)`, `.scale(2)`; see
+    `pixelseg_env.rewards`) and as text (`"0.7*squared_error + 0.3*my_module:bonus"`).
+
+    A function of your own gets the three maps, 0 and 1 as int8 (H, W) (in the vector environment (B, H, W)), and
+    returns a map of numbers. It asks for more by naming it after them: `step` (t, from 1), `steps_left`, `horizon`,
+    `image` (float32 (C, H, W)) and `action`, as in `def late(previous, current, target, step, horizon)`.
+    `pixelseg_env.rewards.check_reward` tells whether it keeps the rules.
 
     ## Starting State
 
@@ -135,6 +146,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     * v0: first version.
     """  # noqa: D415 (Gymnasium's form: the docstring is the documentation page and begins with a heading)
 
+    _spec: EnvSpec | None = None
     metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # type: ignore[misc]
 
     def __init__(
@@ -185,9 +197,18 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         return self.task.observation
 
     @property
-    def reward(self) -> RewardFunction:
-        """The reward function, `(previous, current, target) -> map`."""
+    def reward(self) -> Reward:
+        """The reward, to be called with `(previous, current, target)` and, where it `needs` one, a `RewardContext`."""
         return self.task.reward
+
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """How Gymnasium made this environment; its reward is text, where it has one, so that `to_json` can write it."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = written_spec(spec, self.task.reward)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -234,8 +255,11 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
             )
         chosen = check_action(action, self.task.map_shape, self.task.choices)
         self._previous = self._segmentation
-        self._segmentation, reward_map = self.task.advance(self._previous, chosen, self._target)
-        self._step_count += 1
+        step, horizon = self._step_count + 1, self._episode_horizon
+        self._segmentation, reward_map = self.task.advance(
+            self._previous, chosen, self._target, self._image, step, horizon
+        )
+        self._step_count = step
         if self.render_mode == "human":
             self.render()
         reward = float(mean(reward_map, reward_map.ndim))

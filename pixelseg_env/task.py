@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,14 +12,15 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from pixelseg_env import dynamics
-from pixelseg_env.arrays import Array, frozen, namespace, to_numpy
+from pixelseg_env.arrays import Array, to_numpy
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import load_shared
 from pixelseg_env.errors import ActionError, OptionError, check_choice, did_you_mean
-from pixelseg_env.rewards import RewardFunction, is_built_in, resolve_reward
+from pixelseg_env.rewards import Reward, RewardContext, RewardFunction, resolve_reward
 
 # Maps float32 (N, [L,] H, W), one per image of the data set, or what makes them of images float32 (B, C, H, W).
 Start = NDArray[np.float32] | Callable[[NDArray[np.float32]], Any] | None
@@ -33,7 +36,7 @@ class Task:
     horizon: int
     transition: str
     observation: str
-    reward: RewardFunction
+    reward: Reward
     start: NDArray[np.float32] | None = None
 
     @property
@@ -82,37 +85,28 @@ class Task:
         """The observation, float32 (..., C', H, W), of images (..., C, H, W) under maps (..., [L,] H, W)."""
         return dynamics.OBSERVATIONS[self.observation](images, segmentation)
 
-    def advance(self, previous: Array, action: Array, target: Array) -> tuple[Array, Array]:
-        """One step on maps (..., [L,] H, W): returns f(t) and the reward map r(t)."""
+    def advance(
+        self, previous: Array, action: Array, target: Array, image: Array, step: Any, horizon: Any
+    ) -> tuple[Array, Array]:
+        """One step.
+
+        Args:
+            previous: f(t-1), ([B,] [L,] H, W).
+            action: a(t), uint8, likewise.
+            target: G, uint8, likewise.
+            image: I, float32 ([B,] C, H, W).
+            step: t, a number, or of a batch int64 (B,); the next one where an episode has ended and is to begin anew.
+            horizon: the episode's steps, likewise.
+
+        Returns:
+            f(t) and the reward map r(t), both new.
+        """
         move = dynamics.GRADED[self.transition] if self.graded else dynamics.TRANSITIONS[self.transition]
         current = move(previous, action)
-        untouched = frozen(previous, current, target)  # a reward function that writes to what it judges must fail
-        reward_map = self.reward(previous, current, target)
-        if is_built_in(self.reward):  # known to be right, finite, and not to keep or share what it returned
-            return current, reward_map
-        return current, _checked_reward(reward_map, target, untouched())
-
-
-def _checked_reward(reward_map: Any, target: Array, untouched: bool) -> Array:
-    """What a third party's reward function returned, as float32; raises OptionError if it cannot be used."""
-    xp = namespace(target)
-    if not untouched:
-        raise OptionError("reward: expected a function that leaves its arguments alone, it wrote to them")
-    try:
-        reward_map = xp.asarray(reward_map)
-        number = xp.isdtype(reward_map.dtype, ("bool", "real floating", "integral"))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise OptionError(f"reward: expected a map of numbers, the function returned {reward_map!r}") from error
-    if not number:
-        raise OptionError(f"reward: expected a map of numbers, the function returned type {reward_map.dtype}")
-    if reward_map.shape != target.shape:
-        raise OptionError(
-            f"reward: expected a map of shape {tuple(target.shape)}, the function returned {tuple(reward_map.shape)}"
-        )
-    reward_map = xp.astype(reward_map, xp.float32, copy=True)
-    if not bool(xp.all(xp.isfinite(reward_map))):
-        raise OptionError("reward: expected finite numbers, the function returned NaN or infinite ones")
-    return reward_map
+        context = None
+        if self.reward.needs:
+            context = RewardContext.of(np.minimum(step, horizon), horizon, image, action)
+        return current, self.reward(previous, current, target, context)
 
 
 def make_task(
@@ -137,11 +131,25 @@ def make_task(
     """
     check_choice("transition", transition, dynamics.TRANSITIONS | dynamics.GRADED)
     check_choice("observation", observation, dynamics.OBSERVATIONS)
-    function = resolve_reward(reward)
+    earned = resolve_reward(reward)
     check_horizon(horizon)
     loaded = load_shared(dataset, data=data, split=split, size=size, **dataset_options)
     first = None if start is None else _checked_start(start, transition, loaded)
-    return Task(loaded, int(horizon), transition, observation, function, first)
+    return Task(loaded, int(horizon), transition, observation, earned, first)
+
+
+def written_spec(spec: EnvSpec | None, reward: Reward) -> EnvSpec | None:
+    """An environment's spec with its reward as text, so that `to_json` can write it.
+
+    A reward that has no text (a function without a name that can be imported) stays what it is, and `to_json` refuses
+    it.
+    """
+    if spec is None or isinstance(spec.kwargs.get("reward", ""), str):
+        return spec
+    written = copy.copy(spec)
+    with contextlib.suppress(OptionError):
+        written.kwargs = spec.kwargs | {"reward": reward.to_spec()}
+    return written
 
 
 def _checked_start(start: Any, transition: str, dataset: SegmentationDataset) -> NDArray[np.float32]:

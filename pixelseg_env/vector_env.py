@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -22,8 +23,16 @@ from pixelseg_env.dynamics import decided
 from pixelseg_env.errors import OptionError, check_choice
 from pixelseg_env.metrics import map_dice
 from pixelseg_env.rendering import render_frame
-from pixelseg_env.rewards import RewardFunction
-from pixelseg_env.task import RESET_OPTIONS, DataPath, Start, check_horizon, check_reset_options, make_task
+from pixelseg_env.rewards import Reward, RewardFunction
+from pixelseg_env.task import (
+    RESET_OPTIONS,
+    DataPath,
+    Start,
+    check_horizon,
+    check_reset_options,
+    make_task,
+    written_spec,
+)
 
 Infos = dict[str, Any]
 
@@ -68,6 +77,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         DataError: the data cannot be used; the message names the file.
     """
 
+    _spec: EnvSpec | None = None
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
         "render_modes": ["rgb_array"],
         "render_fps": 4,
@@ -173,9 +183,18 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         return self.task.observation
 
     @property
-    def reward(self) -> RewardFunction:
-        """The reward function, `(previous, current, target) -> map`."""
+    def reward(self) -> Reward:
+        """The reward, to be called with `(previous, current, target)` and, where it `needs` one, a `RewardContext`."""
         return self.task.reward
+
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """How Gymnasium made this environment; its reward is text, where it has one, so that `to_json` can write it."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = written_spec(spec, self.task.reward)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -240,8 +259,11 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
                 'call reset(options={"reset_mask": mask})'
             )
         self._previous = self._segmentation
-        self._segmentation, reward_map = self.task.advance(self._previous, chosen, self._target)
-        self._steps = self._steps + 1
+        steps = self._steps + 1
+        self._segmentation, reward_map = self.task.advance(
+            self._previous, chosen, self._target, self._image, steps, self._horizons
+        )
+        self._steps = steps
         if ended.any():  # only with NextStep: these images begin anew and ignore their action
             self._begin(ended)
             reward_map = self._backend.replaced(reward_map, ended, 0)

@@ -1,24 +1,21 @@
-"""What every pixel earns when the segmentation map changes: a catalogue, and a door for third parties."""
+"""What every pixel earns when the segmentation map changes: a catalogue, arithmetic, and a door for third parties."""
 
-from pixelseg_env.rewards.catalogue import (
-    RewardFunction,
-    balanced,
-    cross_entropy,
-    dice_gain,
-    is_built_in,
-    register_reward,
-    registered_rewards,
-    resolve_reward,
-    sign,
-    squared_error,
-)
+from pixelseg_env.rewards.base import Reward, RewardFunction, as_reward
+from pixelseg_env.rewards.catalogue import balanced, boundary, cross_entropy, dice_gain, sign, squared_error
+from pixelseg_env.rewards.check import check_reward
+from pixelseg_env.rewards.context import RewardContext
+from pixelseg_env.rewards.registry import register_reward, registered_rewards, resolve_reward
 
 __all__ = [
+    "Reward",
+    "RewardContext",
     "RewardFunction",
+    "as_reward",
     "balanced",
+    "boundary",
+    "check_reward",
     "cross_entropy",
     "dice_gain",
-    "is_built_in",
     "register_reward",
     "registered_rewards",
     "resolve_reward",

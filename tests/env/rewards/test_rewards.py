@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pixelseg_env import OptionError, balanced, metrics, register_reward, registered_rewards, rewards
 from pixelseg_env.dynamics import TRANSITIONS
-from pixelseg_env.rewards import resolve_reward, squared_error
+from pixelseg_env.rewards import registry, resolve_reward, squared_error
 from tests.helpers.env import REWARDS, random_actions, small_set
 
 Map = NDArray[np.uint8]
@@ -23,7 +23,7 @@ Map = NDArray[np.uint8]
 
 @pytest.fixture(autouse=True)
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(rewards, "_REWARDS", dict(rewards._REWARDS))
+    monkeypatch.setattr(registry, "_REWARDS", dict(registry._REWARDS))
     return
 
 
