@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pixelseg_agents.agent import PixelAgent
@@ -26,6 +27,7 @@ from pixelseg_agents.learning.task import attribute
 from pixelseg_agents.networks.unet import QNetwork
 from pixelseg_env import OptionError
 from pixelseg_env.dynamics import OBSERVATIONS
+from pixelseg_env.rewards import RewardContext, as_reward
 
 KEEP = 1
 
@@ -158,7 +160,8 @@ class DQN(PixelAgent):
         after = tensor(episodes.of_this_step("segmentation"), self.device)
         if self.updates == 0 and episodes.steps == 1:
             target = tensor(episodes.of_this_step("target"), self.device)
-            if not torch.allclose(self._reward(before, after, target), reward_map, atol=1e-5):
+            step = np.ones(len(index), np.int64)
+            if not torch.allclose(self._reward((before, after, target), step, index, keep), reward_map, atol=1e-5):
                 raise OptionError(
                     f"{self.name}: the reward map of this environment is not what its reward function makes of the "
                     "maps; replayed rewards need a function (register_reward) instead of a wrapper"
@@ -171,7 +174,8 @@ class DQN(PixelAgent):
         images, targets = (tensor(array, self.device) for array in self._draw(batch.index))
         before, after, action = (m.to(self.device) for m in (batch.before, batch.after, batch.action))
         per_image = (-1, *(1,) * (before.ndim - 1))
-        reward = self._reward(before, after, targets)
+        step = batch.step.cpu().numpy() + 1
+        reward = self._reward((before, after, targets), step, batch.index, action)
         first, later = weight_maps(targets.float(), weight, self.config.later_background_weight)
         reward = reward * torch.where((batch.step == 0).to(self.device).view(per_image), first, later)
         going_on = (~batch.terminal).to(self.device).float().view(per_image)
@@ -213,12 +217,26 @@ class DQN(PixelAgent):
     def _update_target(self) -> None:
         self.parts["target"].load_state_dict(self.network.state_dict())
 
-    def _reward(self, before: Tensor, after: Tensor, target: Tensor) -> Tensor:
-        """The environment's reward function: of arrays on the CPU, of tensors on CUDA, which it has to take there."""
-        if self.device.type == "cuda":
-            return tensor(self._reward_function(before, after, target.to(torch.uint8)), self.device).float()
-        maps = (m.cpu().numpy() for m in (before, after, target))
-        return tensor(self._reward_function(*maps), self.device).float()
+    def _reward(
+        self, maps: tuple[Tensor, Tensor, Tensor], step: NDArray[np.int64], index: NDArray[np.int64], action: Tensor
+    ) -> Tensor:
+        """The environment's reward function: of arrays on the CPU, of tensors on CUDA, which it has to take there.
+
+        Args:
+            maps: previous, current and target, uint8 (N, [L,] H, W).
+            step: number of the step that each transition is, from 1, int64 (N,).
+            index: of the images, int64 (N,).
+            action: that was taken, (N, [L,] H, W).
+        """
+        previous, current, target, taken = (self._for_reward(one.to(torch.uint8)) for one in (*maps, action))
+        context = None
+        if self._reward_function.needs:
+            image = self._for_reward(tensor(self._draw(index)[0], self.device))
+            context = RewardContext.of(step, self.replayed_horizon, image, taken)
+        return tensor(self._reward_function(previous, current, target, context), self.device).float()
+
+    def _for_reward(self, array: Tensor) -> Any:
+        return array if self.device.type == "cuda" else array.cpu().numpy()
 
     def _open_replay(self, episodes: Episodes) -> ReplayBuffer:
         if self.replay is None:
@@ -228,7 +246,7 @@ class DQN(PixelAgent):
                     f'{self.name}: expected an environment with `dataset`, `reward` and `info["index"]`, as '
                     "PixelSegVectorEnv has: the replay stores an image's number, not its pixels"
                 )
-            self._draw, self._reward_function = attribute(self.env, "draw", dataset.batch), function
+            self._draw, self._reward_function = attribute(self.env, "draw", dataset.batch), as_reward(function)
             shape = tuple(episodes.foreground.shape[1:])
             self.replay = ReplayBuffer(self.config.replay_size, shape, self.device)
         return self.replay

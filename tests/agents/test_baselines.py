@@ -544,3 +544,42 @@ def test_the_readme_tells_the_parameters_of_every_agent() -> None:
         rules = {"transition": "additive"} if name == "pixelrl" else {}
         agent = kind(make_env(dataset=data, **rules), width=1.0, device="cpu")
         assert told[name] == f"{parameter_count(agent.network) / 1e6:.2f} M"
+
+
+def late_and_bright(previous: Any, current: Any, target: Any, step: Any, horizon: Any, image: Any, action: Any) -> Any:
+    """Eq. 12 with weights that depend on all that a reward may ask for."""
+    earned = (previous - target) ** 2 - (current - target) ** 2
+    return earned * (step / horizon) * (1 + image[..., 0, :, :]) * (1 + action)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_replayed_rewards_know_what_the_environments_knew(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = make_env(3, reward=late_and_bright, backend=backend)
+    agent = make_agent(DQN, env, horizons=(3,), learning_starts=3, augmentation=False)
+    played: dict[tuple[int, int], list[Tensor]] = {}
+    replayed_maps: list[Any] = []
+    act, reward = agent._act, agent._reward
+
+    def spy_act(episodes: Any, *others: Any) -> None:
+        act(episodes, *others)
+        for image, row in zip(
+            episodes.info["index"], torch.as_tensor(episodes.of_this_step("reward_map")), strict=True
+        ):
+            played[agent.updates, int(image), episodes.steps] = row
+
+    def spy_reward(maps: Any, step: Any, index: Any, action: Any) -> Tensor:
+        found = reward(maps, step, index, action)
+        replayed_maps.append((step, index, maps, action, found))
+        return found
+
+    monkeypatch.setattr(agent, "_act", spy_act)
+    monkeypatch.setattr(agent, "_reward", spy_reward)
+    agent.learn(3)
+    compared = 0
+    for step, index, _, _, found in replayed_maps[1:]:
+        for k in range(len(index)):
+            rows = played[int(index[k]), int(step[k])]
+            assert any(torch.allclose(found[k], row, atol=1e-6) for row in rows)
+            compared += 1
+    assert compared >= 8
+    assert len({float(found.abs().max()) for *_, found in replayed_maps}) > 1
