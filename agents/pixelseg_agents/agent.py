@@ -88,6 +88,8 @@ class PixelAgent:
         if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
             raise OptionError(f"seed={seed!r}: expected a whole number from 0 to 2**63 - 1")
         config = (config or self.config_class()).replace(**changes)
+        if not self.supervised:
+            config = config.for_reward(attribute(env, "reward", None))
         self._build(config, seed, device, task)
         self.env: VectorEnv[Any, Any, Any] | None = env
 
@@ -205,7 +207,8 @@ class PixelAgent:
         self.logger = logger or configure(None, [])
         self.total_updates = total_updates
         schedule = self.config.schedule(total_updates)
-        start_weight = self._start_weight()
+        starts = self.start_weight()
+        start_weight: Any = starts[0] if self.labels == 1 else np.array(starts)
         images_per_epoch = dataset_length(self.env)
         self.network.train()
         started, first = time.perf_counter(), self.updates
@@ -234,17 +237,17 @@ class PixelAgent:
         self.network.eval()
         return self
 
-    def _start_weight(self) -> Any:
-        """The foreground weight at the start: a number, or float64 (L,) with L > 1 labels."""
+    def start_weight(self) -> list[float]:
+        """The factor on object pixels' rewards that training starts with, of each label."""
         given, dataset = self.config.foreground_weight, attribute(self.env, "dataset", None)
+        if given not in (None, "ratio"):
+            return [float(given)] * self.labels
         if self.labels == 1:
             ratios = [float(getattr(dataset, "class_ratio", 1.0))]
         else:
             ratios = list(getattr(dataset, "class_ratios", (1.0,) * self.labels))
         # Without any foreground there is nothing to weight.
-        ratios = [ratio if math.isfinite(ratio) else 1.0 for ratio in ratios]
-        starts = [max(ratio, self.config.final_foreground_weight) if given is None else given for ratio in ratios]
-        return starts[0] if self.labels == 1 else np.array(starts)
+        return [max(ratio if math.isfinite(ratio) else 1.0, self.config.final_foreground_weight) for ratio in ratios]
 
     def _learning_rate(self, progress: float, epoch: float) -> float:
         if self.config.learning_rate_schedule == "linear":

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pixelseg_agents.learning.schedule import TrainingSchedule
 from pixelseg_env import OptionError, did_you_mean
+from pixelseg_env.rewards import sign, squared_error
 
 START_BIAS = {("absorbing", "masked"): 4.0, ("absorbing", "stacked"): 4.0, ("restorable", "masked"): 2.0}
 
@@ -17,6 +18,7 @@ START_BIAS = {("absorbing", "masked"): 4.0, ("absorbing", "stacked"): 4.0, ("res
 HORIZONS = {("restorable", "stacked"): (2, 3, 10)}
 
 LATER_BACKGROUND_WEIGHT = 0.25
+EQUATION_12 = (squared_error, sign)  # on maps of 0 and 1 they are the same
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,15 @@ class AgentConfig:
     horizon_shares: tuple[float, ...] = ()
     """Share of the planned steps per horizon; none: 60 % for the first (PixelRL: 30 %), the rest alike for the
     others."""
-    foreground_weight: float | None = None
-    """Factor on object pixels' rewards at the start; None: background per foreground pixel of the set."""
+    foreground_weight: float | Literal["ratio"] | None = None
+    """Factor on object pixels' rewards at the start; ratio: background per foreground pixel of the set; None: ratio
+    under Eq. 12, whose imbalance it mends, and 1 under any other reward."""
     final_foreground_weight: float = 1.0
     """What that factor falls to, geometrically, at 80 % of the steps; 1 is plain Eq. 12."""
     later_background_weight: float | None = None
-    """Factor on background pixels' rewards from the second step on; None: by task (0.25 where zero is final).
-    Ten looks are ten chances to lose a pixel: at 0.25 a later step zeroes one that is background at odds above 4."""
+    """Factor on background pixels' rewards from the second step on; None: by task (0.25 under Eq. 12 where zero is
+    final, else 1). Ten looks are ten chances to lose a pixel: at 0.25 a later step zeroes one that is background at
+    odds above 4."""
     augmentation: bool = True
     """Flips, rotations by 90 degrees and brightness."""
     max_gradient_norm: float = 1.0
@@ -72,6 +76,8 @@ class AgentConfig:
             wanted, value = str(item.type), getattr(self, item.name)
             if "tuple" in wanted and not isinstance(value, tuple):
                 raise OptionError(f"{item.name}={value!r}: expected a tuple of numbers, such as (10,)")
+            if value == "ratio" and "ratio" in wanted:
+                continue
             if "float" in wanted and "tuple" not in wanted and not isinstance(value, (int, float, type(None))):
                 raise OptionError(f"{item.name}={value!r}: expected a number")
             if wanted == "int" and (not isinstance(value, int) or isinstance(value, bool)):
@@ -93,7 +99,7 @@ class AgentConfig:
             "horizons": all(isinstance(h, int) and h >= 1 for h in self.horizons),
             "horizon_shares": (not self.horizons or len(self.horizon_shares) in (0, len(self.horizons)))
             and all(share > 0 for share in self.horizon_shares),
-            "foreground_weight": self.foreground_weight is None or self.foreground_weight > 0,
+            "foreground_weight": self.foreground_weight in (None, "ratio") or float(self.foreground_weight or 0) > 0,
             "final_foreground_weight": self.final_foreground_weight > 0,
             "later_background_weight": self.later_background_weight is None or self.later_background_weight > 0,
             "max_gradient_norm": self.max_gradient_norm >= 0,
@@ -112,6 +118,18 @@ class AgentConfig:
             later = LATER_BACKGROUND_WEIGHT if transition == "absorbing" else 1.0
         spelt_out = dataclasses.replace(self, horizons=horizons, later_background_weight=later)
         return dataclasses.replace(spelt_out, horizon_shares=spelt_out.shares)
+
+    def for_reward(self, reward: Any) -> Self:
+        """A copy in which weights that belong to Eq. 12 are off, if the reward is another and they were not asked for.
+
+        Args:
+            reward: of the environment; None: not known, which is taken for Eq. 12.
+        """
+        if reward is None or reward in EQUATION_12:
+            return self
+        names = ("foreground_weight", "later_background_weight")
+        off: dict[str, Any] = {name: 1.0 for name in names if getattr(self, name) is None}
+        return dataclasses.replace(self, **off) if off else self
 
     @property
     def shares(self) -> tuple[float, ...]:

@@ -707,3 +707,33 @@ def test_seeds_and_counts_must_be_whole_numbers() -> None:
         make_agent().learn(1.5)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="log_interval"):
         make_agent().learn(1, log_interval=0)
+
+
+def plain_difference(previous: Any, current: Any, target: Any) -> Any:
+    """A reward of the user's own."""
+    return (previous - target) ** 2 - (current - target) ** 2
+
+
+def test_weights_that_belong_to_equation_12_are_off_under_other_rewards() -> None:
+    ratio = make_env().unwrapped.dataset.class_ratio
+    for reward, start, later in (
+        ("squared_error", ratio, 0.25), ("sign", ratio, 0.25), (plain_difference, 1, 1), ("dice_gain", 1, 1),
+        ("balanced", 1, 1), ("0.5*squared_error + 0.5*dice_gain", 1, 1),
+    ):  # fmt: skip
+        agent = make_agent(make_env(reward=reward))
+        assert agent.start_weight() == [pytest.approx(start)], reward
+        assert agent.config.later_background_weight == later, reward
+    asked = make_agent(make_env(reward="dice_gain"), foreground_weight="ratio", later_background_weight=0.25)
+    assert asked.start_weight() == [pytest.approx(ratio)]
+    assert asked.config.later_background_weight == 0.25
+    assert make_agent(make_env(reward="dice_gain"), foreground_weight=3.0).start_weight() == [3]
+
+
+def test_a_custom_reward_is_learnt_from_as_it_is() -> None:
+    """Eq. 12 as a function of one's own trains as Eq. 12 does without weights."""
+    plain = {"foreground_weight": 1.0, "later_background_weight": 1.0}
+    own = make_agent(make_env(reward=plain_difference)).learn(4)
+    same = make_agent(make_env(reward="squared_error"), **plain).learn(4)
+    weighted = make_agent(make_env(reward="squared_error")).learn(4)
+    assert all(torch.equal(a, b) for a, b in zip(weights(own).values(), weights(same).values(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(weights(own).values(), weights(weighted).values(), strict=True))

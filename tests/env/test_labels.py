@@ -196,7 +196,7 @@ def test_training_saves_resumes_and_is_the_same_on_both_backends(task: tuple[str
 
 def test_foreground_weight_starts_at_each_labels_ratio() -> None:
     env = env_of(num_envs=2)
-    weight = PA3C(env, width=0.0625, device="cpu")._start_weight()
+    weight = PA3C(env, width=0.0625, device="cpu").start_weight()
     np.testing.assert_allclose(weight, env.unwrapped.dataset.class_ratios)
     assert weight[1] > 3 * weight[0]
 

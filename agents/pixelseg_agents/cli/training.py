@@ -114,6 +114,7 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
             f"{agent.name}: {parameter_count(agent.network):,} parameters on {agent.device}; "
             f"{len(sets['train'])} images of {len(set(sets['train'].cases))} patients to learn from"
         )
+        print(_in_force(agent, env))
     if warning := _too_short(agent, arguments):
         print(f"pixelseg: warning: {warning}", file=sys.stderr)
     judge = None
@@ -148,6 +149,26 @@ def _check(arguments: TrainArguments[Any]) -> None:
         raise OptionError("--patience needs evaluations on validation patients: give --eval-every")
 
 
+def _start_weights(agent: Any) -> Any:
+    """The foreground weight that training starts with, one per label."""
+    weight = getattr(agent, "start_weight", None)
+    return weight() if weight is not None else None
+
+
+def _in_force(agent: Any, env: PixelSegVectorEnv) -> str:
+    """What is done to the rewards before the agent learns from them."""
+    config, weights = agent.config, _start_weights(agent)
+    if weights is None:
+        return f"reward {env.reward}"
+    shown = ", ".join(f"{weight:.3g}" for weight in weights)
+    falls = f", falling to {config.final_foreground_weight:g}" * any(
+        w != config.final_foreground_weight for w in weights
+    )
+    later = getattr(config, "later_background_weight", None)
+    after = "" if later in (None, 1) else f"; of background pixels after the first step: {later:g}"
+    return f"reward {env.reward}; weight of object pixels: {shown}{falls}{after}"
+
+
 def _too_short(agent: Any, arguments: TrainArguments[Any]) -> str:
     """A warning where the agent is used for more steps than it was ever trained for."""
     longest, used = max(getattr(agent.config, "horizons", ()) or (arguments.task.horizon,)), arguments.task.horizon
@@ -169,6 +190,7 @@ def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str)
         "arguments": arguments.to_json(),
         "training_set": _describe(env.dataset),
         "device": str(agent.device),
+        "in_force": agent.config.to_dict() | {"start_foreground_weight": _start_weights(agent)},
         **provenance(),
     }
     agent.save(arguments.folder / CHECKPOINT)
