@@ -7,8 +7,7 @@ from pixelseg_agents.dqn import DQN, DoubleDQN, DoubleDQNConfig, DQNConfig, Duel
 from pixelseg_agents.pa3c import PA3C
 from pixelseg_agents.pixelrl import PixelRL, PixelRLConfig
 from pixelseg_agents.supervised import Supervised, SupervisedConfig
-
-__version__ = "0.1.0"
+from pixelseg_env import __version__
 
 __all__ = [
     "AC",
@@ -26,4 +25,5 @@ __all__ = [
     "PixelRLConfig",
     "Supervised",
     "SupervisedConfig",
+    "__version__",
 ]

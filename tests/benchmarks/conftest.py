@@ -1,4 +1,4 @@
-"""What several files of tests share, made once."""
+"""What several files of benchmark tests share, made once."""
 
 from __future__ import annotations
 
