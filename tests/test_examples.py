@@ -14,7 +14,11 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 if importlib.util.find_spec("ray") is None:  # RLlib has an environment of its own: make test-rllib
     EXAMPLES = [path for path in EXAMPLES if path.stem != "rllib_ppo"]
-SHORT = {"idea": ["--updates", "2"]}  # by default it trains until its picture is worth looking at
+SHORT = {  # that those which train also learn is tested elsewhere (tests/env/views), or seen in the README's picture
+    "idea": ["--updates", "2"],
+    "sb3_agents": ["--rounds", "3"],
+    "torchrl_reinforce": ["--batches", "10"],
+}
 
 
 def test_there_are_examples() -> None:
