@@ -87,7 +87,8 @@ def check_agents() -> None:
     installed("pixelseg_env", version)
     installed("pixelseg_agents", version)
     command = [str(Path(sysconfig.get_path("scripts")) / "pixelseg"), "--version"]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["pixelseg", version]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split() == ["pixelseg", version], f"{command}\n{done.stdout}\n{done.stderr}"
     write_images(Path("images"))
     small = ["--batch", "2", "--width", "0.03", "--horizon", "2", "--horizons", "1", "2", "--log", "none"]
     pixelseg("train", "--dataset", "folder", "--data", "images", "--updates", "3", *small, "--out", "run")
