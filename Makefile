@@ -8,7 +8,7 @@ help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 # torch goes first: what follows is then satisfied by the pinned build and fetches no other.
-.venv/installed: constraints.txt pyproject.toml agents/pyproject.toml
+.venv/installed: constraints.txt pyproject.toml setup.py agents/pyproject.toml agents/setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]" -e ./agents
@@ -24,7 +24,7 @@ lint: .venv/installed  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint  ## lint, types and the test suite
+test: lint  ## lint, types and the test suite, which builds and tries both distributions too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 slow: .venv/installed  ## the tests that take minutes each
@@ -44,7 +44,7 @@ bench-gpu: .venv/installed  ## what needs CUDA: speed, memory, and brain at 256x
 	$(BIN)/python -m benchmarks report benchmarks/records/grid-256 --data $(LGG) --out benchmarks/report-256
 
 # RLlib pins an older Gymnasium than the newest, so it and the environment's tests run in an environment of their own.
-.venv-rllib/installed: constraints-rllib.txt pyproject.toml agents/pyproject.toml
+.venv-rllib/installed: constraints-rllib.txt pyproject.toml setup.py agents/pyproject.toml agents/setup.py
 	test -x .venv-rllib/bin/python || $(PYTHON) -m venv .venv-rllib
 	.venv-rllib/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-rllib.txt torch
 	.venv-rllib/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-rllib.txt -e ".[pettingzoo,sb3]" -e ./agents "ray[rllib]" pytest hypothesis pygame scipy supersuit

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pixelseg_env.vector_env import PixelSegVectorEnv
     from pixelseg_env.views import FlatActions, parallel_env
 
-__version__ = "0.1.0"
+__version__ = "0.1.0"  # of both distributions; their builds read this line
 
 _MODULES = ("datasets", "dynamics", "metrics", "rendering", "rewards", "views")  # public, each with its own __all__
 _HOMES = {
@@ -53,6 +53,7 @@ __all__ = [
     "PixelSegError",
     "PixelSegVectorEnv",
     "SegmentationDataset",
+    "__version__",
     "balanced",
     "check_choice",
     "check_horizon",

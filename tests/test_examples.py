@@ -14,16 +14,21 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 if importlib.util.find_spec("ray") is None:  # RLlib has an environment of its own: make test-rllib
     EXAMPLES = [path for path in EXAMPLES if path.stem != "rllib_ppo"]
+SHORT = {  # that those which train also learn is tested elsewhere (tests/env/views), or seen in the README's picture
+    "idea": ["--updates", "2"],
+    "sb3_agents": ["--rounds", "3"],
+    "torchrl_reinforce": ["--batches", "10"],
+}
 
 
 def test_there_are_examples() -> None:
-    assert {"random_agent.py", "own_agent.py", "reward_design.py"} <= {path.name for path in EXAMPLES}
+    assert {"random_agent.py", "own_agent.py", "reward_design.py", "idea.py"} <= {path.name for path in EXAMPLES}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs(path: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(path)],
+        [sys.executable, str(path), *SHORT.get(path.stem, ())],
         cwd=tmp_path,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import inspect
+import io
 import os
 import re
 import shlex
@@ -23,6 +25,7 @@ from benchmarks.study.report import all_tables
 from pixelseg_agents import PA3C, PA3CConfig
 from pixelseg_agents.cli import main
 from pixelseg_env.datasets import load_dataset
+from tests.packaging.distributions import copy_of_the_checkout
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -30,6 +33,7 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 SHELL = [code for language, code in BLOCKS if language == "sh"]
 MAKE = [line for block in SHELL for line in block.splitlines() if line.startswith("make ")]
+PIP = [line for block in SHELL for line in block.splitlines() if line.startswith("pip ")]
 PIXELSEG = [block for block in SHELL if "pixelseg " in block]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
@@ -43,16 +47,29 @@ def run(command: list[str], folder: Path) -> str:
 def test_every_kind_of_block_is_covered() -> None:
     assert len(PYTHON) == 5
     assert len(MAKE) == 2
+    assert len(PIP) == 1
+    assert SHELL[0].startswith("pip install ")
+    assert SHELL[1].startswith("make ")
     assert len(PIXELSEG) >= 1
     assert {language for language, _ in BLOCKS} <= {"python", "sh", "bibtex"}
     for line in (line for block in SHELL for line in block.splitlines()):
-        assert line.startswith(("make ", "pixelseg ")), line
+        assert line.startswith(("pip install ", "make ", "pixelseg ")), line
 
 
 @pytest.mark.parametrize("code", PYTHON)
 def test_python_blocks_run_and_print_scores(code: str, tmp_path: Path) -> None:
     assert re.search(r"0\.\d{3}", run([sys.executable, "-W", "error::DeprecationWarning", "-c", code], tmp_path))
     assert len([line for line in code.splitlines() if line.strip() and not line.startswith("import")]) <= 10
+
+
+@pytest.mark.parametrize("line", PIP)
+def test_pip_lines_install_both_packages(line: str, tmp_path: Path) -> None:
+    """In a copy of the checkout, without downloading what is here already."""
+    checkout = copy_of_the_checkout(tmp_path / "checkout")
+    offline = ["--no-deps", "--no-index", "--no-build-isolation", "--quiet", "--target", str(tmp_path / "installed")]
+    run([sys.executable, "-m", *shlex.split(line), *offline], checkout)
+    assert (tmp_path / "installed/pixelseg_env/env.py").is_file()
+    assert (tmp_path / "installed/pixelseg_agents/cli/__init__.py").is_file()
 
 
 @pytest.mark.parametrize("line", MAKE)
@@ -63,7 +80,11 @@ def test_make_targets_exist(line: str) -> None:
 
 
 @pytest.mark.parametrize("block", PIXELSEG)
-def test_pixelseg_commands_run_on_a_folder_of_images(block: str, tmp_path: Path) -> None:
+def test_pixelseg_commands_run_on_a_folder_of_images(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, where torch is imported already; the installed command is tried by tests/packaging."""
+    monkeypatch.chdir(tmp_path)
     images = tmp_path / "my_images"
     images.mkdir()
     phantoms = load_dataset("phantom", split="all", size=32, count=10)
@@ -73,7 +94,7 @@ def test_pixelseg_commands_run_on_a_folder_of_images(block: str, tmp_path: Path)
         cv2.imwrite(str(name.with_name(f"{name.stem}_mask.png")), mask * 255)
     for line in block.splitlines():
         words = shlex.split(re.sub(r"--updates \d+", "--updates 3", line))
-        run([str(Path(sys.executable).with_name("pixelseg")), *words[1:]], tmp_path)
+        assert main(words[1:]) == 0, line
     runs = re.findall(r"--out (\S+)", block)
     assert runs
     assert all((tmp_path / folder / "checkpoint.safetensors").is_file() for folder in runs)
@@ -97,6 +118,12 @@ def test_option_table_names_real_options_and_values() -> None:
 
 
 RECORDS = ROOT / "benchmarks/records/grid"
+DATASETS = ("brain", "cardiac")
+
+
+def table_of(page: str) -> str:
+    """The table of results on a page's front."""
+    return "| | brain: Dice" + (ROOT / page).read_text().split("| | brain: Dice")[1].split("\n\n")[0]
 
 
 def test_results_hold_every_table_of_the_records() -> None:
@@ -140,15 +167,49 @@ def test_no_place_is_left_to_be_filled() -> None:
         assert "@@" not in (ROOT / name).read_text(), name
 
 
+ROWS = {
+    "PixelRL, cross-entropy gain": "PixelRL, cross-entropy",
+    "PA3C's network, supervised": "PA3C's twin, supervised",
+}
+
+
+@pytest.mark.parametrize("page", ["README.md", "benchmarks/RESULTS.md"])
+def test_the_table_of_the_first_page_is_that_of_the_records(page: str) -> None:
+    shown = re.findall(
+        r"^\| (.+?) \| (\d.\d+) \| (\d.\d+) \| (\d.\d+) \| (\d.\d+) \| ([\d.]*)(?: M)? \|", table_of(page), re.M
+    )
+    assert len(shown) == 11
+    tables = [list(csv.DictReader(io.StringIO(all_tables(RECORDS)[name]["table-2"].csv()))) for name in DATASETS]
+    for row, *scores, parameters in shown:
+        brain, cardiac = (next(r for r in table if r["row"] == ROWS.get(row, row)) for table in tables)
+        assert scores == [f"{float(r[metric]):.3f}" for r in (brain, cardiac) for metric in ("DICE", "BIoU")], row
+        assert parameters == (brain["parameters, M"] and f"{float(brain['parameters, M']):.2f}"), row
+
+
+def test_results_begin_with_a_page_for_newcomers_and_list_what_follows() -> None:
+    results = (ROOT / "benchmarks/RESULTS.md").read_text()
+    headings = re.findall(r"^## (.+)$", results, re.MULTILINE)
+    assert headings[:2] == ["In short", "Contents"]
+    contents = results.split("## Contents")[1].split("\n## ")[0]
+    anchors = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings[2:]]
+    assert re.findall(r"^- \[(.+)\]\(#(.+)\)$", contents, re.MULTILINE) == list(zip(headings[2:], anchors, strict=True))
+
+
 def test_readme_quotes_the_results() -> None:
     results = (ROOT / "benchmarks/RESULTS.md").read_text()
-    section = README.split("## Results so far")[1].split("\n## Cite")[0]
+    section = README.split("## Results so far")[1].split("\n## Glossary")[0]
     scores = re.findall(r"\d\.\d{3}", section)
     assert scores
-    assert [score for score in scores if score not in results] == []
+    assert [score for score in scores if score not in results.split("\n## Contents")[1]] == []
 
 
-DIFFERENCES = README.split("## What differs from the publication")[1].split("\n## Cite")[0]
+def test_links_lead_somewhere() -> None:
+    for page in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "benchmarks/RESULTS.md"):
+        for path in re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / page).read_text()):
+            assert (ROOT / page).parent.joinpath(path).exists(), f"{page}: {path}"
+
+
+DIFFERENCES = README.split("## What differs from the publication")[1].split("\n## Glossary")[0]
 FLAGS = [flags for flags in re.findall(r"`(--[^`]+)`", DIFFERENCES) if flags != "--preset published"]
 
 
@@ -176,11 +237,6 @@ def test_every_difference_of_the_preset_is_in_the_table() -> None:
     assert {name.replace("_", "-") for name in changed} - {"final-foreground-weight"} <= named
     percent = ", ".join(f"{100 * share:g}" for share in PA3CConfig().for_task("absorbing", "masked").shares)
     assert f"({percent} % of the steps)" in DIFFERENCES
-
-
-def test_pictures_exist() -> None:
-    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
-        assert (ROOT / path).is_file(), path
 
 
 @pytest.mark.slow

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from pixelseg_agents.references import KeepAll, Oracle, Otsu, Random
     from pixelseg_agents.registry import agent_class, load_agent, register_agent, registered_agents
     from pixelseg_agents.supervised import Supervised, SupervisedConfig
-
-__version__ = "0.1.0"
+    from pixelseg_env import __version__
 
 _HOMES = {
     "ac": ("AC", "ACConfig"),
@@ -64,6 +63,7 @@ __all__ = [
     "Supervised",
     "SupervisedConfig",
     "TrainingError",
+    "__version__",
     "agent_class",
     "evaluate",
     "load_agent",
@@ -75,6 +75,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for, once (PEP 562)."""
+    if name == "__version__":  # one for both distributions
+        from pixelseg_env import __version__
+
+        return __version__
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)

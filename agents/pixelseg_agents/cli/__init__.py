@@ -6,11 +6,10 @@ What a command needs is imported when it runs, so that `--help` and `--version` 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
-
-from pixelseg_agents import __version__
 
 OVERVIEW = """\
 usage: pixelseg COMMAND ...
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(OVERVIEW, end="")
         return 0 if words else 2
     if words[0] in ("-V", "--version"):
-        print(f"pixelseg {__version__}")
+        print(f"pixelseg {_version()}")
         return 0
     from pixelseg_env import PixelSegError, check_choice
 
@@ -66,3 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("pixelseg: interrupted", file=sys.stderr)
         return 130
+
+
+def _version() -> str:
+    """The installed version; it is asked for without importing the environment, which would take half a second."""
+    try:
+        return importlib.metadata.version("pixelseg-agents")
+    except importlib.metadata.PackageNotFoundError:  # a checkout on the path
+        from pixelseg_env import __version__
+
+        return __version__

@@ -1,14 +1,28 @@
-"""What several files of tests share, made once."""
+"""What several files of benchmark tests share, made once."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks.grid.cells import run_cell
 from benchmarks.study.settings import LEARNERS, REFERENCES
+from pixelseg_env.datasets import phantom
 from tests.helpers.grid import cell
+
+
+@pytest.fixture(scope="session", autouse=True)
+def phantoms_are_drawn_once() -> Iterator[None]:
+    """Every cell of a grid loads its data anew, as it should; here these are the same 400 pictures each time.
+
+    Loading copies what is drawn, so no test sees another's changes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phantom, "draw_phantom", functools.cache(phantom.draw_phantom))
+        yield
 
 
 @pytest.fixture(scope="session")
