@@ -29,7 +29,7 @@ class TargetLearner(PixelAgent):
 
     family = "supervised"
     supervised = True
-    idle = ("gamma", "later_background_weight")
+    idle: ClassVar[tuple[str, ...]] = ("gamma", "later_background_weight")
 
     def _logits(self, observation: Tensor) -> Tensor:
         """The log-odds of every pixel to be object, float32 (B, [L,] H, W)."""

@@ -210,7 +210,7 @@ def load_study(module: str) -> Study:
     """
     if not module:
         return Study()
-    found = resolve("study", f"{module}:STUDY", {})
+    found: Any = resolve("study", f"{module}:STUDY", {})
     if not isinstance(found, Study):
         raise OptionError(f"study={module!r}: expected a module whose STUDY is a Study, got {type(found).__name__}")
     return found

@@ -125,9 +125,8 @@ def _bars(records: Records, agents: Sequence[str], path: Path) -> tuple[Path, st
     for i, (agent, colour) in enumerate(zip(agents, COLOURS, strict=False)):
         values = np.array([[r["test"]["summary"]["metrics"][m]["mean"] for m in metrics] for r in records.get(agent)])
         where = np.arange(len(metrics)) + (i - (len(agents) - 1) / 2) * 0.8 / len(agents)
-        axes.bar(
-            where, values.mean(0), 0.8 / len(agents), yerr=_spread(values), color=colour, label=records.label(agent)
-        )
+        label, width = records.label(agent), 0.8 / len(agents)
+        axes.bar(where, values.mean(0), width, yerr=_spread(values), color=colour, label=label)
     axes.set_xticks(range(len(metrics)), metrics)
     axes.set(ylabel="mean over test images")
     _legend(figure)

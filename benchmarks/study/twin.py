@@ -50,8 +50,13 @@ class SteppedTwin(TargetLearner, PA3C):
 
     name = "PA3C's twin, supervised, ten looks"
     formerly = ("SteppedTwin",)
-    config_class = SteppedTwinConfig
-    idle = (*TargetLearner.idle, "entropy_coefficient", "value_coefficient", "reward_map_convolution")
+    config_class: ClassVar[type[PA3CConfig]] = SteppedTwinConfig
+    idle: ClassVar[tuple[str, ...]] = (
+        *TargetLearner.idle,
+        "entropy_coefficient",
+        "value_coefficient",
+        "reward_map_convolution",
+    )
 
     def _logits(self, observation: Tensor) -> Tensor:
         logits: Tensor = self.network(observation)[0]

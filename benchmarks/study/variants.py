@@ -135,7 +135,7 @@ def learning_by_network(records: Records, title: str) -> Table:
 
 
 def step_by_step(records: Records, title: str) -> Table:
-    """Whether later steps improve the map: Dice after some steps, of every agent, and of PA3C's network under each setting."""
+    """Whether later steps improve the map: Dice after some steps, of agents and of PA3C's network under settings."""
     columns = [Column("start", 3, 0), *(Column(f"step {step}") for step in STEPS), Column("last less first", 3, 0)]
     columns += [
         Column("better after the last", 2, 0),
@@ -204,9 +204,8 @@ def searched(scores: dict[str, dict[str, float]], dataset: str) -> Table:
         scores: agent to setting to Dice, as `tuned.json` has it.
         dataset: its data set.
     """
-    table = Table(
-        f"The search on {dataset}: Dice on validation images", [Column(facts_of(agent).label) for agent in scores]
-    )
+    columns = [Column(facts_of(agent).label) for agent in scores]
+    table = Table(f"The search on {dataset}: Dice on validation images", columns)
     for setting, name in SEARCHED.items():
         if any(setting in tried for tried in scores.values()):
             table.rows[name] = [tried.get(setting) for tried in scores.values()]
