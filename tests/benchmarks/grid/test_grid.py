@@ -222,7 +222,7 @@ def test_wrong_words_are_named(tmp_path: Path) -> None:
     for k in range(9):
         cv2.imwrite(str(images / f"p{k}.png"), np.full((8, 8), 9, np.uint8))
         cv2.imwrite(str(images / f"p{k}_mask.png"), np.eye(8, dtype=np.uint8) * 255)
-    few = Cell("folder", (str(images),), "ac", "50-shot", protocol=TINY)
+    few = Cell("folder", (str(images),), "ac", "50-shot", protocol=TINY, study=MODULE)
     wrong = {
         "setting='no-sun' is not known": lambda: Run(agents=("otsu",), settings=("no-sun",)).cells(),
         "change nothing about these agents: dqn no-sam": lambda: Run(agents=("dqn",), settings=("no-sam",)).cells(),
@@ -324,7 +324,7 @@ def test_a_process_that_cannot_be_started_stops_no_other(tmp_path: Path, monkeyp
 
 
 def test_an_agent_that_writes_no_text_stops_no_other(tmp_path: Path) -> None:
-    broken, fine = cell("test_grid:noise"), cell("keep-all")
+    broken, fine = cell(f"{__name__}:noise"), cell("keep-all")
     assert run_grid([broken, fine, fine], tmp_path) == [broken.name]
     assert is_done(tmp_path, fine)
 
@@ -432,7 +432,7 @@ def test_a_model_of_stable_baselines3_takes_part(tmp_path: Path) -> None:
 
 
 def test_an_agent_of_ones_own_gets_the_training_images_and_the_budget() -> None:
-    one = cell("test_grid:remember", seed=5)
+    one = cell(f"{__name__}:remember", seed=5)
     seen = untrained(one, one.environment("train", 2))
     assert seen["cases"] == one.parts["train"].cases
     assert (seen["seed"], seen["passes"]) == (5, 120)
