@@ -138,7 +138,7 @@ def test_figures_draw_what_the_records_say(done: Path, tmp_path: Path, monkeypat
         steps, scores = line("steps", panel, "PA3C")
         assert list(steps) == [1, 2]
         assert scores == pytest.approx(np.mean([r["test"]["summary"][key] for r in pa3c], axis=0))
-        assert len(line("steps", panel, "unet")[0]) == 1, "which looks once"
+        assert len(line("steps", panel, "U-Net, supervised")[0]) == 1, "which looks once"
     for panel, key in enumerate(("first", "dice")):
         passes, scores = line("learning", panel, "PA3C")
         assert list(passes) == [point["passes"] / 1000 for point in pa3c[0]["curve"]]
