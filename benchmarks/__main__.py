@@ -6,7 +6,7 @@ import sys
 
 import tyro
 
-from benchmarks.grid.commands import Report, Run, Search
+from benchmarks.study.commands import Report, Run, Search
 from pixelseg_env import PixelSegError
 
 

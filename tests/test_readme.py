@@ -20,7 +20,7 @@ import tyro
 
 import pixelseg_env
 from benchmarks.grid.cells import is_done
-from benchmarks.grid.commands import Run, Search
+from benchmarks.study.commands import Run, Search
 from benchmarks.study.report import all_tables
 from pixelseg_agents import PA3C, PA3CConfig
 from pixelseg_agents.cli import main

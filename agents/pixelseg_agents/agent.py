@@ -70,6 +70,7 @@ class PixelAgent:
     family: ClassVar[str] = "actor-critic"  # or "q-learning", "refinement", "supervised"
     supervised: ClassVar[bool] = False  # whether it learns from the target instead of rewards
     looks_once: ClassVar[bool] = False  # whether it decides at its first look and knows no later ones
+    idle: ClassVar[tuple[str, ...]] = ()  # hyperparameters of its `config_class` that change nothing about it
     config_class: ClassVar[type[AgentConfig]]
     config: Any  # of type config_class
     transitions: ClassVar[tuple[str, ...]] = ("absorbing", "restorable")  # what its actions mean something for

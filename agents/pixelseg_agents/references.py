@@ -6,7 +6,7 @@ float32 (B, C, H, W), actions int8 (B, H, W) with 0 = zero (background) and 1 = 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import cv2
 import numpy as np
@@ -17,8 +17,36 @@ from pixelseg_env import to_numpy
 Actions = NDArray[np.int8]
 
 
-class KeepAll:
+class Reference:
+    """What the references have in common: facts as agents have them, and one way to be made.
+
+    A subclass has Stable-Baselines3's `predict`.
+    """
+
+    name: ClassVar[str]  # in tables
+    family: ClassVar[str] = "reference"
+    supervised: ClassVar[bool] = False
+    looks_once: ClassVar[bool] = False
+
+    @classmethod
+    def playing(cls, env: Any, seed: int = 0) -> Self:
+        """The reference for an environment that is played.
+
+        Args:
+            env: the vector environment; only the oracle looks at it.
+            seed: of the draws, where there are any.
+        """
+        return cls()
+
+    def moved_to(self, env: Any) -> Self:
+        """The same reference, in the same state, for another environment."""
+        return self
+
+
+class KeepAll(Reference):
     """Keeps every pixel: under `"absorbing"` the whole image stays segmented."""
+
+    name = "keep everything"
 
     def predict(
         self,
@@ -32,8 +60,10 @@ class KeepAll:
         return np.ones((batch, height, width), np.int8), state
 
 
-class Random:
+class Random(Reference):
     """Keeps each pixel with a given probability, independently, at every step."""
+
+    name = "random"
 
     def __init__(self, seed: int | None = None, keep: float = 0.5) -> None:
         """Seeds the generator.
@@ -44,6 +74,11 @@ class Random:
         """
         self._generator = np.random.default_rng(seed)
         self._keep = keep
+
+    @classmethod
+    def playing(cls, env: Any, seed: int = 0) -> Self:
+        """See `Reference.playing`."""
+        return cls(seed)
 
     def predict(
         self,
@@ -57,7 +92,7 @@ class Random:
         return (self._generator.random((batch, height, width)) < self._keep).astype(np.int8), state
 
 
-class Otsu:
+class Otsu(Reference):
     """Otsu's threshold per image; the brighter side is the object.
 
     The threshold is taken at the first step of an episode, when the masked observation still is the
@@ -66,6 +101,8 @@ class Otsu:
 
     An image of one intensity has no brighter side, and nothing of it is kept.
     """
+
+    name = "Otsu's threshold"
 
     def __init__(self, channel: int | None = None) -> None:
         """Chooses what is thresholded.
@@ -118,15 +155,26 @@ def _brighter_side(image: NDArray[np.float32]) -> Actions:
     return np.asarray(above, np.int8)
 
 
-class Oracle:
+class Oracle(Reference):
     """Keeps what the target has: the most that any agent can reach, which shows that the scale is right.
 
     Args:
         env: the `PixelSegVectorEnv` that is played; its data set's masks are looked up.
     """
 
+    name = "oracle"
+
     def __init__(self, env: Any) -> None:
         self._env = env
+
+    @classmethod
+    def playing(cls, env: Any, seed: int = 0) -> Self:
+        """See `Reference.playing`."""
+        return cls(env)
+
+    def moved_to(self, env: Any) -> Self:
+        """The oracle of another environment."""
+        return type(self)(env)
 
     def predict(
         self,
@@ -137,3 +185,6 @@ class Oracle:
     ) -> tuple[Actions, Any]:
         """Returns the targets of the images that are played, int8 (B, [L,] H, W), and the state as it came."""
         return self._env.dataset.masks[self._env.index].astype(np.int8), state
+
+
+REFERENCES: dict[str, type[Reference]] = {"random": Random, "keep-all": KeepAll, "otsu": Otsu, "oracle": Oracle}

@@ -1,38 +1,38 @@
-"""The commands of `python -m benchmarks`."""
+"""Plans of a grid and of a search, with the face of commands; a study gives them its names and defaults."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import tyro
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, Suppress, arg
 
+from benchmarks.grid.catalogue import load_study
 from benchmarks.grid.cells import Cell, Protocol, record_path
 from benchmarks.grid.engine import run_grid
 from benchmarks.records import read_record, write_record
-from benchmarks.study.settings import LEARNERS, REFERENCES, SEARCH, SETTINGS, TUNED_AS
-from pixelseg_agents.registry import AGENTS
-from pixelseg_env import DataError, OptionError, check_choice
+from pixelseg_agents.references import REFERENCES
+from pixelseg_agents.registry import registered_agents
+from pixelseg_env import DataError, OptionError, registered_datasets
 
 TUNED = Path("benchmarks/records/grid/tuned.json")
 RECORDS = Path("benchmarks/records/grid")
+Dataset = Annotated[str, arg(help=f"One of {', '.join(registered_datasets())}.")]
 
 
 @dataclass
 class Run:
     """Runs the cells agents x seeds x settings x folds on one data set; finished cells are skipped."""
 
-    dataset: str = "phantom"
-    """phantom, brain, cardiac or folder."""
+    dataset: Dataset = "phantom"
     data: tuple[str, ...] = ()
     """Its folders."""
-    agents: tuple[str, ...] = (*REFERENCES, *LEARNERS)
+    agents: tuple[str, ...] = (*REFERENCES, *registered_agents())
     """Learners and references."""
     settings: tuple[str, ...] = ("default",)
-    """Named settings, see benchmarks/study/settings.py."""
+    """Named settings."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of training; references run once."""
     folds: tuple[int, ...] = ()
@@ -46,24 +46,28 @@ class Run:
     tuned: Path = TUNED
     """What `search` has found; without the file every agent has its defaults."""
     protocol: OmitArgPrefixes[Protocol] = dataclasses.field(default_factory=Protocol)
+    study: Suppress[str] = ""
+    """The module whose `STUDY` knows learners and settings, see `load_study`."""
 
     def cells(self) -> list[Cell]:
         """The grid, seeds outermost: after an interruption every agent has as many."""
         _refuse_empty(agents=self.agents, settings=self.settings, seeds=self.seeds)
-        for setting in self.settings:
-            check_choice("setting", setting, SETTINGS)
+        study = load_study(self.study)
+        settings = {name: study.setting(name) for name in self.settings}
+        learners = [study.learner(name) for name in self.agents]
         tuned = read_tuned(self.tuned)
         cells = []
         for seed in self.seeds:
-            for setting in self.settings:
-                for agent in self.agents:
+            for setting, rules in settings.items():
+                for learner in learners:
                     for fold in self.folds or (None,):
-                        if agent in REFERENCES and (seed, setting) != (self.seeds[0], "default"):
+                        if learner.reference and (seed, setting) != (self.seeds[0], "default"):
                             continue
                         # The search's validation patients are tested on in some fold: there, everybody has defaults.
-                        known = SETTINGS[setting].tuned and fold is None
-                        found = tuned.get(TUNED_AS.get(agent, agent), {}) if known else {}
-                        cells.append(Cell(self.dataset, self.data, agent, setting, seed, fold, self.protocol, found))
+                        known = rules.tuned and fold is None
+                        found = tuned.get(learner.tuned_as or learner.name, {}) if known else {}
+                        where = (self.dataset, self.data, learner.name, setting, seed, fold)
+                        cells.append(Cell(*where, self.protocol, found, self.study))
         idle = sorted({f"{cell.agent} {cell.setting}" for cell in cells if not cell.applies})
         if idle:
             raise OptionError(f"these settings change nothing about these agents: {', '.join(idle)}; leave them out")
@@ -78,16 +82,15 @@ class Run:
 
 @dataclass
 class Search:
-    """Tries a few learning rates and amounts of exploration per agent, and keeps what validation patients prefer.
+    """Tries a few settings per agent, such as learning rates, and keeps what validation patients prefer.
 
-    What other agents have in the file stays there.
+    The data set's training and validation patients alone are looked at. What other agents have in the file stays there.
     """
 
-    dataset: str = "brain"
-    """The data set; its training and validation patients alone are looked at."""
+    dataset: Dataset = "brain"
     data: tuple[str, ...] = ()
     """Its folders."""
-    agents: tuple[str, ...] = LEARNERS
+    agents: tuple[str, ...] = registered_agents()
     """Which learners."""
     jobs: int = 1
     """Cells at once."""
@@ -98,16 +101,21 @@ class Search:
     tuned: Path = TUNED
     """What is written."""
     protocol: OmitArgPrefixes[Protocol] = dataclasses.field(default_factory=Protocol)
+    study: Suppress[str] = ""
+    """The module whose `STUDY` knows learners and settings, see `load_study`."""
 
     def cells(self) -> list[Cell]:
         """What is tried, for every agent what changes something."""
+        study = load_study(self.study)
         _refuse_empty(agents=self.agents)
-        for agent in self.agents:
-            check_choice("agent", agent, {*AGENTS, *LEARNERS})
+        learners = [study.learner(name) for name in self.agents]
+        for learner in learners:
+            if learner.reference or learner.factory:
+                raise OptionError(f"--agents {learner.name}: has no hyperparameters to search for; leave it out")
         tried = (
-            Cell(self.dataset, self.data, agent, setting, 0, None, self.protocol)
-            for setting in SEARCH
-            for agent in self.agents
+            Cell(self.dataset, self.data, learner.name, setting, 0, None, self.protocol, study=self.study)
+            for setting in study.search
+            for learner in learners
         )
         return [cell for cell in tried if cell.applies]
 
@@ -127,7 +135,8 @@ class Search:
         failed = run_grid(cells, self.out, self.jobs, self.ray)
         best: dict[str, Any] = known.get("agents", {})
         scores: dict[str, dict[str, float]] = known.get("validation_dice", {})
-        for agent in self.agents:
+        settings = load_study(self.study).settings
+        for agent in dict.fromkeys(cell.agent for cell in cells):
             found = {
                 cell.setting: read_record(record_path(self.out, cell))
                 for cell in cells
@@ -138,7 +147,7 @@ class Search:
             scores[agent] = {name: float(r["val"]["summary"]["metrics"]["DICE"]["mean"]) for name, r in found.items()}
             winner = max(scores[agent], key=lambda setting: scores[agent][setting])
             config = found[winner]["config"]
-            best[agent] = {name: config[name] for name in SETTINGS[winner].hyper if name in config}
+            best[agent] = {name: config[name] for name in settings[winner].hyper if name in config}
             print(f"{agent}: {winner} ({', '.join(f'{name} {value:.3f}' for name, value in scores[agent].items())})")
         write_record(self.tuned, {"agents": best, "validation_dice": scores} | about)
         return 1 if failed else 0
@@ -165,24 +174,3 @@ def read_tuned(path: Path) -> dict[str, dict[str, Any]]:
         return {agent: dict(values) for agent, values in agents.items()}
     except (AttributeError, DataError, KeyError, TypeError, ValueError) as error:
         raise OptionError(f"--tuned {path}: not what `python -m benchmarks search` writes ({error!r})") from error
-
-
-@dataclass
-class Report:
-    """Turns records into tables and figures."""
-
-    records: tyro.conf.Positional[Path] = RECORDS
-    """Folder of the records."""
-    data: tuple[str, ...] = ()
-    """Folders of the data sets, for the figures of examples."""
-    out: Path = Path("benchmarks/report")
-    """Folder of the tables (Markdown, CSV, LaTeX) and figures."""
-    published: Path = Path("benchmarks/study/published.csv")
-    """The publication's figures: table, dataset, row, column, value."""
-
-    def main(self) -> int:
-        """Writes the report."""
-        from benchmarks.study.report import write_report
-
-        print(write_report(self.records, self.out, self.data, self.published))
-        return 0

@@ -18,7 +18,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.grid.cells import Cell, Protocol, is_done, record_path, run_cell
+from benchmarks.grid.cells import Cell, Protocol, is_done, record_path
+from benchmarks.grid.running import run_cell
 from pixelseg_agents.files import write_atomically
 from pixelseg_env import OptionError
 
@@ -185,7 +186,7 @@ def _on_ray(cells: Sequence[Cell], folder: Path) -> Iterator[Outcome]:
 
 
 def to_text(cell: Cell) -> str:
-    """A cell as JSON that `from_text` reads."""
+    """A cell as JSON that `from_text` reads, its study too: another process looks names up in the same one."""
     return json.dumps(asdict(cell))
 
 

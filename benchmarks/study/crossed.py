@@ -16,7 +16,8 @@ from pixelseg_agents.pa3c import pa3c_network
 class PA3COnUNet(PA3C):
     """PA3C with AC's network, the U-Net of one encoder and two decoders, in place of its own."""
 
-    name = "PA3COnUNet"
+    name = "PA3C on AC's network"
+    formerly = ("PA3COnUNet",)
 
     def _make_parts(self) -> dict[str, nn.Module]:
         return {"network": ac_network(self.config, self.channels, self.labels)}
@@ -33,7 +34,8 @@ class ACOnPA3CConfig(PA3CConfig):
 class ACOnPA3C(AC):
     """AC with PA3C's network in place of its own."""
 
-    name = "ACOnPA3C"
+    name = "AC on PA3C's network"
+    formerly = ("ACOnPA3C",)
     config_class = ACOnPA3CConfig
 
     def _make_parts(self) -> dict[str, nn.Module]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,63 +12,60 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks.study.settings import REFERENCES, SUPERVISED
+from benchmarks.study.learners import SUBJECT
+from benchmarks.study.reading import Records
 from pixelseg_agents.evaluation.figures import right_and_wrong, right_and_wrong_legend, save_figure
 from pixelseg_env import SegmentationDataset
 from pixelseg_env.rendering import to_rgb
 
 Drawn = list[tuple[Path, str]]
-Naming = Callable[[str], str]
 # Okabe and Ito's colours, told apart by colour-blind readers too; supervised learners are dashed.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-OF_AGENT = {"unet": "#999999", "twin-plain": "#0072B2", "twin-steps": "#882255"}
 
 
 def draw_all(
-    records: Any,
+    records: Records,
     dataset: str,
     out: Path,
     horizons: Sequence[str],
-    name: Naming,
     test: SegmentationDataset | None = None,
 ) -> Drawn:
     """Draws what the records allow.
 
     Args:
-        records: `summaries.Records` of one data set.
+        records: of one data set.
         dataset: its name.
         out: the folder.
         horizons: settings of Fig. 7; agents that have the last alone are not in it.
-        name: the agents' names for readers.
         test: the test images, for Fig. 3; None: without it.
 
     Returns:
         Path and caption of each figure.
     """
-    agents = [agent for agent in records.agents() if agent not in REFERENCES]
+    agents = [agent for agent in records.agents() if not records.facts(agent).reference]
     drawn: Drawn = []
     if agents:
-        drawn.append(_steps(records, agents, out / f"{dataset}-steps.png", name))
-        drawn.append(_learning(records, agents, out / f"{dataset}-learning.png", name))
+        drawn.append(_steps(records, agents, out / f"{dataset}-steps.png"))
+        drawn.append(_learning(records, agents, out / f"{dataset}-learning.png"))
     judged = [agent for agent in records.agents(None) if any(records.get(agent, one) for one in horizons[:-1])]
     if judged:
-        drawn.append(_horizons(records, judged, horizons, out / f"{dataset}-t_max.png", name))
+        drawn.append(_horizons(records, judged, horizons, out / f"{dataset}-t_max.png"))
     first = records.get(agents[0])[0] if agents else None
     if test is not None and first is not None and "examples" in first:
-        drawn.append(_examples(records, agents, test, out / f"{dataset}-examples.png", name))
-    compared = [agent for agent in ("pa3c", "pixelrl", "pixelrl-cross-entropy") if agent in agents]
+        drawn.append(_examples(records, agents, test, out / f"{dataset}-examples.png"))
+    compared = [one for one in agents if one == SUBJECT.name or records.facts(one).family == "refinement"]
     if len(compared) > 1:
-        drawn.append(_bars(records, compared, out / f"{dataset}-pixelrl.png", name))
+        drawn.append(_bars(records, compared, out / f"{dataset}-pixelrl.png"))
     return drawn
 
 
-def _steps(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tuple[Path, str]:
+def _steps(records: Records, agents: Sequence[str], path: Path) -> tuple[Path, str]:
     """Dice and BIoU after every step: do later steps improve the map?"""
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, key, label in zip(figure.subplots(1, 2), ("dice_by_step", "biou_by_step"), ("Dice", "BIoU"), strict=True):
-        for agent, look in zip(agents, _looks(agents), strict=True):
+        for agent, look in zip(agents, _looks(records, agents), strict=True):
             curves = np.array([r["test"]["summary"][key] for r in records.get(agent)])
-            _curve(axes, np.arange(1, curves.shape[1] + 1), curves, name(agent), *look, band=False)
+            _curve(axes, np.arange(1, curves.shape[1] + 1), curves, records.label(agent), *look, band=False)
         axes.set(xlabel="step", ylabel=f"{label}, mean over test images")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure)
@@ -79,18 +76,18 @@ def _steps(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tup
     )
 
 
-def _learning(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tuple[Path, str]:
+def _learning(records: Records, agents: Sequence[str], path: Path) -> tuple[Path, str]:
     """Fig. 6: validation Dice over the network passes."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     panels = zip(figure.subplots(1, 2, sharey=True), ("first", "dice"), ("first", "last"), strict=True)
     for axes, key, step in panels:
-        for agent, look in zip(agents, _looks(agents), strict=True):
+        for agent, look in zip(agents, _looks(records, agents), strict=True):
             found = [r["curve"] for r in records.get(agent) if r["curve"]]
             if not found:  # one of the reader's own
                 continue
             passes = np.array([point["passes"] for point in found[0]])  # seeds may be looked at a few passes apart
             curves = np.array([np.interp(passes, [p["passes"] for p in c], [p[key] for p in c]) for c in found])
-            _curve(axes, passes / 1000, curves, name(agent), *look)
+            _curve(axes, passes / 1000, curves, records.label(agent), *look)
         axes.set(xlabel="network passes, thousands", title=f"after the {step} step")
     figure.axes[0].set(ylabel="Dice, validation images")
     _legend(figure)
@@ -102,9 +99,7 @@ def _learning(records: Any, agents: Sequence[str], path: Path, name: Naming) -> 
     )
 
 
-def _horizons(
-    records: Any, agents: Sequence[str], settings: Sequence[str], path: Path, name: Naming
-) -> tuple[Path, str]:
+def _horizons(records: Records, agents: Sequence[str], settings: Sequence[str], path: Path) -> tuple[Path, str]:
     """Fig. 7: trained with one t_max, judged after 1 to 15 steps."""
     figure = Figure(figsize=(4 * len(agents), 3.6), layout="constrained")
     for axes, agent in zip(np.atleast_1d(np.array(figure.subplots(1, len(agents), sharey=True))), agents, strict=True):
@@ -114,7 +109,7 @@ def _horizons(
                 label = f"trained at t_max {setting.removeprefix('t_max-')}"
                 label = "growing t_max, the default" if setting == "default" else label
                 _curve(axes, np.arange(1, curves.shape[1] + 1), curves, label, colour)
-        axes.set(title=name(agent), xlabel="steps of the test episode", xticks=(1, 5, 10, 15))
+        axes.set(title=records.label(agent), xlabel="steps of the test episode", xticks=(1, 5, 10, 15))
     figure.axes[0].set(ylabel="Dice, test images")
     _legend(figure)
     save_figure(figure, path)
@@ -122,7 +117,7 @@ def _horizons(
     return path, f"{caption} Bands are the range of the seeds."
 
 
-def _bars(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tuple[Path, str]:
+def _bars(records: Records, agents: Sequence[str], path: Path) -> tuple[Path, str]:
     """Fig. 5: PA3C beside PixelRL."""
     metrics = ("DICE", "PPV", "SEN", "IoU", "BIoU")
     figure = Figure(figsize=(8, 3.6), layout="constrained")
@@ -130,7 +125,8 @@ def _bars(records: Any, agents: Sequence[str], path: Path, name: Naming) -> tupl
     for i, (agent, colour) in enumerate(zip(agents, COLOURS, strict=False)):
         values = np.array([[r["test"]["summary"]["metrics"][m]["mean"] for m in metrics] for r in records.get(agent)])
         where = np.arange(len(metrics)) + (i - (len(agents) - 1) / 2) * 0.8 / len(agents)
-        axes.bar(where, values.mean(0), 0.8 / len(agents), yerr=_spread(values), color=colour, label=name(agent))
+        label, width = records.label(agent), 0.8 / len(agents)
+        axes.bar(where, values.mean(0), width, yerr=_spread(values), color=colour, label=label)
     axes.set_xticks(range(len(metrics)), metrics)
     axes.set(ylabel="mean over test images")
     _legend(figure)
@@ -143,9 +139,7 @@ def _spread(values: Any) -> Any:
     return values.std(0, ddof=1) if len(values) > 1 else None
 
 
-def _examples(
-    records: Any, agents: Sequence[str], test: SegmentationDataset, path: Path, name: Naming
-) -> tuple[Path, str]:
+def _examples(records: Records, agents: Sequence[str], test: SegmentationDataset, path: Path) -> tuple[Path, str]:
     """Fig. 3: what each agent makes of the same images."""
     shown = {agent: records.get(agent)[0]["examples"] for agent in agents}
     first = next(iter(shown.values()))
@@ -165,7 +159,7 @@ def _examples(
             axes.set(xticks=[], yticks=[])
     grid[0][0].set_title("image, target", fontsize="small")
     for axes, agent in zip(grid[0][1:], agents, strict=True):
-        axes.set_title(name(agent).replace(", ", ",\n"), fontsize="small")
+        axes.set_title(records.label(agent).replace(", ", ",\n"), fontsize="small")
     marks = right_and_wrong_legend()
     figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False, fontsize="small")
     save_figure(figure, path)
@@ -175,10 +169,10 @@ def _examples(
     )
 
 
-def _looks(agents: Sequence[str]) -> list[tuple[str, str]]:
+def _looks(records: Records, agents: Sequence[str]) -> list[tuple[str, str]]:
     """Colour and line of each agent."""
-    others = iter(COLOURS * len(agents))
-    return [(OF_AGENT.get(agent) or next(others), "--" if agent in SUPERVISED else "-") for agent in agents]
+    others, facts = iter(COLOURS * len(agents)), map(records.facts, agents)
+    return [(one.colour or next(others), "--" if one.supervised else "-") for one in facts]
 
 
 def _curve(axes: Axes, x: Any, curves: Any, label: str, colour: str, line: str = "-", band: bool = True) -> None:

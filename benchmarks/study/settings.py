@@ -1,60 +1,15 @@
-"""What a cell may be: learners and named settings. An agent that is in `pixelseg_agents.registry` is known already."""
+"""The study's named settings."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.study.crossed import ACOnPA3C, PA3COnUNet
-from benchmarks.study.twin import SteppedTwin, SupervisedTwin
+from benchmarks.grid.catalogue import Setting
 from pixelseg_agents import PA3CConfig
 
-REFERENCES = ("random", "keep-all", "otsu", "oracle")
-TWINS = {"twin-plain": SupervisedTwin, "twin-steps": SteppedTwin}
-# Learners with another's network, and whose hyperparameters they have.
-CROSSED = {"pa3c-on-unet": PA3COnUNet, "ac-on-pa3c": ACOnPA3C}
-TUNED_AS = {"pa3c-on-unet": "pa3c", "ac-on-pa3c": "ac"}
-ACTOR_CRITICS = ("pa3c", "ac")
-Q_LEARNERS = ("dqn", "double-dqn", "dueling-dqn")
-REFINERS = {"pixelrl": "squared_error", "pixelrl-cross-entropy": "cross_entropy"}  # and their rewards
-COARSE = 0.25  # share of the passes that goes to the U-Net whose maps a refiner starts from
-LEARNERS = (*ACTOR_CRITICS, *Q_LEARNERS, *REFINERS, "unet", *TWINS)
-LOOK_ONCE = ("unet", "twin-plain")
-SUPERVISED = ("unet", *TWINS)
 # A field of 22 x 22 pixels, but for what the normalisation shares.
 SMALL_FIELD = {"sam": False, "dilation": False, "blocks": 1, "head_stride": 2, "detail": False}
 PUBLISHED = {name: value for name, value in PA3CConfig.stated.items() if name != "width"}
-# Hyperparameters that change nothing about these learners.
-IDLE: tuple[tuple[tuple[str, ...], set[str]], ...] = (
-    (SUPERVISED, {"entropy_coefficient", "exploration_end", "foreground_weight"}),
-    (LOOK_ONCE, {"horizons", "later_background_weight", "preview_every"}),
-    (tuple(REFINERS), {"later_background_weight"}),
-)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One way to train and judge an agent; what it does not name is as in `default`.
-
-    Attributes:
-        hyper: changes to the agent's hyperparameters; those that an agent does not have do not apply to it.
-        env: changes to the environment.
-        shots: how many training images the agent gets, drawn with the cell's seed; None: all.
-        judged: steps of the test episodes. The metrics are those after step `horizon`, the curve goes on (Fig. 7).
-        passes: share of the budget of network passes.
-        parts: what the trained agent is judged on; the search never looks at test patients.
-        tuned: whether the hyperparameters that the search has found apply.
-    """
-
-    hyper: dict[str, Any] = field(default_factory=dict)
-    env: dict[str, Any] = field(default_factory=dict)
-    shots: int | None = None
-    judged: int = 15
-    passes: float = 1.0
-    parts: tuple[str, ...] = ("val", "test")
-    tuned: bool = True
-
-
 TUNING: dict[str, Any] = {"passes": 0.5, "tuned": False, "parts": ("val",)}
 TRYING: dict[str, Any] = {"tuned": False, "parts": ("val",)}
 SETTINGS: dict[str, Setting] = {

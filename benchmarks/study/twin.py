@@ -7,98 +7,70 @@ optimizer, learning-rate schedule, batch and number of network passes; only the 
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
-import torch
-import torch.nn.functional as F
-from gymnasium.vector import VectorEnv
+from torch import Tensor
 
 from pixelseg_agents import PA3C, PA3CConfig
-from pixelseg_agents.learning.episodes import weight_maps
+from pixelseg_agents.supervised import TargetLearner
 
 
-class SupervisedTwin(PA3C):
-    """PA3C with its update replaced by one step of (weighted) binary cross-entropy on the whole image.
+@dataclass(frozen=True)
+class TwinConfig(PA3CConfig):
+    """PA3C's hyperparameters, with one look per image. `foreground_weight=1, final_foreground_weight=1`: unweighted."""
 
-    Prediction, checkpoints and parameters are PA3C's. One update is one network pass of the batch.
+    agent: ClassVar[str] = "PA3C's twin"
 
-    Args:
-        env: a vector environment; only images and targets of its `reset` are used.
-        config: PA3C's hyperparameters. `foreground_weight=1, final_foreground_weight=1` is the plain twin.
-        seed: as PA3C's.
-        device: as PA3C's.
-        **changes: as PA3C's.
+    def for_task(self, transition: str, observation: str) -> Self:
+        """As PA3C's, with one look per image, and no bias towards keeping."""
+        once = dataclasses.replace(self, horizons=(1,), horizon_shares=(), start_bias=0.0)
+        return super(TwinConfig, once).for_task(transition, observation)
+
+
+@dataclass(frozen=True)
+class SteppedTwinConfig(PA3CConfig):
+    """PA3C's hyperparameters, but for the default horizons, which are 1, 3, 10 whatever the task."""
+
+    agent: ClassVar[str] = "PA3C's twin"
+
+    def for_task(self, transition: str, observation: str) -> Self:
+        """As PA3C's, with the twin's horizons."""
+        stepped = dataclasses.replace(self, horizons=self.horizons or (1, 3, 10))
+        return super(SteppedTwinConfig, stepped).for_task(transition, observation)
+
+
+class SteppedTwin(TargetLearner, PA3C):
+    """PA3C with as many looks, but the target in place of rewards: it plays episodes, and learns from every step.
+
+    At every step the cross-entropy of the target given the carved image, over the pixels that are still kept. It carves
+    with its own decisions, and is judged after the last step as PA3C is. Prediction and parameters are PA3C's.
     """
 
-    name = "SupervisedTwin"
+    name = "PA3C's twin, supervised, ten looks"
+    formerly = ("SteppedTwin",)
+    config_class: ClassVar[type[PA3CConfig]] = SteppedTwinConfig
+    idle: ClassVar[tuple[str, ...]] = (
+        *TargetLearner.idle,
+        "entropy_coefficient",
+        "value_coefficient",
+        "reward_map_convolution",
+    )
 
-    def __init__(
-        self,
-        env: VectorEnv[Any, Any, Any],
-        config: PA3CConfig | None = None,
-        *,
-        seed: int = 0,
-        device: str | torch.device = "auto",
-        **changes: Any,
-    ) -> None:
-        changes |= {"horizons": (1,), "start_bias": 0.0}
-        super().__init__(env, config, seed=seed, device=device, **changes)
-
-    def passes_per_update(self, horizon: int) -> float:
-        """One look at the batch."""
-        return 1
-
-    def _update(self, horizon: int, weight: float) -> int:
-        assert self.logger is not None
-        episodes, _ = self._play(1)
-        target = episodes.foreground
-        logits, _ = self.network(episodes.observation)
-        loss = F.binary_cross_entropy_with_logits(logits, target, weight=weight_maps(target, weight, 1.0)[0])
-        norm = self._descend(loss)
-        self.logger.record_mean("train/loss", float(loss.detach()))
-        self.logger.record_mean("train/gradient_norm", norm)
-        return len(target)
+    def _logits(self, observation: Tensor) -> Tensor:
+        logits: Tensor = self.network(observation)[0]
+        return logits
 
 
-class SteppedTwin(SupervisedTwin):
-    """The twin with as many looks as PA3C: it plays episodes, and learns the target from every observation.
+class SupervisedTwin(SteppedTwin):
+    """The twin that looks once: PA3C's update replaced by a step of (weighted) cross-entropy on the whole image.
 
-    Horizons 1, 3, 10, same passes; at every step the cross-entropy of the target given the carved image, over
-    the pixels that are still kept. It carves with its own decisions, and is judged after the last step as PA3C is.
+    One update is one network pass of the batch.
     """
 
-    name = "SteppedTwin"
-
-    def __init__(
-        self,
-        env: VectorEnv[Any, Any, Any],
-        config: PA3CConfig | None = None,
-        *,
-        seed: int = 0,
-        device: str | torch.device = "auto",
-        **changes: Any,
-    ) -> None:
-        if not (config or PA3CConfig()).horizons:
-            changes = {"horizons": (1, 3, 10)} | changes
-        PA3C.__init__(self, env, config, seed=seed, device=device, **changes)
-
-    def passes_per_update(self, horizon: int) -> float:
-        """One look per step."""
-        return horizon
-
-    def _update(self, horizon: int, weight: float) -> int:
-        assert self.logger is not None
-        episodes, _ = self._play(horizon)
-        target = episodes.foreground
-        weights, _ = weight_maps(target, weight, 1.0)
-        losses = []
-        while not episodes.over and episodes.steps < horizon:
-            logits, _ = self.network(episodes.observation)
-            share = episodes.playing / episodes.playing.sum().clamp_min(1)
-            loss = F.binary_cross_entropy_with_logits(logits, target, weight=weights, reduction="none")
-            losses.append((loss * share).sum())
-            episodes.step(logits.detach() > 0)
-        norm = self._descend(torch.stack(losses).mean())
-        self.logger.record_mean("train/gradient_norm", norm)
-        self._record_episodes(episodes, horizon)
-        return len(losses) * len(target)
+    name = "PA3C's twin, supervised"
+    formerly = ("SupervisedTwin",)
+    looks_once = True
+    config_class = TwinConfig
+    idle = (*SteppedTwin.idle, "preview_every")

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.grid.cells import Cell, Protocol
+from benchmarks.study import MODULE
 
 TINY = Protocol(size=16, width=0.125, passes=120, horizon=2)
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def cell(agent: str = "otsu", **options: Any) -> Cell:
-    return Cell("phantom", (), agent, protocol=TINY, **options)
+    return Cell("phantom", (), agent, protocol=TINY, study=MODULE, **options)
 
 
 def record(path: Path) -> dict[str, Any]:

@@ -17,12 +17,15 @@ import numpy as np
 import pytest
 
 from benchmarks.grid.cells import Cell, Protocol, is_done, record_path
-from benchmarks.grid.commands import Run, Search, read_tuned
+from benchmarks.grid.commands import read_tuned
 from benchmarks.grid.engine import _in_own_process, _stopped_by_signals, from_text, run_grid, to_text
+from benchmarks.grid.running import run, untrained, updates
 from benchmarks.records import write_record
+from benchmarks.study import MODULE, STUDY
+from benchmarks.study.commands import Run, Search
+from benchmarks.study.learners import LEARNERS, REFERENCES
 from benchmarks.study.report import write_report
-from benchmarks.study.settings import LEARNERS, REFERENCES, REFINERS, SEARCH, SETTINGS, SUPERVISED
-from benchmarks.study.summaries import searched
+from benchmarks.study.variants import searched
 from pixelseg_agents import AC, PA3C
 from pixelseg_agents.cli import main as pixelseg
 from pixelseg_env import DataError, OptionError
@@ -31,8 +34,8 @@ from tests.helpers.grid import ROOT, TINY, cell, one_env, record
 
 
 def test_every_learner_leaves_a_whole_record(done: Path) -> None:
-    for agent in LEARNERS:
-        found = record(done / f"phantom-{agent}-default-s0.json")
+    for learner in LEARNERS:
+        found = record(done / f"phantom-{learner.name}-default-s0.json")
         assert {"config", "versions", "commit", "hardware", "parameters", "peak_mib", "updates"} <= found.keys()
         assert found["seconds"]["wall"] > 0
         assert len(found["curve"]) >= 2
@@ -41,20 +44,20 @@ def test_every_learner_leaves_a_whole_record(done: Path) -> None:
             images = found[part]["images"]
             assert len(images["case"]) == len(images["DICE"]) == found[part]["summary"]["images"]
             assert np.mean(images["DICE"]) == pytest.approx(found[part]["summary"]["metrics"]["DICE"]["mean"], abs=1e-5)
-    for agent in REFERENCES:
-        assert "parameters" not in record(done / f"phantom-{agent}-default-s0.json")
+    for learner in REFERENCES:
+        assert "parameters" not in record(done / f"phantom-{learner.name}-default-s0.json")
     oracle = record(done / "phantom-oracle-default-s0.json")
     assert oracle["test"]["summary"]["metrics"]["DICE"]["mean"] == 1.0
 
 
-@pytest.mark.parametrize("agent", LEARNERS)
+@pytest.mark.parametrize("agent", [one.name for one in LEARNERS])
 def test_every_agent_gets_the_same_budget(agent: str) -> None:
     protocol = Protocol(size=16, width=0.125, passes=24_000)
-    one = Cell("phantom", (), agent, protocol=protocol)
-    learner = one.learner(one.environment("train", 2, Constant() if agent in REFINERS else None))
-    updates = one.updates(learner)
-    plan = learner.config.schedule(updates)
-    planned = 8 * sum(learner.passes_per_update(plan.horizon(update)) for update in range(updates))
+    one = Cell("phantom", (), agent, protocol=protocol, study=MODULE)
+    learner = untrained(one, one.environment("train", 2, Constant() if one.learner.refines else None))
+    count = updates(one, learner)
+    plan = learner.config.schedule(count)
+    planned = 8 * sum(learner.passes_per_update(plan.horizon(update)) for update in range(count))
     assert planned == pytest.approx(24_000, rel=0.02)
 
 
@@ -126,27 +129,27 @@ def test_a_killed_grid_goes_on_where_it_was(tmp_path: Path) -> None:
     process.wait()
     assert [path.name for path in tmp_path.glob("*.json")] == [first.name]
     before = first.stat().st_mtime_ns
-    run = Run(agents=("keep-all", "pa3c"), seeds=(0,), out=tmp_path,
-              protocol=Protocol(size=32, passes=4000, width=0.125))  # fmt: skip
-    done = [is_done(tmp_path, one) for one in run.cells()]
+    protocol = Protocol(size=32, passes=4000, width=0.125)
+    again = Run(agents=("keep-all", "pa3c"), seeds=(0,), out=tmp_path, protocol=protocol)
+    done = [is_done(tmp_path, one) for one in again.cells()]
     assert done == [True, False]
-    assert run.main() == 0
-    assert all(is_done(tmp_path, one) for one in run.cells()), "what was killed is made"
+    assert again.main() == 0
+    assert all(is_done(tmp_path, one) for one in again.cells()), "what was killed is made"
     assert first.stat().st_mtime_ns == before, "what is done is left alone"
 
 
 def test_a_cell_learns_watches_and_judges_on_the_parts_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.grid import cells
+    from benchmarks.grid import running
 
     one, judged = cell("ac"), []
-    plain = cells.evaluate
+    plain = running.evaluate
 
     def spy(agent: Any, env: Any, **options: Any) -> Any:
         judged.append((env.dataset.cases, plain(agent, env, **options)))
         return judged[-1][1]
 
-    monkeypatch.setattr(cells, "evaluate", spy)
-    found = one.run()
+    monkeypatch.setattr(running, "evaluate", spy)
+    found = run(one)
     val, test = one.parts["val"].cases, one.parts["test"].cases
     asked = [cases for cases, _ in judged]
     looks = len(found["curve"])
@@ -155,7 +158,7 @@ def test_a_cell_learns_watches_and_judges_on_the_parts_it_says(monkeypatch: pyte
     for place, part in ((looks, "val"), (looks + 2, "test")):
         assert found[part]["images"]["DICE"] == judged[place][1].metrics["DICE"].tolist()
     assert found["curve"][0]["dice"] == judged[0][1].dice_by_step[:, -1].mean()
-    searched = cell("ac", setting="tune-default").run()
+    searched = run(cell("ac", setting="tune-default"))
     assert "val" in searched
     assert not {"test", "examples"} & searched.keys(), "a search never looks at test patients"
 
@@ -163,7 +166,7 @@ def test_a_cell_learns_watches_and_judges_on_the_parts_it_says(monkeypatch: pyte
 def test_what_the_search_found_applies_where_it_may() -> None:
     def rate(**options: Any) -> float:
         one = cell("ac", tuned={"learning_rate": 0.5}, **options)
-        return float(one.learner(one.environment("train", 2)).config.learning_rate)
+        return float(untrained(one, one.environment("train", 2)).config.learning_rate)
 
     assert rate() == rate(setting="50-shot") == 0.5
     assert rate(setting="tune-default") == 1e-3
@@ -177,8 +180,8 @@ def test_a_refiner_counts_the_passes_of_its_coarse_maps(done: Path) -> None:
     assert found["image_passes"] == coarse + found["environment_steps"]
     assert found["curve"][-1]["passes"] == found["image_passes"]
     one = cell("pixelrl")
-    learner = one.learner(one.environment("train", 2, Constant()))
-    assert found["updates"] == one.updates(learner, 0.75) < one.updates(learner)
+    learner = untrained(one, one.environment("train", 2, Constant()))
+    assert found["updates"] == updates(one, learner, 0.75) < updates(one, learner)
 
 
 def test_the_search_keeps_what_validation_patients_prefer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +222,7 @@ def test_wrong_words_are_named(tmp_path: Path) -> None:
     for k in range(9):
         cv2.imwrite(str(images / f"p{k}.png"), np.full((8, 8), 9, np.uint8))
         cv2.imwrite(str(images / f"p{k}_mask.png"), np.eye(8, dtype=np.uint8) * 255)
-    few = Cell("folder", (str(images),), "ac", "50-shot", protocol=TINY)
+    few = Cell("folder", (str(images),), "ac", "50-shot", protocol=TINY, study=MODULE)
     wrong = {
         "setting='no-sun' is not known": lambda: Run(agents=("otsu",), settings=("no-sun",)).cells(),
         "change nothing about these agents: dqn no-sam": lambda: Run(agents=("dqn",), settings=("no-sam",)).cells(),
@@ -227,7 +230,7 @@ def test_wrong_words_are_named(tmp_path: Path) -> None:
         "fold 5: expected one of 0 to 4": lambda: Run(folds=(5,)).cells(),
         "no such file": lambda: Run(tuned=tmp_path / "nowhere.json").cells(),
         "not what `python -m benchmarks search` writes": lambda: Run(tuned=ROOT / "pyproject.toml").cells(),
-        "agent='otsu' is not known": lambda: Search(agents=("otsu",)).main(),
+        "otsu: has no hyperparameters": lambda: Search(agents=("otsu",)).main(),
         "--jobs 0": lambda: run_grid([], tmp_path, 0),
         "--passes 0: expected 1 or more": lambda: Protocol(passes=0),
         "--width nan": lambda: Protocol(width=float("nan")),
@@ -321,7 +324,7 @@ def test_a_process_that_cannot_be_started_stops_no_other(tmp_path: Path, monkeyp
 
 
 def test_an_agent_that_writes_no_text_stops_no_other(tmp_path: Path) -> None:
-    broken, fine = cell("test_grid:noise"), cell("keep-all")
+    broken, fine = cell(f"{__name__}:noise"), cell("keep-all")
     assert run_grid([broken, fine, fine], tmp_path) == [broken.name]
     assert is_done(tmp_path, fine)
 
@@ -352,8 +355,9 @@ def test_cells_end_with_their_grid(tmp_path: Path) -> None:
 
 
 def test_a_search_tries_only_what_changes_something() -> None:
-    tried = {agent: sum(cell(agent, setting=name).applies for name in SEARCH) for agent in LEARNERS}
-    assert all(count == (3 if agent in SUPERVISED else 5) for agent, count in tried.items())
+    for learner in LEARNERS:
+        tried = sum(cell(learner.name, setting=name).applies for name in STUDY.search)
+        assert tried == (3 if learner.facts.supervised else 5), learner.name
 
 
 def test_cells_travel_as_text_and_wrong_names_are_refused() -> None:
@@ -366,10 +370,10 @@ def test_cells_travel_as_text_and_wrong_names_are_refused() -> None:
 
 
 def test_settings_change_what_they_say() -> None:
-    for name in SETTINGS:
+    for name in STUDY.settings:
         for agent in ("pa3c", "ac", "dueling-dqn"):
             one = cell(agent, setting=name, tuned={"learning_rate": 3e-3, "sam": True})
-            agent_made = one.learner(one.environment("train", 2))
+            agent_made = untrained(one, one.environment("train", 2))
             for key, value in one.rules.hyper.items():
                 assert getattr(agent_made.config, key, value) == value
             assert (agent_made.config.learning_rate == 3e-3) == one.rules.tuned
@@ -382,8 +386,8 @@ def test_settings_change_what_they_say() -> None:
 
 def test_learners_with_anothers_network_have_their_own_hyperparameters(tmp_path: Path) -> None:
     write_record(tmp_path / "tuned.json", {"agents": {"ac": {"learning_rate": 5e-3}}})
-    run = Run(agents=("ac-on-pa3c", "pa3c-on-unet"), seeds=(0,), tuned=tmp_path / "tuned.json", protocol=TINY)
-    ac, pa3c = (one.learner(one.environment("train", 2)) for one in run.cells())
+    command = Run(agents=("ac-on-pa3c", "pa3c-on-unet"), seeds=(0,), tuned=tmp_path / "tuned.json", protocol=TINY)
+    ac, pa3c = (untrained(one, one.environment("train", 2)) for one in command.cells())
     assert ac.config.learning_rate == 5e-3
     assert ac.config.horizons == AC(one_env()).config.horizons
     assert pa3c.config == PA3C(one_env(), width=0.125).config
@@ -407,8 +411,14 @@ def test_agents_of_the_readers_own_take_part(done: Path, tmp_path: Path) -> None
     assert any(
         line.startswith("| examples.own_agent:Threshold |") for line in write_report(done, tmp_path).splitlines()
     )
-    for name in ("examples.own_agent:Nothing", "no.such.module:agent", ":agent"):
-        with pytest.raises(OptionError, match="expected module:factory"):
+    wrong = {
+        "examples.own_agent:Nothing": "has no 'Nothing'",
+        "no.such.module:agent": "cannot be imported",
+        ":agent": "expected module:name",
+        "benchmarks.study:MODULE": "expected a class with the face of PixelAgent, or factory",
+    }
+    for name, said in wrong.items():
+        with pytest.raises(OptionError, match=said):
             cell(name)
 
 
@@ -422,8 +432,8 @@ def test_a_model_of_stable_baselines3_takes_part(tmp_path: Path) -> None:
 
 
 def test_an_agent_of_ones_own_gets_the_training_images_and_the_budget() -> None:
-    one = cell("test_grid:remember", seed=5)
-    seen = one.learner(one.environment("train", 2))
+    one = cell(f"{__name__}:remember", seed=5)
+    seen = untrained(one, one.environment("train", 2))
     assert seen["cases"] == one.parts["train"].cases
     assert (seen["seed"], seen["passes"]) == (5, 120)
 

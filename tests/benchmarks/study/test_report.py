@@ -17,22 +17,10 @@ from benchmarks.grid.statistics import interquartile_mean, probability_of_improv
 from benchmarks.grid.tables import Column, Table
 from benchmarks.records import write_record
 from benchmarks.study import figures
-from benchmarks.study.report import add_published, all_tables, read_grid, write_report
-from benchmarks.study.settings import REFERENCES
-from benchmarks.study.summaries import (
-    METRICS,
-    Records,
-    budgets,
-    certainty,
-    changes,
-    comparison,
-    folds,
-    learning_by_network,
-    mean,
-    patient_scores,
-    step_by_step,
-    variants,
-)
+from benchmarks.study.reading import Records, mean, patient_scores, read_grid
+from benchmarks.study.report import add_published, all_tables, write_report
+from benchmarks.study.summaries import METRICS, budgets, certainty, comparison, folds
+from benchmarks.study.variants import changes, few_images, learning_by_network, step_by_step, variants
 from pixelseg_agents.evaluation.figures import right_and_wrong
 from pixelseg_env import DataError
 from tests.helpers.grid import ROOT, cell, record
@@ -139,7 +127,7 @@ def test_figures_draw_what_the_records_say(done: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(figures, "save_figure", lambda figure, path: drawn.update({path.name: figure}))
     records = Records(record(path) for path in sorted(done.glob("*.json")))
     test = cell().parts["test"]
-    figures.draw_all(records, "x", tmp_path, ("t_max-5", "default"), str, test)
+    figures.draw_all(records, "x", tmp_path, ("t_max-5", "default"), test)
 
     def line(figure: str, panel: int, label: str) -> tuple[Any, Any]:
         lines = drawn[f"x-{figure}.png"].axes[panel].lines
@@ -147,12 +135,12 @@ def test_figures_draw_what_the_records_say(done: Path, tmp_path: Path, monkeypat
 
     pa3c = records.get("pa3c")
     for panel, key in enumerate(("dice_by_step", "biou_by_step")):
-        steps, scores = line("steps", panel, "pa3c")
+        steps, scores = line("steps", panel, "PA3C")
         assert list(steps) == [1, 2]
         assert scores == pytest.approx(np.mean([r["test"]["summary"][key] for r in pa3c], axis=0))
-        assert len(line("steps", panel, "unet")[0]) == 1, "which looks once"
+        assert len(line("steps", panel, "U-Net, supervised")[0]) == 1, "which looks once"
     for panel, key in enumerate(("first", "dice")):
-        passes, scores = line("learning", panel, "pa3c")
+        passes, scores = line("learning", panel, "PA3C")
         assert list(passes) == [point["passes"] / 1000 for point in pa3c[0]["curve"]]
         assert scores[-1] == pytest.approx(np.mean([r["curve"][-1][key] for r in pa3c]))
     steps, scores = line("t_max", 0, "trained at t_max 5")
@@ -163,7 +151,7 @@ def test_figures_draw_what_the_records_say(done: Path, tmp_path: Path, monkeypat
     for place, agent in enumerate(("pa3c", "pixelrl", "pixelrl-cross-entropy")):
         expected = [mean(records.get(agent), metric) for metric in metrics]
         assert heights[5 * place : 5 * place + 5] == pytest.approx(expected)
-    agents = [agent for agent in records.agents() if agent not in REFERENCES]
+    agents = [agent for agent in records.agents() if not records.facts(agent).reference]
     panels = drawn["x-examples.png"].axes
     example = pa3c[0]["examples"][0]
     found = np.unpackbits(np.frombuffer(base64.b64decode(example["map"]), np.uint8), count=256).reshape(16, 16)
@@ -179,10 +167,12 @@ def test_tables_of_variants_budgets_and_seeds(done: Path) -> None:
         [float(np.mean([np.mean(r["test"]["images"][m]) for r in found])) for found in (few, ac)]
         for m in ("DICE", "BIoU")
     )
-    table = variants(records, "T", ("pa3c", "ac"), {"50-shot": "few", "default": "all"}, True).rows
+    few_and_all = few_images(records, "T", {"50-shot": "few", "t_max-5": "five steps", "default": "all"})
+    assert [column.name for column in few_and_all.columns[:4]] == ["PA3C, DICE", "PA3C, BIoU", "AC, DICE", "AC, BIoU"]
+    table = few_and_all.rows
     assert table["few"] == [None, None, pytest.approx(dice[0], abs=1e-4), pytest.approx(biou[0], abs=1e-4), 1]
     assert table["all"][2:] == [pytest.approx(dice[1], abs=1e-4), pytest.approx(biou[1], abs=1e-4), 2]
-    table = variants(records, "T", ("ac",), {"default": "all", "50-shot": "few", "no-sam": "none"}, False).rows
+    table = variants(records, "T", {"default": "all", "50-shot": "few", "no-sam": "none"}, "ac").rows
     assert list(table) == ["all", "few"]
     assert table["few"][0] == pytest.approx(dice[0], abs=1e-4)
     assert (table["all"][-1], table["few"][-1]) == (2, 1)
