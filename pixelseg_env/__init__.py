@@ -14,7 +14,7 @@ import gymnasium as gym
 from pixelseg_env.views import register_with_pettingzoo
 
 if TYPE_CHECKING:
-    from pixelseg_env import datasets, dynamics, metrics, rendering, rewards, views
+    from pixelseg_env import arrays, datasets, dynamics, metrics, rendering, rewards, views
     from pixelseg_env.arrays import to_numpy
     from pixelseg_env.datasets import SegmentationDataset, load_dataset, register_dataset, registered_datasets
     from pixelseg_env.env import PixelSegEnv
@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"  # of both distributions; their builds read this line
 
-_MODULES = ("datasets", "dynamics", "metrics", "rendering", "rewards", "views")  # public, each with its own __all__
+_MODULES = (
+    "arrays",
+    "datasets",
+    "dynamics",
+    "metrics",
+    "rendering",
+    "rewards",
+    "views",
+)  # public, each with its own __all__
 _HOMES = {
     "arrays": ("to_numpy",),
     "datasets": ("SegmentationDataset", "load_dataset", "register_dataset", "registered_datasets"),
@@ -54,6 +62,7 @@ __all__ = [
     "PixelSegVectorEnv",
     "SegmentationDataset",
     "__version__",
+    "arrays",
     "balanced",
     "check_choice",
     "check_horizon",

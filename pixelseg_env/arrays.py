@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_torch_array
 
+__all__ = ["Array", "area", "frozen", "mean", "namespace", "to_numpy"]
+
 Array = Any  # numpy.ndarray or torch.Tensor: one array type for both does not exist
 
 _PIXELS_PER_WORD = 8

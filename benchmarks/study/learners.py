@@ -27,7 +27,13 @@ LEARNERS = (
     Learner("double-dqn"),
     Learner("dueling-dqn"),
     Learner("pixelrl"),
-    Learner("pixelrl-cross-entropy", "pixelrl", label="PixelRL, cross-entropy", env={"reward": "cross_entropy"}),
+    Learner(
+        "pixelrl-cross-entropy",
+        "pixelrl",
+        label="PixelRL, cross-entropy",
+        hyper={"foreground_weight": "ratio"},  # as under Eq. 12
+        env={"reward": "cross_entropy"},
+    ),
     UNET,
     TWIN,
     STEPPED_TWIN,

@@ -34,7 +34,9 @@ SETTINGS: dict[str, Setting] = {
     "no-normalisation": Setting(hyper={"norm": "none"}),
     "previews": Setting(hyper={"preview_every": 10}),
     # Where steps may earn their cost
-    "dice-gain": Setting(env={"reward": "dice_gain"}),
+    "dice-gain": Setting(
+        hyper={"foreground_weight": "ratio", "later_background_weight": 0.25}, env={"reward": "dice_gain"}
+    ),
     "restorable": Setting(env={"transition": "restorable"}),
     "stacked": Setting(env={"observation": "stacked"}),
     "restorable-stacked": Setting(env={"transition": "restorable", "observation": "stacked"}),
