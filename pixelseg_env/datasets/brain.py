@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.base import SegmentationDataset
+from pixelseg_env.datasets.files import ImageReader
 from pixelseg_env.datasets.image_files import read_mask, read_pixels
 from pixelseg_env.datasets.pairs import Pair, load_pairs
 from pixelseg_env.errors import DataError, check_choice
@@ -42,8 +43,12 @@ def load_brain(
         DataError: see `load_pairs`; or an image has no mask, or a folder holds no such files.
     """
     check_choice("channels", channels, ("all", "flair"))
-    pairs = [pair for root in data for pair in _find_pairs(root)]
-    return load_pairs("brain", pairs, size, fit, keep_empty, partial(read_image, channels=channels), read_mask)
+    return load_pairs("brain", list_files(data), size, fit, keep_empty, partial(read_image, channels=channels), read_mask)
+
+
+def list_files(data: list[Path]) -> list[Pair]:
+    """Finds the images and masks of all patients."""
+    return [pair for root in data for pair in _find_pairs(root)]
 
 
 def _find_pairs(root: Path) -> list[Pair]:
@@ -90,3 +95,10 @@ def read_image(path: Path, channels: str) -> NDArray[np.uint8]:
             f"{pixels.dtype}; use the data set 'folder' for other images"
         )
     return pixels if channels == "all" else np.ascontiguousarray(pixels[..., 1])
+
+
+def _read_for(path: Path, planes: int, channels: str = "all") -> NDArray[np.uint8]:
+    return read_image(path, channels)
+
+
+READER = ImageReader(pixels=_read_for)

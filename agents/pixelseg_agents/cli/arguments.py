@@ -225,6 +225,10 @@ class PredictArguments:
     """Segment at each image's own size instead of the training size."""
     size: Annotated[RunSizeFlag, arg(help_behavior_hint=AS_IN_RUN)] = RUNS_OWN  # type: ignore[assignment]
     """The size to segment at; masks are always brought back to the image's own size."""
+    dataset: Annotated[str | None, arg(metavar="STR", help_behavior_hint=AS_IN_RUN)] = None
+    """Read the inputs as files of this data set; its options then start from their defaults."""
+    dataset_option: Annotated[tuple[str, ...], arg(metavar=PAIRS, help_behavior_hint=AS_IN_RUN)] = ()
+    """That data set's own options; see pixelseg train --help."""
     overwrite: Switch = False
     """Replace masks that exist. An input is never replaced."""
     batch: int = 8
