@@ -43,7 +43,9 @@ def load_brain(
         DataError: see `load_pairs`; or an image has no mask, or a folder holds no such files.
     """
     check_choice("channels", channels, ("all", "flair"))
-    return load_pairs("brain", list_files(data), size, fit, keep_empty, partial(read_image, channels=channels), read_mask)
+    return load_pairs(
+        "brain", list_files(data), size, fit, keep_empty, partial(read_image, channels=channels), read_mask
+    )
 
 
 def list_files(data: list[Path]) -> list[Pair]:

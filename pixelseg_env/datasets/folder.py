@@ -72,9 +72,7 @@ def load_folder(
     return load_images("folder", pairs, size, fit, keep_empty, channels, threshold, invert, wanted)
 
 
-def check_options(
-    channels: str, threshold: Any, invert: bool, labels: Any
-) -> tuple[int, ...] | tuple[str, ...]:
+def check_options(channels: str, threshold: Any, invert: bool, labels: Any) -> tuple[int, ...] | tuple[str, ...]:
     """Checks what `folder` and `table` have in common, and returns the labels, () where there is one only.
 
     Raises:
@@ -188,8 +186,8 @@ def _match(
         where = "beside the image"
     if not images and not masks:
         raise DataError(
-            f"{root or images_at}: no image found; expected {', '.join(IMAGE_SUFFIXES)} files in it with <name>{suffix} beside "
-            "each, or two folders 'images' and 'masks'"
+            f"{root or images_at}: no image found; expected {', '.join(IMAGE_SUFFIXES)} files in it with "
+            f"<name>{suffix} beside each, or two folders 'images' and 'masks'"
         )
     for stem, path in images.items():
         if found[stem] not in masks:

@@ -101,5 +101,9 @@ def check_present(masks: Sequence[NDArray[np.uint8]], wanted: Sequence[Any], whe
     """
     for k, one in enumerate(wanted):
         if not any(mask[k].any() for mask in masks):
-            what = f"no mask of {one!r} holds an object" if isinstance(one, str) else f"no label file holds the value {one}"
+            what = (
+                f"no mask of {one!r} holds an object"
+                if isinstance(one, str)
+                else f"no label file holds the value {one}"
+            )
             raise DataError(f"{where}: labels={tuple(wanted)}: {what}; leave it out")

@@ -208,9 +208,7 @@ def _listed_pairs(root: Path, listing: Path) -> list[Pair]:
         images = [image] if image.is_file() else _channel_files(image.parent, volume_name(image))
         for path, there in ((image, bool(images)), (label, label.is_file())):
             if not there:
-                raise DataError(
-                    f"{path}: is missing, but {listing} lists it; add the file or remove it from the list"
-                )
+                raise DataError(f"{path}: is missing, but {listing} lists it; add the file or remove it from the list")
         pairs.append(Pair(images[0], label, volume_name(image), 0, tuple(images[1:])))
     return pairs
 

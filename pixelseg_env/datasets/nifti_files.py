@@ -10,16 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
+import nibabel
+import nibabel.orientations
+import nibabel.quaternions
 import numpy as np
-from nibabel import orientations
 from nibabel.filebasedimages import ImageFileError
-from nibabel.quaternions import fillpositive
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from pixelseg_env.errors import DataError
+
+# Most of nibabel's functions have no types.
+nib: Any = nibabel
+orientations: Any = nibabel.orientations
+fillpositive: Any = nibabel.quaternions.fillpositive
 
 SUFFIXES = (".nii.gz", ".nii")
 ROUNDING = 1e-3  # a squared norm of a rotation's quaternion up to 1 + this is one that rounding has spoilt
@@ -49,19 +54,19 @@ class _Forgiving:
         return fillpositive(parts, self.quaternion_threshold)
 
 
-class _Header1(_Forgiving, nib.Nifti1Header):  # type: ignore[misc]  # nibabel is not typed here
+class _Header1(_Forgiving, nibabel.Nifti1Header):  # type: ignore[misc]  # nibabel is not typed here
     pass
 
 
-class _Header2(_Forgiving, nib.Nifti2Header):  # type: ignore[misc]
+class _Header2(_Forgiving, nibabel.Nifti2Header):  # type: ignore[misc]
     pass
 
 
-class _Image1(nib.Nifti1Image):  # type: ignore[misc]
+class _Image1(nibabel.Nifti1Image):  # type: ignore[misc]
     header_class = _Header1
 
 
-class _Image2(nib.Nifti2Image):  # type: ignore[misc]
+class _Image2(nibabel.Nifti2Image):  # type: ignore[misc]
     header_class = _Header2
 
 
@@ -96,7 +101,8 @@ def open_image(path: Path) -> tuple[Any, int]:
     try:
         if path.name.lower().endswith(".gz"):
             content = gzip.decompress(path.read_bytes())
-            return (_Image2 if _is_nifti2(content) else _Image1).from_bytes(content), len(content)
+            kind: Any = _Image2 if _is_nifti2(content) else _Image1
+            return kind.from_bytes(content), len(content)
         with path.open("rb") as file:
             kind = _Image2 if _is_nifti2(file.read(4)) else _Image1
         return kind.from_filename(path), path.stat().st_size
@@ -112,7 +118,7 @@ def read_geometry(path: Path) -> Geometry:
     """
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            kind = _Header2 if _is_nifti2(file.read(4)) else _Header1
+            kind: Any = _Header2 if _is_nifti2(file.read(4)) else _Header1
             file.seek(0)
             header = kind.from_fileobj(file)
         shape = tuple(int(n) for n in header.get_data_shape())
@@ -171,7 +177,8 @@ def on_grid(
 
 def _near(one: NDArray[np.float64], other: NDArray[np.float64], shape: Sequence[int]) -> bool:
     """Whether no corner of the grid is off by half a voxel."""
-    corners = np.array([[x, y, z, 1.0] for x in (0, shape[0] - 1) for y in (0, shape[1] - 1) for z in (0, shape[2] - 1)])
+    ends = [(0.0, n - 1.0) for n in shape[:3]]
+    corners = np.array([[x, y, z, 1.0] for x in ends[0] for y in ends[1] for z in ends[2]])
     offset = np.linalg.solve(other, ((one - other) @ corners.T))[:3]
     return bool(np.abs(offset).max() < SHIFT)
 
@@ -214,7 +221,7 @@ def read_channels(path: Path, one: bool = False) -> list[NDArray[Any]]:
             raise EOFError(f"it needs {needed} bytes and has {available}")
         # What is refused below may be too large to be read for that.
         wrong = not 2 <= len(shape) <= 4 or (one and math.prod(shape[3:]) != 1)
-        voxels = np.empty(()) if wrong else np.asanyarray(image.dataobj)
+        voxels: NDArray[Any] = np.empty(()) if wrong else np.asanyarray(image.dataobj)
     except DataError:
         raise
     except _DAMAGED as error:

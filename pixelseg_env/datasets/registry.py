@@ -197,9 +197,14 @@ def list_files(name: str, data: PathLike | Sequence[PathLike] | None, **options:
     return list(lister(_find_paths(name, entry.files, data), **given))
 
 
-def takes_files(name: str) -> bool:
-    """Whether a data set is read from files or folders, so that `data` is needed."""
-    return bool(_find_entry(name).files)
+def own_options(name: str) -> list[str] | None:
+    """The names of a data set's own options; None where it takes any."""
+    function: Any = _find_entry(name).loader
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return None
+    # The loader's first four are handed over by position, whatever a third party calls them.
+    return list(parameters)[len(_COMMON) :]
 
 
 def load_dataset(
@@ -218,9 +223,10 @@ def load_dataset(
 
     Args:
         name: a registered name ("phantom", "folder", "nifti", ...), `module:name` of a loader of your own (see
-            `register_dataset`), or a data set that was made already: then only a `split` that is given is cut out of it; `size`, `fit` and `keep_empty` do not apply.
-        data: folder of the files, or several folders that are joined. Without it the variable PIXELSEG_DATA
-            counts (several folders separated as in PATH). One case may be spread over folders; the same slice
+            `register_dataset`), or a data set that was made already: then only a `split` that is given is cut out of
+            it; `size`, `fit` and `keep_empty` do not apply.
+        data: folder of the files (of `table`: the table), or several that are joined. Without it the variable
+            PIXELSEG_DATA counts (several folders separated as in PATH). One case may be spread over folders; the same slice
             of the same case twice is an error.
         split: "train", "val", "test" or "all"; None is "train" for a name, and "all" for a data set that was
             made already: whoever hands over images means all of them.
@@ -305,12 +311,10 @@ def check_option_names(
     common = [p for p in inspect.signature(load_dataset).parameters if p not in ("name", "options")]
     own: list[str] = []
     if not isinstance(name, SegmentationDataset):
-        function: Any = _find_entry(name).loader
-        loader = inspect.signature(function).parameters
-        if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in loader.values()):
+        found = own_options(name)
+        if found is None:
             return
-        # The loader's first four are handed over by position, whatever a third party calls them.
-        own = list(loader)[len(_COMMON) :]
+        own = found
     parameters = inspect.signature(caller).parameters if caller else {}
     callers = [p.name for p in parameters.values() if p.name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD]
     known = list(dict.fromkeys([*own, *callers, *common]))

@@ -16,11 +16,12 @@ from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.files import IMAGE_FOLDERS, IMAGE_SUFFIXES, MASK_FOLDERS
 from pixelseg_env.datasets.fitting import Size
 from pixelseg_env.datasets.pairs import Pair, in_threads
-from pixelseg_env.datasets.registry import PathLike, list_files, load_dataset
+from pixelseg_env.datasets.registry import PathLike, check_option_names, list_files, load_dataset, own_options
 from pixelseg_env.datasets.splits import SPLITS, split_indices
 from pixelseg_env.errors import DataError, PixelSegError
 
 MOST_VALUES = 12
+FEW, MANY = 3, 10  # so few patients with so many images each may be kinds of images
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 
 
@@ -167,6 +168,7 @@ def survey_dataset(
         OptionError: an option is not valid.
         DataError: there is no such data.
     """
+    check_option_names(name, options)
     keep_empty = bool(options.pop("keep_empty", False))
     pairs = list_files(name, data, **options)
     facts = None if pairs is None else _look_at(pairs)
@@ -177,7 +179,7 @@ def survey_dataset(
             keep_empty=True, **options,
         )  # fmt: skip
     except DataError as error:
-        return Survey(name, None, str(error), files=facts, warnings=_warn(facts, ()))
+        return Survey(name, None, str(error), files=facts, warnings=_warn(name, facts, ()))
     full = whole.masks.reshape(len(whole), -1).any(axis=1)
     kept = whole if keep_empty or full.all() else whole.subset(np.flatnonzero(full))
     parts: dict[str, Part] = {}
@@ -191,31 +193,31 @@ def survey_dataset(
         except PixelSegError as error:
             problem = str(error)
     return Survey(
-        name, whole, problem, int(np.count_nonzero(~full)), facts, {} if problem else parts, _warn(facts, kept.cases)
+        name, whole, problem, int(np.count_nonzero(~full)), facts, {} if problem else parts, _warn(name, facts, kept.cases)
     )
 
 
-def _warn(facts: FileFacts | None, cases: Sequence[str]) -> tuple[str, ...]:
+def _warn(name: str, facts: FileFacts | None, cases: Sequence[str]) -> tuple[str, ...]:
     """What a person should look at: names that tell no patient, copies, odd sizes."""
     warnings = []
     counts = Counter(cases)
-    if facts and counts and len(counts) == len(cases) > 1 and facts.images == len(cases):
+    if facts and len(cases) > 1 and "case_pattern" in (own_options(name) or ()):
         path, case, _ = facts.example
-        warnings.append(
-            f"every image counts as a patient of its own (e.g. {path.name} as {case!r}): if several images are of one "
-            "patient, they leak between the splits; say how names tell patients, e.g. --dataset-option "
-            "'case_pattern=^(?P<case>[^_]+)', or list them in a table with a column patient"
-        )
-    if facts and counts and len(cases) >= 10 * len(counts) and len(counts) <= 3 and facts.images == len(cases):
-        names = ", ".join(sorted(counts))
-        warnings.append(
-            f"{len(cases)} images count as {len(counts)} patient(s) only ({names}): are these patients, or kinds of "
-            "images? If each image is a patient of its own, say --dataset-option 'case_pattern=(.+)'"
-        )
+        if len(counts) == len(cases):
+            warnings.append(
+                f"every image counts as a patient of its own (e.g. {path.name} as {case!r}): if several images are of "
+                "one patient, they leak between the splits; say how names tell patients, e.g. "
+                "case_pattern='^(?P<case>[^_]+)', or list them in a table with a column patient"
+            )
+        elif len(counts) <= FEW and len(cases) >= MANY * len(counts):
+            warnings.append(
+                f"{len(cases)} images count as {len(counts)} patient(s) only ({', '.join(sorted(counts))}): are these "
+                "patients, or kinds of images? If each image is a patient of its own, say case_pattern='(.+)'"
+            )
     if facts and facts.duplicates:
         copies = sum(len(group) - 1 for group in facts.duplicates)
         first = " and ".join(map(str, facts.duplicates[0][:2]))
-        warnings.append(f"{copies} image(s) are copies of others, e.g. {first}: copies in two splits flatter the scores")
+        warnings.append(f"{copies} image(s) are copies of others, e.g. {first}: in two splits they flatter the scores")
     if facts and len(facts.sizes) > 1:
         warnings.append(f"images have {len(facts.sizes)} sizes, so size=none is not possible")
     return tuple(warnings)
@@ -264,52 +266,41 @@ def _look_at(pairs: Sequence[Pair]) -> FileFacts:
 
 def _look(pair: Pair) -> _Look:
     try:
-        channels = [array for path in pair.images for array in _arrays(path)]
-        masks = [array for path in pair.masks for array in _arrays(path)]
+        channels = [plane for path in pair.images for plane in _planes(path)]
+        masks = [_merged(_planes(path)) for path in pair.masks]
     except DataError as error:
         return _Look(problem=str(error))
-    first = channels[0]
-    planes = len(channels) if first.ndim == 2 or len(channels) > 1 or pair.image.is_dir() else 1
-    volume = _is_volume(pair.image)
-    shape = first.shape if volume else first.shape[:2]
-    if not volume and first.ndim == 3:
-        planes = first.shape[2]
-    digest = hashlib.sha256()
-    for array in channels:
-        digest.update(np.ascontiguousarray(array).tobytes())
+    shape, other = channels[0].shape, masks[0].shape
+    digest = hashlib.sha256(str(shape).encode())
     values: Counter[float] = Counter()
+    for channel in channels:
+        digest.update(np.ascontiguousarray(channel).tobytes())
     for mask in masks:
-        values.update(_values(mask))
-    problem = ""
-    if masks[0].shape[: len(shape)] != shape:
-        problem = f"{pair.image}: is {_size(shape)}, but its mask {pair.mask} is {_size(masks[0].shape[: len(shape)])}"
+        found, counts = np.unique(mask, return_counts=True)
+        values.update({float(value): int(count) for value, count in zip(found, counts, strict=True)})
     return _Look(
         _size(shape),
-        f"{planes} x {first.dtype}",
-        min(float(array.min()) for array in channels),
-        max(float(array.max()) for array in channels),
+        f"{len(channels)} x {channels[0].dtype}",
+        min(float(channel.min()) for channel in channels),
+        max(float(channel.max()) for channel in channels),
         digest.hexdigest(),
         dict(values),
         len(values) < 2,
-        problem,
+        f"{pair.image}: is {_size(shape)}, but its mask {pair.mask} is {_size(other)}" if shape != other else "",
     )
+
+
+def _merged(planes: list[NDArray[Any]]) -> NDArray[Any]:
+    """A mask that was saved in colours, as its brightest channel."""
+    return planes[0] if len(planes) == 1 else np.max(planes, axis=0)
 
 
 def _size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
-def _values(mask: NDArray[Any]) -> dict[float, int]:
-    found, counts = np.unique(mask if mask.ndim < 3 or mask.shape[-1] != 3 else mask.max(axis=-1), return_counts=True)
-    return {float(value): int(count) for value, count in zip(found, counts, strict=True)}
-
-
-def _is_volume(path: Path) -> bool:
-    return path.is_dir() or path.name.lower().endswith(NIFTI_SUFFIXES)
-
-
-def _arrays(path: Path) -> list[NDArray[Any]]:
-    """The pixels of a file of any kind that the built-in data sets have."""
+def _planes(path: Path) -> list[NDArray[Any]]:
+    """The channels of a file of any kind that the built-in data sets have: images (H, W), or volumes (X, Y, Z)."""
     if path.is_dir():
         from pixelseg_env.datasets.dicom import read_series
 
@@ -320,4 +311,5 @@ def _arrays(path: Path) -> list[NDArray[Any]]:
         return read_channels(path)
     from pixelseg_env.datasets.image_files import read_pixels
 
-    return [read_pixels(path)]
+    pixels = read_pixels(path)
+    return [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, -1, 0))

@@ -15,6 +15,7 @@ import tyro
 
 from pixelseg_agents import __version__
 from pixelseg_agents.cli.arguments import EvaluateArguments, PredictArguments, TrainArguments
+from pixelseg_agents.cli.check import main as check
 from pixelseg_agents.cli.evaluate import assess
 from pixelseg_agents.cli.predict import predict
 from pixelseg_agents.cli.runs import CONFIG, RunError, open_run
@@ -28,6 +29,7 @@ usage: pixelseg COMMAND ...
 Train agents that segment images pixel by pixel, evaluate them, and use them.
 
 commands:
+  check      look at your data before you train: sizes, patients, masks, splits
   train      train an agent; leaves a run folder with checkpoint, log, figures and scores
   evaluate   score a trained agent on held-out patients
   predict    segment your own images or NIfTI volumes with a trained agent
@@ -106,6 +108,7 @@ def _dispatch(words: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "train": lambda rest: train(train_arguments(rest), command=shlex.join(["pixelseg", *words])),
         "evaluate": lambda rest: assess(_parse(EvaluateArguments, rest, "evaluate", EVALUATE)),
+        "check": check,
         "predict": lambda rest: predict(_parse(PredictArguments, rest, "predict", PREDICT)),
     }
     return commands[check_choice("command", words[0], commands)](words[1:])

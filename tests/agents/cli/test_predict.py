@@ -21,9 +21,14 @@ from tests.helpers.data import cut, write, write_brain, write_cardiac, write_nif
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "phantom"
-    assert train_tiny(folder, updates=2) == 0
-    return folder
+    root = tmp_path_factory.mktemp("runs")
+    phantoms = load_dataset("phantom", split="all", size=16, count=6)
+    for k in range(6):
+        write(root / f"data/images/p{k}.png", phantoms.images[k, 0])
+        write(root / f"data/masks/p{k}.png", phantoms.masks[k] * 255)
+    words = ["--dataset", "folder", "--data", str(root / "data")]
+    assert train_tiny(root / "run", data=words, updates=2) == 0
+    return root / "run"
 
 
 @pytest.fixture
@@ -98,7 +103,7 @@ def geometry(path: Path, dtype: type = np.int16, compressed: bool = True) -> nib
 def test_volume_keeps_affine_and_header_geometry(ending: str, run: Path, tmp_path: Path) -> None:
     source, target = tmp_path / f"v{ending}", tmp_path / f"mask{ending}"
     volume = geometry(source)
-    assert main(["predict", str(run), str(source), "-o", str(target)]) == 0
+    assert main(["predict", str(run), str(source), "-o", str(target), "--dataset", "nifti"]) == 0
     mask = nib.load(target)
     assert mask.get_data_dtype() == np.uint8
     assert mask.shape == volume.shape
@@ -216,7 +221,7 @@ def test_volume_for_an_agent_of_three_channels_is_refused(tmp_path: Path, capsys
     agent.save(tmp_path / "agent")
     geometry(tmp_path / "v.nii.gz")
     words = [str(tmp_path / "agent.safetensors"), str(tmp_path / "v.nii.gz"), "-o", str(tmp_path / "m.nii.gz")]
-    refused([*words, "--size", "16"], "v.nii.gz: gives 1 channel", capsys)
+    refused([*words, "--size", "16", "--dataset", "nifti"], "v.nii.gz: gives 1 channel", capsys)
 
 
 def test_bare_checkpoint_needs_a_size(tmp_path: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:

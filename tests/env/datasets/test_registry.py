@@ -35,7 +35,7 @@ def tiny(count: int = 10) -> SegmentationDataset:
 
 
 def test_builtin_names() -> None:
-    assert registered_datasets() == ("brain", "cardiac", "folder", "phantom")
+    assert registered_datasets() == ("brain", "cardiac", "dicom", "folder", "nifti", "phantom", "table")
 
 
 def test_third_party_set_gets_what_was_asked_for(tmp_path: Path) -> None:
