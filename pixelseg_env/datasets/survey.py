@@ -35,8 +35,9 @@ class FileFacts:
         kinds: channels and type as text, such as "3 x uint8" -> images.
         low: smallest value of all images.
         high: largest value.
-        values: value in the mask files -> pixels; only the first, where there are very many.
-        empty: mask files that hold one value only.
+        values: value in the mask files -> share of their pixels; the most frequent, in order.
+        more_values: how many further values there are.
+        empty: images whose masks hold one value only.
         duplicates: groups of image files with equal content.
         example: a file, the case and the slice that its name was read as.
         problems: what is wrong, a line for each file.
@@ -47,7 +48,8 @@ class FileFacts:
     kinds: dict[str, int]
     low: float
     high: float
-    values: dict[float, int]
+    values: dict[float, float]
+    more_values: int
     empty: int
     duplicates: tuple[tuple[Path, ...], ...]
     example: tuple[Path, str, int]
@@ -256,7 +258,8 @@ def _look_at(pairs: Sequence[Pair]) -> FileFacts:
         kinds=dict(Counter(look.kind for look in read).most_common()),
         low=min((look.low for look in read), default=0.0),
         high=max((look.high for look in read), default=0.0),
-        values=dict(sorted(values.items())[:MOST_VALUES]),
+        values=dict(sorted((value, count / values.total()) for value, count in values.most_common(MOST_VALUES))),
+        more_values=max(0, len(values) - MOST_VALUES),
         empty=sum(look.empty for look in read),
         duplicates=tuple(tuple(group) for group in groups.values() if len(group) > 1),
         example=(pairs[0].image, pairs[0].case, pairs[0].number),

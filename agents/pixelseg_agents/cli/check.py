@@ -100,8 +100,8 @@ def _lines(survey: Survey, reason: str) -> Iterator[tuple[str, str]]:
         yield "loaded", f"{counts}; labels: {', '.join(data.label_names)}"
         low, high = data.images.min(), data.images.max()
         yield "", f"values from {low:g} to {high:g}; object: {data.masks.mean():.2%} of all pixels"
-        without = "keep_empty=true keeps them" if survey.empty else "none to leave out"
-        yield "empty", f"{survey.empty} of {len(data)} images have no object; training leaves them out ({without})"
+        without = "; training leaves them out, unless keep_empty=true" if survey.empty else ""
+        yield "empty", f"{survey.empty} of {len(data)} images have no object{without}"
     for split, part in survey.parts.items():
         yield split, f"{part.patients} patient(s), {part.images} image(s), object {part.pixels:.2%} of the pixels"
     for warning in survey.warnings:
@@ -113,10 +113,11 @@ def _file_lines(files: FileFacts) -> Iterator[tuple[str, str]]:
     if files.kinds:
         yield "", f"channels and type: {_counted(files.kinds)}; values from {files.low:g} to {files.high:g}"
     path, case, number = files.example
-    yield "names", f"{path.name} is read as patient {case!r}, slice {number}"
-    total = sum(files.values.values())
-    values = ", ".join(f"{value:.9g} ({count / total:.2%})" for value, count in files.values.items())
-    yield "masks", f"values: {values or 'none'}; {files.empty} of one value only"
+    volume = any(size.count("x") == 2 for size in files.sizes)
+    yield "names", f"{path.name} is read as patient {case!r}, {'all its slices' if volume else f'slice {number}'}"
+    values = ", ".join(f"{value:.9g} ({share:.2%})" for value, share in files.values.items())
+    more = f" and {files.more_values} others" if files.more_values else ""
+    yield "masks", f"values: {values or 'none'}{more}; {files.empty} of {files.images} masks hold one value only"
     for group in files.duplicates[:SHOWN]:
         yield "copies", " = ".join(map(str, group[:SHOWN]))
     for problem in files.problems[:SHOWN]:
