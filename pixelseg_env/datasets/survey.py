@@ -195,7 +195,13 @@ def survey_dataset(
         except PixelSegError as error:
             problem = str(error)
     return Survey(
-        name, whole, problem, int(np.count_nonzero(~full)), facts, {} if problem else parts, _warn(name, facts, kept.cases)
+        name,
+        whole,
+        problem,
+        int(np.count_nonzero(~full)),
+        facts,
+        {} if problem else parts,
+        _warn(name, facts, kept.cases),
     )
 
 

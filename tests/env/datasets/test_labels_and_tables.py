@@ -93,7 +93,7 @@ def test_labels_that_cannot_be(tmp_path: Path) -> None:
         load("folder", tmp_path, labels=(1, 2), threshold=3)
     with pytest.raises(DataError, match="no label file holds the value 7"):
         load("folder", tmp_path, labels=(1, 7))
-    with pytest.raises(DataError, match="labels=.* are folders of masks"):
+    with pytest.raises(DataError, match=r"labels=.* are folders of masks"):
         load("folder", tmp_path, labels=("organ", "lesion"))
     colour = np.zeros((12, 16, 3), np.uint8)
     colour[3:5, 3:5, 0] = 255
