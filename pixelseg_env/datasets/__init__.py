@@ -17,10 +17,12 @@ _HERE = "pixelseg_env.datasets"
 
 
 def _add(name: str, module: str, loader: str, **facts: bool | tuple[str, ...]) -> None:
-    """Registers a built-in set; a module of files also has `READER` and `list_files` (of a preset: its parent's)."""
-    known = {} if facts.get("files") is False else {"reader": f"{module}:READER", "lister": f"{module}:list_files"}
+    """Registers a built-in set, whose module also has `READER` and, if it is read from files, `list_files`."""
+    lister = None if facts.get("files") is False else f"{module}:list_files"
     # overwrite=True: reloading this package in a notebook is not a name clash.
-    register_dataset(name, f"{module}:{loader}", overwrite=True, **facts, **known)  # type: ignore[call-overload]
+    register_dataset(  # type: ignore[call-overload]
+        name, f"{module}:{loader}", overwrite=True, reader=f"{module}:READER", lister=lister, **facts
+    )
 
 
 _add("phantom", f"{_HERE}.phantom", "load_phantom", files=False, share=True)

@@ -16,6 +16,7 @@ from pixelseg_env.datasets.pairs import Pair, load_pairs
 from pixelseg_env.errors import DataError, check_choice
 
 _MASK = "_mask"
+_ENDINGS = (".tif", ".TIF")
 _NAME = re.compile(r"(?P<case>.+)_(?P<number>\d+)")
 
 
@@ -57,17 +58,17 @@ def _find_pairs(root: Path) -> list[Pair]:
     folder = root / "kaggle_3m" if (root / "kaggle_3m").is_dir() else root
     pairs = []
     for case in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        names = {path.name for path in case.iterdir() if path.suffix == ".tif" and not path.name.startswith(".")}
+        names = {path.name for path in case.iterdir() if path.suffix in _ENDINGS and not path.name.startswith(".")}
         for name in sorted(names):
-            stem = name.removesuffix(".tif")
+            stem, ending = name[:-4], name[-4:]
             if stem.endswith(_MASK):
-                if stem.removesuffix(_MASK) + ".tif" not in names:
+                if stem.removesuffix(_MASK) + ending not in names:
                     raise DataError(
-                        f"{case / name}: this mask has no image {stem.removesuffix(_MASK)}.tif; "
+                        f"{case / name}: this mask has no image {stem.removesuffix(_MASK)}{ending}; "
                         "add it or remove the mask"
                     )
                 continue
-            mask = f"{stem}{_MASK}.tif"
+            mask = f"{stem}{_MASK}{ending}"
             if mask not in names:
                 raise DataError(
                     f"{case / name}: its mask {mask} is missing; expected it beside the image: "

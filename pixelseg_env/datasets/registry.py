@@ -226,8 +226,8 @@ def load_dataset(
             `register_dataset`), or a data set that was made already: then only a `split` that is given is cut out of
             it; `size`, `fit` and `keep_empty` do not apply.
         data: folder of the files (of `table`: the table), or several that are joined. Without it the variable
-            PIXELSEG_DATA counts (several folders separated as in PATH). One case may be spread over folders; the same slice
-            of the same case twice is an error.
+            PIXELSEG_DATA counts (several folders separated as in PATH). One case may be spread over folders; the
+            same slice of the same case twice is an error.
         split: "train", "val", "test" or "all"; None is "train" for a name, and "all" for a data set that was
             made already: whoever hands over images means all of them.
         size: every image becomes (size, size) or (H, W). None keeps the native size, which must be one.

@@ -243,7 +243,6 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     import cv2
 
     cv2.imwrite(str(tmp_path / "scan.png"), image)
-    scan = ["predict", str(run), str(tmp_path / "scan.png"), "-o", str(tmp_path / "mask.png"), "--dataset", "folder"]
-    assert pixelseg(scan) == 0
+    assert pixelseg(["predict", str(run), str(tmp_path / "scan.png"), "-o", str(tmp_path / "mask.png")]) == 0
     assert set(np.unique(cv2.imread(str(tmp_path / "mask.png"), cv2.IMREAD_UNCHANGED))) <= {0, 255}
     assert pixelseg(["train", "--agent", "pixelrl", *words.split(), "--coarse", str(run), *more[:4]]) == 2

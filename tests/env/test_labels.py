@@ -236,19 +236,18 @@ def test_command_line_from_training_to_masks(tmp_path: Path, capsys: pytest.Capt
         assert cv2.imread(str(run / name)) is not None, name
     image = load_dataset("phantom", split="all", size=24, count=1, labels=2).images[0, 0]
     cv2.imwrite(str(tmp_path / "a.png"), image)
-    predict = ["predict", str(run), "--dataset"]
-    words = f"folder {tmp_path / 'a.png'} -o {tmp_path / 'out.png'}"
-    assert main([*predict, *words.split()]) == 0
+    assert main(["predict", str(run), str(tmp_path / "a.png"), "-o", str(tmp_path / "out.png")]) == 0
     for label in ("organ", "lesion"):
         mask = cv2.imread(str(tmp_path / f"out_{label}.png"), cv2.IMREAD_GRAYSCALE)
         assert mask is not None
         assert mask.shape == (24, 24)
         assert set(np.unique(mask)) <= {0, 255}
     assert not (tmp_path / "out.png").exists()
-    assert main([*predict, *words.split()]) == 2, "they exist now"
+    assert main(["predict", str(run), str(tmp_path / "a.png"), "-o", str(tmp_path / "out.png")]) == 2, "they exist now"
     volume = nib.Nifti1Image(np.random.default_rng(0).random((12, 10, 3)).astype(np.float32), np.diag([2.0, 3, 4, 1]))
     nib.save(volume, tmp_path / "v.nii.gz")
-    assert main([*predict, "nifti", str(tmp_path / "v.nii.gz"), "-o", str(tmp_path / "v_mask.nii.gz")]) == 0
+    words = ["predict", str(run), str(tmp_path / "v.nii.gz"), "-o", str(tmp_path / "v_mask.nii.gz")]
+    assert main([*words, "--dataset", "nifti"]) == 0
     found: Any = nib.load(tmp_path / "v_mask_lesion.nii.gz")
     assert found.shape == (12, 10, 3)
     np.testing.assert_array_equal(found.affine, volume.affine)

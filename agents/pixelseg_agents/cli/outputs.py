@@ -57,7 +57,8 @@ def plan(predictor: Predictor, inputs: Sequence[Path], out: Path, overwrite: boo
     if not inputs:
         raise OptionError(f"predict: no input given; expected files of the kinds {_kinds(reader)}, or folders of them")
     found = [item for entry in inputs for item in _files(predictor, entry, out)]
-    named = out.name.lower().endswith(reader.mask_endings) if inputs[0].is_dir() else bool(out.suffix)
+    # An ending of letters means a file, if of the wrong kind; out.v1 is a folder.
+    named = out.name.lower().endswith(reader.mask_endings) if inputs[0].is_dir() else out.suffix[1:].isalpha()
     if len(inputs) == len(found) == 1 and named and not out.is_dir():
         jobs = [Job(found[0][0], out)]
     else:

@@ -231,8 +231,7 @@ def test_stacked_and_restorable_run_end_to_end(tmp_path: Path) -> None:
     assert PA3C.load(run / "checkpoint.safetensors").observation == "stacked"
     assert main(["evaluate", str(run), "--split", "val"]) == 0
     assert cv2.imwrite(str(tmp_path / "a.png"), np.zeros((9, 7), np.uint8))
-    words = ["predict", str(run), str(tmp_path / "a.png"), "-o", str(tmp_path / "m.png")]
-    assert main([*words, "--dataset", "folder"]) == 0
+    assert main(["predict", str(run), str(tmp_path / "a.png"), "-o", str(tmp_path / "m.png")]) == 0
 
 
 def test_installed_command_shows_tables_instead_of_a_bar(tmp_path: Path) -> None:

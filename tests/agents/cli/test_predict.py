@@ -280,8 +280,12 @@ def test_a_set_reads_its_own_kinds_of_files_only(
     out = ["-o", str(tmp_path / "out")]
     refused([str(run), str(tmp_path / "v.nii.gz"), *out], "data set 'folder' reads these only, --dataset", capsys)
     refused([str(run), str(image), *out, "--dataset", "nifti"], "kinds .nii.gz, .nii", capsys)
-    refused([str(run), str(image), *out, "--dataset", "phantom"], "'phantom' does not say how", capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dot_does_not_make_a_file_of_a_folder(run: Path, image: Path, tmp_path: Path) -> None:
+    assert main(["predict", str(run), str(image), "-o", str(tmp_path / "masks.v1")]) == 0
+    assert read(tmp_path / "masks.v1/image.png").shape == (21, 30)
 
 
 def test_masks_in_a_folder_of_their_own_are_no_inputs(run: Path, tmp_path: Path) -> None:

@@ -239,9 +239,15 @@ def test_a_module_says_how_its_files_are_read(plugin: str, tmp_path: Path) -> No
         load_dataset(f"{plugin}:load_known")
 
 
-def test_phantoms_have_no_files() -> None:
-    with pytest.raises(OptionError, match=r"'phantom' does not say how .*brain, cardiac, dicom, folder, nifti, table"):
-        file_reader("phantom")
+def test_a_set_that_does_not_say_how_it_is_read(tmp_path: Path) -> None:
+    register_dataset("mine", lambda *_: tiny(), files=False)
+    with pytest.raises(OptionError, match=r"'mine' does not say how .*brain, cardiac, dicom, folder, nifti, phantom"):
+        file_reader("mine")
+    for name in registered_datasets():
+        assert name == "mine" or file_reader(name).endings
+    pixels = load_dataset("phantom", size=16, count=10).images[:1]
+    path = files.write(tmp_path / "saved.png", pixels[0, 0])
+    assert np.array_equal(file_reader("phantom").read(path, None, "resize", 1, {}).images, pixels)
 
 
 def test_a_loader_of_the_wrong_type_is_named() -> None:
