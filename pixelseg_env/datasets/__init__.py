@@ -16,12 +16,16 @@ from pixelseg_env.datasets.survey import FileFacts, Part, Survey, guess_dataset,
 _HERE = "pixelseg_env.datasets"
 
 
-def _add(name: str, module: str, loader: str, **facts: bool | tuple[str, ...]) -> None:
+def _add(name: str, module: str, loader: str, files: bool | tuple[str, ...] = True, share: bool = False) -> None:
     """Registers a built-in set, whose module also has `READER` and, if it is read from files, `list_files`."""
-    lister = None if facts.get("files") is False else f"{module}:list_files"
-    # overwrite=True: reloading this package in a notebook is not a name clash.
-    register_dataset(  # type: ignore[call-overload]
-        name, f"{module}:{loader}", overwrite=True, reader=f"{module}:READER", lister=lister, **facts
+    register_dataset(
+        name,
+        f"{module}:{loader}",
+        overwrite=True,  # reloading this package in a notebook is not a name clash
+        files=files,
+        share=share,
+        reader=f"{module}:READER",
+        lister=f"{module}:list_files" if files else None,
     )
 
 
