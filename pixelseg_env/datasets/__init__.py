@@ -1,25 +1,59 @@
-"""Image and mask sets: a generated one, three file layouts, and a door for third parties."""
+"""Image and mask sets: a generated one, file layouts, and a door for third parties.
 
-from pixelseg_env.datasets import brain as _brain
-from pixelseg_env.datasets import cardiac as _cardiac
-from pixelseg_env.datasets import folder as _folder
-from pixelseg_env.datasets import phantom as _phantom
+A data set of your own is one file and one line like those below. Loaders and readers are named as `module:name` and
+imported on first use: NIfTI, DICOM and image libraries are loaded by those who need them only.
+"""
+
 from pixelseg_env.datasets.base import SegmentationDataset
+from pixelseg_env.datasets.files import FileImages, FileReader, ImageReader
+from pixelseg_env.datasets.fitting import Size, check_size
 from pixelseg_env.datasets.memory import LargeDatasetWarning
-from pixelseg_env.datasets.registry import load_dataset, register_dataset, registered_datasets
+from pixelseg_env.datasets.pairs import Pair
+from pixelseg_env.datasets.registry import file_reader, load_dataset, register_dataset, registered_datasets
 from pixelseg_env.datasets.splits import split_indices
+from pixelseg_env.datasets.survey import FileFacts, Part, Survey, guess_dataset, survey_dataset
 
-# overwrite=True: reloading this package in a notebook is not a name clash.
-register_dataset("phantom", _phantom.load_phantom, files=False, overwrite=True, share=True)
-register_dataset("brain", _brain.load_brain, overwrite=True, share=True)
-register_dataset("cardiac", _cardiac.load_cardiac, overwrite=True, share=True)
-register_dataset("folder", _folder.load_folder, overwrite=True, share=True)
+_HERE = "pixelseg_env.datasets"
+
+
+def _add(name: str, module: str, loader: str, files: bool | tuple[str, ...] = True, share: bool = False) -> None:
+    """Registers a built-in set, whose module also has `READER` and, if it is read from files, `list_files`."""
+    register_dataset(
+        name,
+        f"{module}:{loader}",
+        overwrite=True,  # reloading this package in a notebook is not a name clash
+        files=files,
+        share=share,
+        reader=f"{module}:READER",
+        lister=f"{module}:list_files" if files else None,
+    )
+
+
+_add("phantom", f"{_HERE}.phantom", "load_phantom", files=False, share=True)
+_add("folder", f"{_HERE}.folder", "load_folder", share=True)
+_add("table", f"{_HERE}.table", "load_table", files=(".csv", ".tsv"))  # not shared: its files may lie anywhere
+_add("brain", f"{_HERE}.brain", "load_brain", share=True)
+_add("nifti", f"{_HERE}.nifti", "load_nifti", share=True)
+_add("cardiac", f"{_HERE}.nifti", "load_cardiac", share=True)
+_add("dicom", f"{_HERE}.dicom", "load_dicom", share=True)
 
 __all__ = [
+    "FileFacts",
+    "FileImages",
+    "FileReader",
+    "ImageReader",
     "LargeDatasetWarning",
+    "Pair",
+    "Part",
     "SegmentationDataset",
+    "Size",
+    "Survey",
+    "check_size",
+    "file_reader",
+    "guess_dataset",
     "load_dataset",
     "register_dataset",
     "registered_datasets",
     "split_indices",
+    "survey_dataset",
 ]

@@ -41,6 +41,17 @@ class SegmentationDataset:
     label_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for field in ("images", "masks"):
+            if not isinstance(getattr(self, field), np.ndarray):
+                raise DataError(
+                    f"data set {self.name!r}: expected {field} as a NumPy array, got "
+                    f"{type(getattr(self, field)).__name__}; SegmentationDataset.from_arrays takes other arrays"
+                )
+        if self.cases is None or self.slices is None:
+            raise DataError(
+                f"data set {self.name!r}: expected cases and slices, one each per image, got None; "
+                "SegmentationDataset.from_arrays has defaults for them"
+            )
         count = len(self.images)
         if self.images.ndim != 4 or self.images.dtype not in (np.uint8, np.float32):
             raise DataError(
@@ -76,6 +87,40 @@ class SegmentationDataset:
             view = np.asarray(getattr(self, name)).view()
             view.flags.writeable = False
             object.__setattr__(self, name, view)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        masks: Any,
+        cases: Sequence[str] | None = None,
+        slices: Sequence[int] | NDArray[Any] | None = None,
+        name: str = "arrays",
+        label_names: Sequence[str] = (),
+    ) -> SegmentationDataset:
+        """Makes a data set of arrays as they usually come.
+
+        Args:
+            images: (N, H, W), (N, C, H, W) or (N, H, W, C), where the masks tell which sides are H and W. Whole
+                numbers from 0 to 255 are kept as uint8, uint16 is divided by 65535, floats must lie in [0, 1].
+            masks: (N, H, W), or (N, L, H, W) with L labels; booleans, or 0 and one other number for the object.
+            cases: N case (patient) names. Default: each image is a patient of its own. Images of one patient
+                must share a name, or they leak between the splits.
+            slices: N slice numbers. Default: counted within each case.
+            name: the data set's name, for messages and run folders.
+            label_names: L names, for tables.
+
+        Raises:
+            DataError: the arrays do not fit together, or hold values that cannot be read so.
+        """
+        from pixelseg_env.datasets.conversion import as_images, as_masks, running_numbers
+
+        truth = as_masks(name, masks)
+        pixels = as_images(name, images, truth.shape[-2:])
+        width = len(str(max(len(pixels) - 1, 0)))
+        owners = tuple(str(k).zfill(width) for k in range(len(pixels))) if cases is None else tuple(map(str, cases))
+        numbers = running_numbers(owners) if slices is None else np.asarray(slices, np.int64)
+        return cls(name, pixels, truth, owners, numbers, tuple(label_names))
 
     def __copy__(self) -> SegmentationDataset:
         return self

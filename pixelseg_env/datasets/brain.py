@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.base import SegmentationDataset
+from pixelseg_env.datasets.files import ImageReader
 from pixelseg_env.datasets.image_files import read_mask, read_pixels
 from pixelseg_env.datasets.pairs import Pair, load_pairs
 from pixelseg_env.errors import DataError, check_choice
 
 _MASK = "_mask"
+_ENDINGS = (".tif", ".TIF")
 _NAME = re.compile(r"(?P<case>.+)_(?P<number>\d+)")
 
 
@@ -42,25 +44,31 @@ def load_brain(
         DataError: see `load_pairs`; or an image has no mask, or a folder holds no such files.
     """
     check_choice("channels", channels, ("all", "flair"))
-    pairs = [pair for root in data for pair in _find_pairs(root)]
-    return load_pairs("brain", pairs, size, fit, keep_empty, partial(read_image, channels=channels), read_mask)
+    return load_pairs(
+        "brain", list_files(data), size, fit, keep_empty, partial(read_image, channels=channels), read_mask
+    )
+
+
+def list_files(data: list[Path]) -> list[Pair]:
+    """Finds the images and masks of all patients."""
+    return [pair for root in data for pair in _find_pairs(root)]
 
 
 def _find_pairs(root: Path) -> list[Pair]:
     folder = root / "kaggle_3m" if (root / "kaggle_3m").is_dir() else root
     pairs = []
     for case in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        names = {path.name for path in case.iterdir() if path.suffix == ".tif" and not path.name.startswith(".")}
+        names = {path.name for path in case.iterdir() if path.suffix in _ENDINGS and not path.name.startswith(".")}
         for name in sorted(names):
-            stem = name.removesuffix(".tif")
+            stem, ending = name[:-4], name[-4:]
             if stem.endswith(_MASK):
-                if stem.removesuffix(_MASK) + ".tif" not in names:
+                if stem.removesuffix(_MASK) + ending not in names:
                     raise DataError(
-                        f"{case / name}: this mask has no image {stem.removesuffix(_MASK)}.tif; "
+                        f"{case / name}: this mask has no image {stem.removesuffix(_MASK)}{ending}; "
                         "add it or remove the mask"
                     )
                 continue
-            mask = f"{stem}{_MASK}.tif"
+            mask = f"{stem}{_MASK}{ending}"
             if mask not in names:
                 raise DataError(
                     f"{case / name}: its mask {mask} is missing; expected it beside the image: "
@@ -90,3 +98,10 @@ def read_image(path: Path, channels: str) -> NDArray[np.uint8]:
             f"{pixels.dtype}; use the data set 'folder' for other images"
         )
     return pixels if channels == "all" else np.ascontiguousarray(pixels[..., 1])
+
+
+def _read_for(path: Path, planes: int, channels: str = "all") -> NDArray[np.uint8]:
+    return read_image(path, channels)
+
+
+READER = ImageReader(pixels=_read_for)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,6 +68,8 @@ def fit_image(image: NDArray[Any], size: tuple[int, int], fit: str) -> NDArray[A
         if fit == "crop":
             image = _centre(image, size)
         else:
+            import cv2
+
             shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
             image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return image[None] if image.ndim == 2 else np.moveaxis(image, -1, 0)
@@ -86,11 +87,20 @@ def fit_mask(mask: NDArray[np.uint8], size: tuple[int, int], fit: str) -> NDArra
         return mask
     if fit == "crop":
         return _centre(mask, size)
+    import cv2
+
     fitted = np.asarray(cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
     if not fitted.any() and mask.any():
         cover = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
         fitted[np.unravel_index(np.argmax(cover), size)] = 1
     return fitted
+
+
+def fit_masks(masks: NDArray[np.uint8], size: tuple[int, int], fit: str) -> NDArray[np.uint8]:
+    """`fit_mask` for a mask (H, W), or for each of (..., H, W)."""
+    if masks.ndim == 2:
+        return fit_mask(masks, size, fit)
+    return np.stack([fit_masks(mask, size, fit) for mask in masks])
 
 
 def _centre(array: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

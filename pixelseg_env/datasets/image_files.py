@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelseg_env.datasets.files import IMAGE_SUFFIXES
 from pixelseg_env.datasets.integrity import find_damage
 from pixelseg_env.errors import DataError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 

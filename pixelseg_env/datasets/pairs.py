@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.base import SegmentationDataset
-from pixelseg_env.datasets.fitting import common_size, fit_image, fit_mask
+from pixelseg_env.datasets.fitting import common_size, fit_image, fit_masks
+from pixelseg_env.datasets.labels import check_present
 from pixelseg_env.datasets.memory import allocate
 from pixelseg_env.errors import DataError
 
@@ -26,19 +27,33 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Pair:
-    """One image file and its mask.
+    """An image or volume and its mask.
 
     Attributes:
-        image: the image file.
-        mask: the mask file.
+        image: its file, or folder of files.
+        mask: the mask's.
         case: the case (patient) name.
         number: the slice's number within its case.
+        more_images: the files of further channels.
+        more_masks: the masks of further labels.
     """
 
     image: Path
     mask: Path
     case: str
     number: int
+    more_images: tuple[Path, ...] = ()
+    more_masks: tuple[Path, ...] = ()
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The files of all channels."""
+        return (self.image, *self.more_images)
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """The masks of all labels."""
+        return (self.mask, *self.more_masks)
 
 
 def load_pairs(
@@ -49,6 +64,7 @@ def load_pairs(
     keep_empty: bool,
     read_image: ReadImage,
     read_mask: ReadMask,
+    labels: Sequence[int | str] = (),
 ) -> SegmentationDataset:
     """Reads pairs of files: the masks first, then only those images that stay.
 
@@ -59,7 +75,9 @@ def load_pairs(
         fit: see `fitting`.
         keep_empty: keep images whose mask is empty.
         read_image: path -> (H, W) or (H, W, C), uint8 or float32 in [0, 1].
-        read_mask: path -> the mask and the file value that stood for the object; see `read_mask`.
+        read_mask: path -> the mask and the file value that stood for the object; see `read_mask`. With `labels` of
+            one mask file, masks are (L, H, W); a pair with several mask files has one for each label.
+        labels: names or values of L > 1 labels.
 
     Returns:
         The whole set.
@@ -71,11 +89,11 @@ def load_pairs(
     pairs = sort_unique(name, pairs)
 
     def mask_of(pair: Pair) -> tuple[tuple[int, int], NDArray[np.uint8] | None, int | None]:
-        mask, value = read_mask(pair.mask)
-        shape = (mask.shape[0], mask.shape[1])
-        if not mask.any():
-            return shape, np.zeros(size or shape, np.uint8) if keep_empty else None, value
-        return shape, fit_mask(mask, size, fit) if size else mask, value
+        mask, value = _masks_of(pair, read_mask)
+        shape = (mask.shape[-2], mask.shape[-1])
+        if not mask.any() and not keep_empty:
+            return shape, None, value
+        return shape, fit_masks(mask, size, fit) if size else mask, value
 
     read = in_threads(mask_of, pairs)
     hint = "keep one class, or use the data set 'folder' with threshold=0 to take all"
@@ -86,11 +104,12 @@ def load_pairs(
     kept = [item for item in kept if keep_empty or item[2].any()]
     if not any(mask.any() for _, _, mask in kept):
         raise DataError(all_empty(name, len(pairs), pairs[0].mask))
+    check_present([mask for _, _, mask in kept], labels, pairs[0].mask.parent)
     height, width = size or common_size(name, [shape for _, shape, _ in kept], [str(p.image) for p, _, _ in kept])
 
     first = read_image(kept[0][0].image)
     channels = 1 if first.ndim == 2 else first.shape[2]
-    images, masks = allocate(name, len(kept), channels, height, width, first.dtype)
+    images, masks = allocate(name, len(kept), channels, height, width, first.dtype, len(labels) or 1)
 
     def fill(position: int) -> None:
         pair, shape, mask = kept[position]
@@ -116,7 +135,23 @@ def load_pairs(
         masks,
         tuple(pair.case for pair, _, _ in kept),
         np.array([pair.number for pair, _, _ in kept], np.int64),
+        tuple(one if isinstance(one, str) else f"label {one}" for one in labels),
     )
+
+
+def _masks_of(pair: Pair, read_mask: ReadMask) -> tuple[NDArray[np.uint8], int | None]:
+    """The mask (H, W), or (L, H, W), and the value that stood for the object in its first file that has one."""
+    if not pair.more_masks:
+        return read_mask(pair.mask)
+    read = [read_mask(path) for path in pair.masks]
+    for path, (mask, _) in zip(pair.masks, read, strict=True):
+        if mask.shape != read[0][0].shape:
+            (h, w), (first_h, first_w) = mask.shape, read[0][0].shape
+            raise DataError(
+                f"{path}: this mask is {h}x{w} but {pair.mask}, of the same image, is {first_h}x{first_w}; "
+                "expected one size: replace one of them"
+            )
+    return np.stack([mask for mask, _ in read]), next((value for _, value in read if value is not None), None)
 
 
 def sort_unique(name: str, pairs: Iterable[Pair]) -> list[Pair]:

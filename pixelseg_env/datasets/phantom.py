@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.base import SegmentationDataset
+from pixelseg_env.datasets.folder import READER
 from pixelseg_env.datasets.memory import allocate
 from pixelseg_env.errors import OptionError
+
+__all__ = ["READER", "draw_phantom", "load_phantom"]  # a phantom that was saved is read as an image of 'folder'
 
 MIN_SIDE = 16
 NATIVE_SIZE = (64, 64)

@@ -11,11 +11,15 @@ from typing import Any, NamedTuple, TypeVar, overload
 from weakref import WeakValueDictionary
 
 from pixelseg_env.datasets.base import SegmentationDataset
+from pixelseg_env.datasets.files import FileReader
 from pixelseg_env.datasets.fitting import FITS, Size, check_size
+from pixelseg_env.datasets.pairs import Pair
 from pixelseg_env.datasets.splits import split_indices
 from pixelseg_env.errors import DataError, OptionError, check_choice, did_you_mean
+from pixelseg_env.plugins import is_plugin, load_plugin, resolve
 
 Loader = Callable[..., SegmentationDataset]
+Lister = Callable[..., list[Pair]]
 LoaderT = TypeVar("LoaderT", bound=Loader)
 PathLike = str | os.PathLike[str]
 DATA_VARIABLE = "PIXELSEG_DATA"
@@ -25,9 +29,11 @@ SETTLED_SECONDS = 2.0  # a file changed less than this ago may change again with
 
 
 class _Entry(NamedTuple):
-    loader: Loader
-    files: bool
+    loader: Loader | str
+    files: bool | tuple[str, ...] | None  # None: as the caller likes
     share: bool
+    reader: FileReader | str | None = None
+    lister: Lister | str | None = None
 
 
 _loaders: dict[str, _Entry] = {}
@@ -36,22 +42,57 @@ _shared: WeakValueDictionary[Hashable, SegmentationDataset] = WeakValueDictionar
 
 @overload
 def register_dataset(
-    name: str, loader: LoaderT, *, overwrite: bool = ..., files: bool = ..., share: bool = ...
+    name: str,
+    loader: LoaderT,
+    *,
+    overwrite: bool = ...,
+    files: bool | tuple[str, ...] = ...,
+    share: bool = ...,
+    reader: FileReader | str | None = ...,
+    lister: Lister | str | None = ...,
 ) -> LoaderT: ...
 
 
 @overload
 def register_dataset(
-    name: str, loader: None = ..., *, overwrite: bool = ..., files: bool = ..., share: bool = ...
+    name: str,
+    loader: str,
+    *,
+    overwrite: bool = ...,
+    files: bool | tuple[str, ...] = ...,
+    share: bool = ...,
+    reader: FileReader | str | None = ...,
+    lister: Lister | str | None = ...,
+) -> str: ...
+
+
+@overload
+def register_dataset(
+    name: str,
+    loader: None = ...,
+    *,
+    overwrite: bool = ...,
+    files: bool | tuple[str, ...] = ...,
+    share: bool = ...,
+    reader: FileReader | str | None = ...,
+    lister: Lister | str | None = ...,
 ) -> Callable[[LoaderT], LoaderT]: ...
 
 
 def register_dataset(
-    name: str, loader: Loader | None = None, *, overwrite: bool = False, files: bool = True, share: bool = False
-) -> Callable[[Loader], Loader] | Loader:
+    name: str,
+    loader: Loader | str | None = None,
+    *,
+    overwrite: bool = False,
+    files: bool | tuple[str, ...] = True,
+    share: bool = False,
+    reader: FileReader | str | None = None,
+    lister: Lister | str | None = None,
+) -> Any:
     """Makes a data set known under a name.
 
-    Also a decorator: `@register_dataset("mine")`.
+    Also a decorator: `@register_dataset("mine")`. Loader, reader and lister may be written `module:name`: they
+    are then imported when they are first used.
 
     Args:
         name: what users will write in `load_dataset(name)`.
@@ -61,10 +102,14 @@ def register_dataset(
             without object stay. Its further parameters, best spelt out with defaults, are the
             set's own options: `load_dataset` refuses any other name.
         overwrite: replace a data set of that name.
-        files: the set is read from files, so `load_dataset` demands `data`. With False it refuses
-            `data`, and the loader gets an empty list.
+        files: the set is read from folders, so `load_dataset` demands `data`. Endings such as `(".csv",)`: it
+            is read from files of these kinds. With False it refuses `data`, and the loader gets an empty list.
         share: environments of one process that ask for the same thing share one copy. Only for a loader
             whose result depends on nothing but its arguments and the files under `data`.
+        reader: how `pixelseg predict` reads one file as an agent saw it in training, such as
+            `ImageReader(pixels=read_mine)`; without one it refuses.
+        lister: `lister(data, **options)`, of the loader's own options those it names -> the files of each item, for
+            `survey_dataset`: sizes, label values and duplicates are found in them.
 
     Returns:
         The loader, or the decorator if no loader was given.
@@ -73,14 +118,16 @@ def register_dataset(
         OptionError: the name is taken (and `overwrite` is not set) or is not a name; the loader cannot be called.
     """
 
-    def add(function: Loader) -> Loader:
-        if not isinstance(name, str) or not name:
-            raise OptionError(f"a data set's name must be a non-empty string, got {name!r}")
-        if not callable(function):
+    def add(function: Loader | str) -> Loader | str:
+        if not isinstance(name, str) or not name or is_plugin(name):
+            raise OptionError(f"a data set's name must be a non-empty string without a colon, got {name!r}")
+        if not callable(function) and not is_plugin(function):
             raise OptionError(f"the loader of data set {name!r} must be callable, got {type(function).__name__}")
+        if reader is not None and not isinstance(reader, FileReader) and not is_plugin(reader):
+            raise OptionError(f"the reader of data set {name!r} must be a FileReader, got {type(reader).__name__}")
         if name in _loaders and not overwrite:
             raise OptionError(f"a data set named {name!r} is registered already; choose another name or overwrite=True")
-        _loaders[name] = _Entry(function, files, share)
+        _loaders[name] = _Entry(function, files, share, reader, lister)
         return function
 
     return add if loader is None else add(loader)
@@ -89,6 +136,75 @@ def register_dataset(
 def registered_datasets() -> tuple[str, ...]:
     """Returns the names that `load_dataset` knows, sorted."""
     return tuple(sorted(_loaders))
+
+
+def _find_entry(name: str) -> _Entry:
+    """What a registered name, or `module:name` of a loader, stands for; its loader is imported.
+
+    Raises:
+        OptionError: there is no such name, or it cannot be imported or called.
+    """
+    found: Any = resolve("dataset", name, _loaders)
+    if isinstance(found, _Entry):
+        return found._replace(loader=_imported(found.loader))
+    if not callable(found):
+        raise OptionError(
+            f"dataset={name!r}: expected a loader, loader(data, size, fit, keep_empty, **options) -> "
+            f"SegmentationDataset, got {type(found).__name__}"
+        )
+    # A module that registers its loader says there how it is read.
+    known = next((entry for entry in _loaders.values() if entry.loader in (found, name)), None)
+    return _Entry(found, None, False) if known is None else known._replace(loader=found)
+
+
+def _imported(value: Any) -> Any:
+    return load_plugin("dataset", value) if is_plugin(value) else value
+
+
+def file_reader(name: str) -> FileReader:
+    """How single files of a data set are read.
+
+    Args:
+        name: a registered name, or `module:name` of a loader.
+
+    Raises:
+        OptionError: there is no such data set, or it does not say how.
+    """
+    reader = _imported(_find_entry(name).reader)
+    if isinstance(reader, FileReader):
+        return reader
+    able = ", ".join(sorted(known for known, entry in _loaders.items() if entry.reader is not None))
+    raise OptionError(
+        f"data set {name!r} does not say how one file of it is read; register it with a reader, "
+        "register_dataset(..., reader=ImageReader(pixels=read_image)), or name a data set whose files are read as "
+        f"yours should be ({able})"
+    )
+
+
+def list_files(name: str, data: PathLike | Sequence[PathLike] | None, **options: Any) -> list[Pair] | None:
+    """The files of each item of a data set; None where it is not read from files, or does not list them.
+
+    Raises:
+        OptionError: see `load_dataset`.
+        DataError: see `load_dataset`.
+    """
+    entry = _find_entry(name)
+    lister = _imported(entry.lister)
+    if lister is None:
+        return None
+    parameters = inspect.signature(lister).parameters
+    given = {key: value for key, value in options.items() if key in parameters}
+    return list(lister(_find_paths(name, entry.files, data), **given))
+
+
+def own_options(name: str) -> list[str] | None:
+    """The names of a data set's own options; None where it takes any."""
+    function: Any = _find_entry(name).loader
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return None
+    # The loader's first four are handed over by position, whatever a third party calls them.
+    return list(parameters)[len(_COMMON) :]
 
 
 def load_dataset(
@@ -106,11 +222,12 @@ def load_dataset(
     """Loads one split of a data set into memory.
 
     Args:
-        name: a registered name ("phantom", "brain", "cardiac", "folder", ...), or a data set that was made
-            already: then only a `split` that is given is cut out of it; `size`, `fit` and `keep_empty` do not apply.
-        data: folder of the files, or several folders that are joined. Without it the variable PIXELSEG_DATA
-            counts (several folders separated as in PATH). One case may be spread over folders; the same slice
-            of the same case twice is an error.
+        name: a registered name ("phantom", "folder", "nifti", ...), `module:name` of a loader of your own (see
+            `register_dataset`), or a data set that was made already: then only a `split` that is given is cut out of
+            it; `size`, `fit` and `keep_empty` do not apply.
+        data: folder of the files (of `table`: the table), or several that are joined. Without it the variable
+            PIXELSEG_DATA counts (several folders separated as in PATH). One case may be spread over folders; the
+            same slice of the same case twice is an error.
         split: "train", "val", "test" or "all"; None is "train" for a name, and "all" for a data set that was
             made already: whoever hands over images means all of them.
         size: every image becomes (size, size) or (H, W). None keeps the native size, which must be one.
@@ -157,11 +274,11 @@ def _load_whole(
     keep_empty: bool,
     options: dict[str, Any],
 ) -> SegmentationDataset:
-    loader, files, _ = _loaders[check_choice("dataset", name, _loaders)]
+    entry = _find_entry(name)
     check_choice("fit", fit, FITS)
     shape = check_size(size)
-    if files:
-        paths = _find_paths(name, data)
+    if entry.files or (entry.files is None and data is not None):
+        paths = _find_paths(name, entry.files, data)
     elif data is None:
         paths = []
     else:
@@ -169,7 +286,13 @@ def _load_whole(
             f"data={data!r} cannot be used with data set {name!r}, which is not read from files; "
             "name the data set that your files are, e.g. 'folder'"
         )
-    return loader(paths, shape, fit, keep_empty, **options)
+    loaded: Any = entry.loader(paths, shape, fit, keep_empty, **options)  # type: ignore[operator]  # it is imported
+    if not isinstance(loaded, SegmentationDataset):
+        raise DataError(
+            f"data set {name!r}: expected its loader to return a SegmentationDataset, got {type(loaded).__name__}; "
+            "SegmentationDataset.from_arrays makes one of arrays"
+        )
+    return loaded
 
 
 def check_option_names(
@@ -188,11 +311,10 @@ def check_option_names(
     common = [p for p in inspect.signature(load_dataset).parameters if p not in ("name", "options")]
     own: list[str] = []
     if not isinstance(name, SegmentationDataset):
-        loader = inspect.signature(_loaders[check_choice("dataset", name, _loaders)].loader).parameters
-        if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in loader.values()):
+        found = own_options(name)
+        if found is None:
             return
-        # The loader's first four are handed over by position, whatever a third party calls them.
-        own = list(loader)[len(_COMMON) :]
+        own = found
     parameters = inspect.signature(caller).parameters if caller else {}
     callers = [p.name for p in parameters.values() if p.name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD]
     known = list(dict.fromkeys([*own, *callers, *common]))
@@ -229,7 +351,7 @@ def _sharing_key(name: str | SegmentationDataset, arguments: dict[str, Any]) -> 
     if entry is None or not entry.share:
         return None
     try:
-        files = _fingerprint(_find_paths(str(name), arguments.get("data"))) if entry.files else ()
+        files = _fingerprint(_find_paths(str(name), entry.files, arguments.get("data"))) if entry.files else ()
         plain = _plain(sorted((key, value) for key, value in arguments.items() if key != "data" or not entry.files))
     except (DataError, OSError, TypeError):
         return None  # load_dataset says what is wrong, or the value cannot be compared
@@ -270,19 +392,23 @@ def _fingerprint(folders: list[Path]) -> Hashable | None:
     return tuple(map(str, folders)), tuple(sorted(found))
 
 
-def _find_paths(name: str, data: PathLike | Sequence[PathLike] | None) -> list[Path]:
-    """The folders to read, each of which exists.
+def _find_paths(
+    name: str, files: bool | tuple[str, ...] | None, data: PathLike | Sequence[PathLike] | None
+) -> list[Path]:
+    """The folders, or files, to read, each of which exists.
 
     Raises:
-        DataError: none was given, or one does not exist.
+        DataError: none was given, one does not exist, or is not of the kind that the data set is read from.
     """
+    wanted = f"a {' or '.join(files)} file" if isinstance(files, tuple) else "the folder"
     source = "data"
     if data is None:
         source = DATA_VARIABLE
         data = [part for part in os.environ.get(DATA_VARIABLE, "").split(os.pathsep) if part]
         if not data:
+            kind = "file" if isinstance(files, tuple) else "folder"
             raise DataError(
-                f"data set {name!r} is read from files, but no folder was given: pass data=<folder> "
+                f"data set {name!r} is read from files, but no {kind} was given: pass data=<{kind}> "
                 f"or set the environment variable {DATA_VARIABLE}; 'phantom' needs no files"
             )
     entries = [data] if isinstance(data, str | os.PathLike) else list(data)
@@ -290,8 +416,11 @@ def _find_paths(name: str, data: PathLike | Sequence[PathLike] | None) -> list[P
         raise DataError(f"data set {name!r}: data holds no path; expected a folder or a list of folders")
     paths = [Path(entry).expanduser() for entry in entries]
     for path in paths:
+        expected = f"expected {wanted} of data set {name!r} (from {source})"
         if not path.exists():
-            raise DataError(f"{path}: does not exist; expected the folder of data set {name!r} (from {source})")
-        if not path.is_dir():
-            raise DataError(f"{path}: is a file; expected the folder of data set {name!r} (from {source})")
+            raise DataError(f"{path}: does not exist; {expected}")
+        if isinstance(files, tuple) and (path.is_dir() or not path.name.lower().endswith(files)):
+            raise DataError(f"{path}: is {'a folder' if path.is_dir() else 'of another kind'}; {expected}")
+        if files is True and not path.is_dir():
+            raise DataError(f"{path}: is a file; {expected}")
     return paths

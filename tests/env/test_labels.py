@@ -246,7 +246,8 @@ def test_command_line_from_training_to_masks(tmp_path: Path, capsys: pytest.Capt
     assert main(["predict", str(run), str(tmp_path / "a.png"), "-o", str(tmp_path / "out.png")]) == 2, "they exist now"
     volume = nib.Nifti1Image(np.random.default_rng(0).random((12, 10, 3)).astype(np.float32), np.diag([2.0, 3, 4, 1]))
     nib.save(volume, tmp_path / "v.nii.gz")
-    assert main(["predict", str(run), str(tmp_path / "v.nii.gz"), "-o", str(tmp_path / "v_mask.nii.gz")]) == 0
+    words = ["predict", str(run), str(tmp_path / "v.nii.gz"), "-o", str(tmp_path / "v_mask.nii.gz")]
+    assert main([*words, "--dataset", "nifti"]) == 0
     found: Any = nib.load(tmp_path / "v_mask_lesion.nii.gz")
     assert found.shape == (12, 10, 3)
     np.testing.assert_array_equal(found.affine, volume.affine)

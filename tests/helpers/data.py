@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -68,6 +69,54 @@ def write_cardiac(root: Path, cases: int = 3, ending: str = ".nii.gz", dtype: ty
         write_nifti(root / "imagesTr" / f"la_{c:03d}{ending}", image)
         write_nifti(root / "labelsTr" / f"la_{c:03d}{ending}", label)
     return root
+
+
+def write_nnunet(root: Path, cases: int = 4, channels: int = 2) -> Path:
+    """The layout of nnU-Net's second version: a file a channel, numbered; no list of cases."""
+    rng = np.random.default_rng(1)
+    for c in range(cases):
+        label = np.zeros((12, 10, 4), np.uint8)
+        label[3:8, 2:6, 1:3] = 1
+        label[4:6, 3:5, 2] = 2
+        for k in range(channels):
+            image = rng.uniform(0, 500, label.shape).astype(np.float32)
+            write_nifti(root / "imagesTr" / f"bts_{c:03d}_{k:04d}.nii.gz", image)
+        write_nifti(root / "labelsTr" / f"bts_{c:03d}.nii.gz", label)
+    names = {"background": 0, "oedema": 1, "core": 2}
+    listing = {"channel_names": {"0": "T1", "1": "FLAIR"}, "labels": names, "numTraining": cases}
+    (root / "dataset.json").write_text(json.dumps(listing | {"file_ending": ".nii.gz"}))
+    return root
+
+
+DICOM_SPACING, DICOM_ORIGIN, DICOM_STEP = (0.5, 2.0), (10.0, -20.0, 30.0), 3.0  # rows, columns; x, y, z; slices
+
+
+def write_dicom(folder: Path, volume: NDArray, series: str = "1.2.3", **more: object) -> Path:
+    """One file a slice of an axial series, uint16 (rows, columns, slices), under names that tell no order."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for z in range(volume.shape[2]):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, f"{series}.{z + 1}"
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        item = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+        item.SOPClassUID, item.SOPInstanceUID = CTImageStorage, f"{series}.{z + 1}"
+        item.SeriesInstanceUID, item.Modality, item.InstanceNumber = series, "CT", z + 1
+        item.Rows, item.Columns = volume.shape[:2]
+        item.SamplesPerPixel, item.PhotometricInterpretation = 1, "MONOCHROME2"
+        item.BitsAllocated, item.BitsStored, item.HighBit, item.PixelRepresentation = 16, 16, 15, 0
+        item.PixelSpacing = list(DICOM_SPACING)
+        item.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        x, y, bottom = DICOM_ORIGIN
+        item.ImagePositionPatient = [x, y, bottom + DICOM_STEP * z]
+        item.RescaleSlope, item.RescaleIntercept = 2, -100
+        item.PixelData = np.ascontiguousarray(volume[..., z], "<u2").tobytes()
+        for name, value in more.items():
+            setattr(item, name, value)
+        item.save_as(folder / f"IM{(z * 7) % 11:04d}", enforce_file_format=True)
+    return folder
 
 
 def cut(path: Path, share: float = 0.6) -> Path:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pixelseg_env import OptionError
-from pixelseg_env.datasets.fitting import Size, check_size
+from pixelseg_env.datasets import Size, check_size
 
 RUNS_OWN = "run"
 SIZE_METAVAR = "SIDE|HxW|none"

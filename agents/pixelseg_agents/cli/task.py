@@ -15,20 +15,26 @@ from pixelseg_agents.checkpoint import CHECKPOINT
 from pixelseg_agents.cli.arguments import PAIRS, PATHS
 from pixelseg_agents.cli.options import SizeFlag, format_size, parse_pairs
 from pixelseg_agents.registry import load_agent
-from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, load_dataset
+from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, load_dataset, registered_rewards
 
 # Help that is longer than a line; under a field, the parser would keep its line breaks.
 DATASET = (
-    "What to segment: phantom (generated, needs no files), brain (Kaggle LGG layout), cardiac (NIfTI volumes in "
-    "Decathlon layout), or folder (any images with masks)."
+    "What to segment: phantom (generated, needs no files), folder (any images with masks), table (a CSV of image and "
+    "mask files), brain (Kaggle LGG layout), nifti (volumes in the layouts of the Decathlon and nnU-Net), cardiac (a "
+    "preset of it), dicom (series), or module:name of a loader of your own."
 )
 OPTIONS = (
     "The data set's own options.\n"
     "all: fit=crop, keep_empty=true, fractions=[0.7,0.1,0.2]\n"
     "brain: channels=flair\n"
-    "cardiac: label=1\n"
-    "folder: channels=grey (or rgb), mask_suffix=_mask, case_pattern=REGEX, threshold=127, invert=true\n"
+    "nifti: label=1 or labels=1,2, channels=0, align=false; cardiac, dicom: label or labels, align\n"
+    "folder: channels=grey (or rgb), mask_suffix=_mask, case_pattern=REGEX, threshold=127, invert=true, labels=1,2\n"
+    "table: as folder, without mask_suffix\n"
     "phantom: count=400, seed=0"
+)
+REWARD = (
+    f"{', '.join(registered_rewards())}, module:name of a function of your own, or a sum, such as "
+    "'0.7*squared_error + 0.3*dice_gain'. squared_error is Eq. 12."
 )
 SPLIT_BY = (
     "What is dealt out to train (70 %), val (10 %) and test (20 %). By slice, neighbouring slices of a patient leak "
@@ -56,8 +62,7 @@ class TaskArguments:
     of probabilities (additive, for pixelrl)?"""
     observation: Literal["masked", "stacked"] = "masked"
     """What the agent sees: the image under the map (masked), or image and map as channels (stacked)."""
-    reward: str = "squared_error"
-    """squared_error (Eq. 12), sign, balanced, dice_gain or cross_entropy."""
+    reward: Annotated[str, arg(help=REWARD)] = "squared_error"
     coarse: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: 1 everywhere)")] = None
     """The run of a supervised network, on the same data and split, whose maps of probabilities additive starts from."""
 

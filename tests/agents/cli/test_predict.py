@@ -13,17 +13,23 @@ from pixelseg_agents.cli import main
 from pixelseg_agents.cli.predict import FilePredictor
 from pixelseg_agents.cli.runs import write_config
 from pixelseg_agents.evaluation import evaluate
-from pixelseg_env import PixelSegVectorEnv, SegmentationDataset, load_dataset
+from pixelseg_env import PixelSegVectorEnv, SegmentationDataset, load_dataset, register_dataset
+from pixelseg_env.datasets import ImageReader, registry
 from pixelseg_env.datasets.fitting import fit_mask
 from tests.helpers.cli import config_of, train_tiny
-from tests.helpers.data import cut, write, write_brain, write_cardiac, write_nifti
+from tests.helpers.data import cut, write, write_brain, write_cardiac, write_dicom, write_nifti, write_nnunet
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "phantom"
-    assert train_tiny(folder, updates=2) == 0
-    return folder
+    root = tmp_path_factory.mktemp("runs")
+    phantoms = load_dataset("phantom", split="all", size=16, count=6)
+    for k in range(6):
+        write(root / f"data/images/p{k}.png", phantoms.images[k, 0])
+        write(root / f"data/masks/p{k}.png", phantoms.masks[k] * 255)
+    words = ["--dataset", "folder", "--data", str(root / "data")]
+    assert train_tiny(root / "run", data=words, updates=2) == 0
+    return root / "run"
 
 
 @pytest.fixture
@@ -98,7 +104,7 @@ def geometry(path: Path, dtype: type = np.int16, compressed: bool = True) -> nib
 def test_volume_keeps_affine_and_header_geometry(ending: str, run: Path, tmp_path: Path) -> None:
     source, target = tmp_path / f"v{ending}", tmp_path / f"mask{ending}"
     volume = geometry(source)
-    assert main(["predict", str(run), str(source), "-o", str(target)]) == 0
+    assert main(["predict", str(run), str(source), "-o", str(target), "--dataset", "nifti"]) == 0
     mask = nib.load(target)
     assert mask.get_data_dtype() == np.uint8
     assert mask.shape == volume.shape
@@ -216,7 +222,7 @@ def test_volume_for_an_agent_of_three_channels_is_refused(tmp_path: Path, capsys
     agent.save(tmp_path / "agent")
     geometry(tmp_path / "v.nii.gz")
     words = [str(tmp_path / "agent.safetensors"), str(tmp_path / "v.nii.gz"), "-o", str(tmp_path / "m.nii.gz")]
-    refused([*words, "--size", "16"], "v.nii.gz: gives 1 channel", capsys)
+    refused([*words, "--size", "16", "--dataset", "nifti"], "v.nii.gz: gives 1 channel", capsys)
 
 
 def test_bare_checkpoint_needs_a_size(tmp_path: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,3 +236,91 @@ def test_bare_checkpoint_needs_a_size(tmp_path: Path, image: Path, capsys: pytes
 def three_channels() -> SegmentationDataset:
     grey = load_dataset("phantom", split="all", size=16, count=2)
     return SegmentationDataset("rgb", np.repeat(grey.images, 3, axis=1), grey.masks, grey.cases, grey.slices)
+
+
+# ---------------------------------------------------------------- readers
+
+
+def test_files_of_a_registered_set_are_read_as_in_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A set that inverts its images: predict must see what training saw (0.882), not the plain file (0.118)."""
+    monkeypatch.setattr(registry, "_loaders", dict(registry._loaders))
+    masks = np.zeros((10, 16, 16), np.uint8)
+    masks[:, 4:9, 4:9] = 1
+    trained = np.full((10, 1, 16, 16), 225, np.uint8)
+
+    def load(data: list[Path], size: object, fit: str, keep_empty: bool) -> SegmentationDataset:
+        return SegmentationDataset.from_arrays(trained, masks)
+
+    register_dataset("inverted", load, files=False)
+    run, source = tmp_path / "run", write(tmp_path / "x.png", np.full((16, 16), 30, np.uint8))
+    assert train_tiny(run, data=["--dataset", "inverted"], updates=1) == 0
+    refused([str(run), str(source), "-o", str(tmp_path / "m.png")], "register_dataset(..., reader=", capsys)
+
+    seen: list[float] = []
+    segment = FilePredictor.segment
+
+    def watched(predictor: FilePredictor, images: NDArray) -> NDArray[np.uint8]:
+        seen.append(float(images.mean() / 255))
+        return segment(predictor, images)
+
+    monkeypatch.setattr(FilePredictor, "segment", watched)
+    reader = ImageReader(pixels=lambda path, planes: 255 - read(path))
+    register_dataset("inverted", load, files=False, overwrite=True, reader=reader)
+    assert main(["predict", str(run), str(source), "-o", str(tmp_path / "m.png")]) == 0
+    assert main(["predict", str(run), str(source), "-o", str(tmp_path / "n.png"), "--dataset", "folder"]) == 0
+    assert seen == pytest.approx([0.882, 0.118], abs=1e-3)
+
+
+def test_a_set_reads_its_own_kinds_of_files_only(
+    run: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    geometry(tmp_path / "v.nii.gz")
+    out = ["-o", str(tmp_path / "out")]
+    refused([str(run), str(tmp_path / "v.nii.gz"), *out], "data set 'folder' reads these only, --dataset", capsys)
+    refused([str(run), str(image), *out, "--dataset", "nifti"], "kinds .nii.gz, .nii", capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dot_does_not_make_a_file_of_a_folder(run: Path, image: Path, tmp_path: Path) -> None:
+    assert main(["predict", str(run), str(image), "-o", str(tmp_path / "masks.v1")]) == 0
+    assert read(tmp_path / "masks.v1/image.png").shape == (21, 30)
+
+
+def test_masks_in_a_folder_of_their_own_are_no_inputs(run: Path, tmp_path: Path) -> None:
+    for place in ("images/a.png", "images/b.png", "masks/a.png", "masks/b.png"):
+        write(tmp_path / "in" / place, picture(16, 16))
+    assert main(["predict", str(run), str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 0
+    found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png"))
+    assert found == ["images/a.png", "images/b.png"]
+
+
+def test_channels_in_files_of_their_own_become_one_mask(tmp_path: Path) -> None:
+    data, run, out = write_nnunet(tmp_path / "task"), tmp_path / "run", tmp_path / "out"
+    words = ["--dataset", "nifti", "--data", str(data), "--dataset-option", "labels=1,2"]
+    assert train_tiny(run, data=words, updates=1) == 0
+    assert main(["predict", str(run), str(data), "-o", str(out)]) == 0
+    names = sorted(path.name for path in (out / "imagesTr").iterdir())
+    assert names == sorted(f"bts_{c:03d}_{label}.nii.gz" for c in range(4) for label in ("core", "oedema"))
+    dataset = load_dataset("nifti", data=data, split="all", size=16, keep_empty=True, labels=(1, 2))
+    agent = PA3C.load(run / "checkpoint.safetensors")
+    segmented = FilePredictor(agent, (16, 16), horizon=2).segment(dataset.images)
+    for k, (case, number) in enumerate(zip(dataset.cases, dataset.slices, strict=True)):
+        for position, label in enumerate(("oedema", "core")):
+            slices = np.asanyarray(nib.load(out / f"imagesTr/{case}_{label}.nii.gz").dataobj)
+            np.testing.assert_array_equal(slices[..., number], fit_mask(segmented[k, position], (12, 10), "resize"))
+
+
+def test_a_dicom_series_becomes_a_volume(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pydicom")
+    volume = np.random.default_rng(0).integers(0, 900, (12, 10, 3)).astype(np.uint16)
+    for name in ("p0", "p1"):
+        write_dicom(tmp_path / "in" / name, volume)
+    words = ["predict", str(run), "--dataset", "dicom", "-o"]
+    assert main([*words, str(tmp_path / "one.nii.gz"), str(tmp_path / "in/p0")]) == 0
+    assert main([*words, str(tmp_path / "all"), str(tmp_path / "in")]) == 0
+    one, other = nib.load(tmp_path / "one.nii.gz"), nib.load(tmp_path / "all/p1.nii.gz")
+    assert one.shape == (12, 10, 3)
+    assert one.affine[2, 2] == pytest.approx(3.0)
+    np.testing.assert_array_equal(np.asanyarray(one.dataobj), np.asanyarray(other.dataobj))

@@ -31,6 +31,15 @@ def test_brain_reads_channels_cases_and_slices_in_order(tmp_path: Path) -> None:
     assert np.array_equal(flair.images, data.images[:, 1:2])
 
 
+def test_brain_with_endings_in_capitals(tmp_path: Path) -> None:
+    expected = load("brain", files.write_brain(tmp_path))
+    for path in tmp_path.rglob("*.tif"):
+        path.rename(path.with_suffix(".TIF"))
+    data = load("brain", tmp_path)
+    assert np.array_equal(data.images, expected.images)
+    assert np.array_equal(data.masks, expected.masks)
+
+
 def test_brain_keep_empty_and_join(tmp_path: Path) -> None:
     files.write_brain(tmp_path / "one", cases=2)
     kept = load("brain", tmp_path / "one", keep_empty=True)

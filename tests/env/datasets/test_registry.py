@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +11,11 @@ import numpy as np
 import pytest
 
 import tests.helpers.data as files
+from pixelseg_env import PixelSegEnv
 from pixelseg_env.datasets import (
     LargeDatasetWarning,
     SegmentationDataset,
+    file_reader,
     load_dataset,
     memory,
     register_dataset,
@@ -35,7 +39,7 @@ def tiny(count: int = 10) -> SegmentationDataset:
 
 
 def test_builtin_names() -> None:
-    assert registered_datasets() == ("brain", "cardiac", "folder", "phantom")
+    assert registered_datasets() == ("brain", "cardiac", "dicom", "folder", "nifti", "phantom", "table")
 
 
 def test_third_party_set_gets_what_was_asked_for(tmp_path: Path) -> None:
@@ -176,3 +180,93 @@ def test_native_size_needs_one_size(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"3 are 12x16 and .*odd\.png is 9x7"):
         load_dataset("folder", tmp_path, size=None)
     assert len(load_dataset("folder", tmp_path, split="all", size=8)) == 4
+
+
+# ---------------------------------------------------------------- module:name, readers, and what is imported
+
+PLUGIN = """
+import numpy as np
+from pixelseg_env.datasets import ImageReader, SegmentationDataset, register_dataset
+
+def load_plain(data, size, fit, keep_empty, tone=5):
+    images = np.full((4, 1, 4, 4), tone, np.uint8)
+    return SegmentationDataset.from_arrays(images, np.ones((4, 4, 4), np.uint8), name=f"plain {len(data)}")
+
+@register_dataset("known", reader=ImageReader(pixels=lambda path, planes, tone=5: np.full((2, 2), tone, np.uint8)))
+def load_known(data, size, fit, keep_empty, tone=5):
+    return load_plain(data, size, fit, keep_empty, tone)
+
+not_a_loader = 3
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    name = f"plugin_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name
+
+
+def test_module_and_name_of_a_loader(plugin: str, tmp_path: Path) -> None:
+    data = load_dataset(f"{plugin}:load_plain", split="train", tone=9)
+    assert data.name == "plain 0"
+    assert len(data) == 2
+    assert data.images.max() == 9
+    assert load_dataset(f"{plugin}:load_plain", tmp_path).name == "plain 1"
+    with pytest.raises(OptionError, match=r"no option 'tune'.*Did you mean 'tone'"):
+        load_dataset(f"{plugin}:load_plain", tune=9)
+    with pytest.raises(DataError, match="does not exist"):
+        load_dataset(f"{plugin}:load_plain", tmp_path / "gone")
+    for name, message in ((":", "expected module:name"), (f"{plugin}:nothing", "has no"), ("no_such:x", "imported")):
+        with pytest.raises(OptionError, match=message):
+            load_dataset(name)
+    with pytest.raises(OptionError, match=r"expected a loader, .* got int"):
+        load_dataset(f"{plugin}:not_a_loader")
+    env = PixelSegEnv(f"{plugin}:load_plain", tone=9, size=None)
+    assert env.reset(seed=0)[0].max() == pytest.approx(9 / 255)
+
+
+def test_a_module_says_how_its_files_are_read(plugin: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"load_plain' does not say how one file .*register_dataset.*folder"):
+        file_reader(f"{plugin}:load_plain")
+    reader = file_reader(f"{plugin}:load_known")
+    file = reader.read(tmp_path / "x.png", (3, 4), "resize", 1, {"tone": 7, "fit": "resize"})
+    assert file.images.shape == (1, 1, 3, 4)
+    assert set(file.images.ravel()) == {7}
+    assert file.restore(np.ones((1, 3, 4), np.uint8)).shape == (1, 2, 2)
+    with pytest.raises(DataError, match="no folder was given"):  # as it was registered
+        load_dataset(f"{plugin}:load_known")
+
+
+def test_a_set_that_does_not_say_how_it_is_read(tmp_path: Path) -> None:
+    register_dataset("mine", lambda *_: tiny(), files=False)
+    with pytest.raises(OptionError, match=r"'mine' does not say how .*brain, cardiac, dicom, folder, nifti, phantom"):
+        file_reader("mine")
+    for name in registered_datasets():
+        assert name == "mine" or file_reader(name).endings
+    pixels = load_dataset("phantom", size=16, count=10).images[:1]
+    path = files.write(tmp_path / "saved.png", pixels[0, 0])
+    assert np.array_equal(file_reader("phantom").read(path, None, "resize", 1, {}).images, pixels)
+
+
+def test_a_loader_of_the_wrong_type_is_named() -> None:
+    register_dataset("bad", lambda data, size, fit, keep_empty: (np.zeros(3),), files=False)
+    with pytest.raises(DataError, match="'bad': expected its loader to return a SegmentationDataset, got tuple"):
+        load_dataset("bad")
+    with pytest.raises(OptionError, match=r"reader .* must be a FileReader"):
+        register_dataset("worse", lambda *_: tiny(), reader=3)  # type: ignore[call-overload]
+    with pytest.raises(OptionError, match="without a colon"):
+        register_dataset("a:b", lambda *_: tiny())
+
+
+def test_heavy_libraries_are_imported_when_needed() -> None:
+    code = (
+        "import sys, pixelseg_env.datasets as d\n"
+        "heavy = {'cv2', 'nibabel', 'pydicom', 'torch'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "d.load_dataset('phantom', size=16, count=10)\n"
+        "assert heavy & set(sys.modules) <= {'cv2'}, heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

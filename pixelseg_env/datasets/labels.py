@@ -1,0 +1,109 @@
+"""Which values of a mask or label file are objects: the options `label` and `labels`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelseg_env.errors import DataError, OptionError
+
+NEARLY = 1e-3  # a label further than this from a whole number is not one that rounding has spoilt
+
+
+def check_label(label: Any) -> int | None:
+    """Returns the value that is the object, or None.
+
+    Raises:
+        OptionError: it is not a positive whole number.
+    """
+    if label is not None and not _is_value(label):
+        raise OptionError(f"label={label!r} is not valid; expected a positive whole number or None")
+    return None if label is None else int(label)
+
+
+def check_labels(labels: Any, label: int | None = None) -> tuple[int, ...]:
+    """Returns the values of several labels, or ().
+
+    Args:
+        labels: a sequence, or text such as "1,2", as a command line has it.
+        label: the option for a single one, which excludes it.
+
+    Raises:
+        OptionError: they are not two or more different positive whole numbers, or `label` is given too.
+    """
+    if labels is None:
+        return ()
+    values = _listed(labels)
+    if len(values) < 2 or len(set(values)) < len(values) or not all(map(_is_value, values)):
+        raise OptionError(f"labels={labels!r} is not valid; expected two or more different values, such as (1, 2)")
+    if label is not None:
+        raise OptionError(f"label={label!r} and labels={labels!r}: give one of them")
+    return tuple(int(value) for value in values)
+
+
+def check_label_names(labels: Any) -> tuple[int, ...] | tuple[str, ...]:
+    """Returns several labels that are either values of one mask, or names of masks of their own; or ().
+
+    Raises:
+        OptionError: they are neither, or mixed.
+    """
+    values = () if labels is None else _listed(labels)
+    names = [value for value in values if isinstance(value, str) and value]
+    if not names:
+        return check_labels(labels)
+    if len(names) < max(2, len(values)) or len(set(names)) < len(names):
+        raise OptionError(
+            f"labels={labels!r} is not valid; expected two or more different values, such as (1, 2), "
+            "or two or more different names, such as ('organ', 'lesion')"
+        )
+    return tuple(names)
+
+
+def _listed(labels: Any) -> tuple[Any, ...]:
+    if isinstance(labels, str):
+        parts = [part.strip() for part in labels.split(",")] if "," in labels else []
+        return tuple(int(part) if part.isdecimal() else part for part in parts)
+    return tuple(labels) if isinstance(labels, Sequence | np.ndarray) else ()
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
+
+
+def rounded(values: NDArray[Any]) -> NDArray[Any]:
+    """Labels that went through floating point, such as 0.9999999, as the whole numbers that they were."""
+    if values.dtype.kind != "f":
+        return values
+    whole = np.rint(values)
+    return np.where(np.abs(values - whole) <= NEARLY, whole, values)
+
+
+def listed(values: NDArray[Any]) -> str:
+    """The different values of an array for a message, as they are: 0.9999999 is not written 1."""
+    found = np.unique(values)
+    return ", ".join(f"{value:.9g}" for value in found[:6]) + (", ..." if len(found) > 6 else "")
+
+
+def stack_values(values: NDArray[Any], wanted: Sequence[int]) -> NDArray[np.uint8]:
+    """One mask a value: uint8 (L, *shape) of 0 and 1."""
+    return np.stack([values == one for one in wanted]).view(np.uint8)
+
+
+def check_present(masks: Sequence[NDArray[np.uint8]], wanted: Sequence[Any], where: Path | str) -> None:
+    """Refuses a label that no mask of (L, ...) has.
+
+    Raises:
+        DataError: there is one.
+    """
+    for k, one in enumerate(wanted):
+        if not any(mask[k].any() for mask in masks):
+            what = (
+                f"no mask of {one!r} holds an object"
+                if isinstance(one, str)
+                else f"no label file holds the value {one}"
+            )
+            raise DataError(f"{where}: labels={tuple(wanted)}: {what}; leave it out")

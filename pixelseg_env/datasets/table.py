@@ -1,0 +1,130 @@
+"""A table (CSV) of image and mask files."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pixelseg_env.datasets.base import SegmentationDataset
+from pixelseg_env.datasets.folder import READER, case_namer, check_options, load_images
+from pixelseg_env.datasets.labels import check_label_names
+from pixelseg_env.datasets.pairs import Pair
+from pixelseg_env.errors import DataError
+
+__all__ = ["READER", "list_files", "load_table"]  # a file of it is read as one of 'folder'
+
+DELIMITERS = (",", ";", "\t")
+
+
+def load_table(
+    data: list[Path],
+    size: tuple[int, int] | None,
+    fit: str,
+    keep_empty: bool,
+    channels: str = "auto",
+    case_pattern: str | None = None,
+    threshold: int | None = None,
+    invert: bool = False,
+    labels: Sequence[int] | Sequence[str] | None = None,
+) -> SegmentationDataset:
+    """Reads the files that a table names, png, jpeg, tiff or bmp.
+
+    The first line names the columns: `image` and `mask`, and, if you like, `patient` and `slice`. Commas, semicolons
+    or tabs part them; other columns are ignored. Paths are relative to the table's own folder.
+
+    Args:
+        data: the tables, .csv or .tsv; they are joined.
+        size: (H, W), or None for the native size.
+        fit: "resize" or "crop".
+        keep_empty: keep images with empty masks.
+        channels: see `load_folder`.
+        case_pattern: how patient and slice are read in image names where there is no column `patient`; see
+            `load_folder`.
+        threshold: see `load_folder`.
+        invert: see `load_folder`.
+        labels: values of the mask, such as (1, 2), or names of columns that hold a mask for each label, such as
+            ("organ", "lesion"), in place of the column `mask`.
+
+    Returns:
+        The whole set, images uint8 or float32.
+
+    Raises:
+        OptionError: an option's value is not valid.
+        DataError: see `load_pairs`; or a table has no such columns, or names a file that is missing.
+    """
+    wanted = check_options(channels, threshold, invert, labels)
+    pairs = list_files(data, case_pattern, labels)
+    return load_images("table", pairs, size, fit, keep_empty, channels, threshold, invert, wanted)
+
+
+def list_files(data: list[Path], case_pattern: str | None = None, labels: Any = None) -> list[Pair]:
+    """Finds the files that the tables name."""
+    name_case = case_namer(case_pattern)
+    columns = [label for label in check_label_names(labels) if isinstance(label, str)] or ["mask"]
+    pairs: list[Pair] = []
+    seen: dict[Path, str] = {}
+    counted: Counter[str] = Counter()
+    for table in data:
+        for line, row in _rows(table, columns):
+            where = f"{table}, line {line}"
+            image, *masks = (_file(table, row[column], column, where) for column in ("image", *columns))
+            if image in seen:
+                raise DataError(f"{where}: {image} is in {seen[image]} already; expected each image once")
+            seen[image] = where
+            case, number = name_case(image) if "patient" not in row else (row["patient"], counted[row["patient"]])
+            if not case:
+                raise DataError(f"{where}: the patient is empty; name one, or leave the column out")
+            counted[case] += 1
+            if row.get("slice"):
+                number = _whole(row["slice"], where)
+            pairs.append(Pair(image, masks[0], case, number, more_masks=tuple(masks[1:])))
+    return pairs
+
+
+def _rows(table: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """The line number and the cells of each row that is not blank, by column name."""
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{table}: cannot be read ({error.strerror}); check the file and its rights") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table}: expected a text file in UTF-8 ({error}); save it so, e.g. 'CSV UTF-8'") from error
+    header = text.partition("\n")[0]
+    reader = csv.reader(text.splitlines(), delimiter=max(DELIMITERS, key=header.count))
+    names = [name.strip().lower() for name in next(reader, [])]
+    missing = [name for name in ("image", *columns) if name.lower() not in names]
+    if missing:
+        raise DataError(
+            f"{table}: expected a first line that names the columns image and {', '.join(columns)} (and patient and "
+            f"slice, if there are any), got {', '.join(names) or 'nothing'}; {' and '.join(missing)} is missing"
+        )
+    rows = []
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            if len(cells) < len(names):
+                raise DataError(f"{table}, line {reader.line_num}: expected {len(names)} cells, got {len(cells)}")
+            row = dict(zip(names, (cell.strip() for cell in cells), strict=False))
+            rows.append((reader.line_num, row | {name: row[name.lower()] for name in columns}))
+    if not rows:
+        raise DataError(f"{table}: holds no row; expected a line for each image")
+    return rows
+
+
+def _file(table: Path, text: str, column: str, where: str) -> Path:
+    path = table.parent / text
+    if not text or not path.is_file():
+        raise DataError(
+            f"{where}: {path if text else 'nothing'} in column {column!r} is no file; expected a path relative to "
+            f"{table.parent} (or a whole path)"
+        )
+    return path
+
+
+def _whole(text: str, where: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise DataError(f"{where}: the slice is {text!r}; expected a whole number") from None
