@@ -30,7 +30,7 @@ OPTIONS = (
     "nifti: label=1 or labels=1,2, channels=0, align=false; cardiac, dicom: label or labels, align\n"
     "folder: channels=grey (or rgb), mask_suffix=_mask, case_pattern=REGEX, threshold=127, invert=true, labels=1,2\n"
     "table: as folder, without mask_suffix\n"
-    "phantom: count=400, seed=0"
+    "phantom: count=400, seed=0, labels=1 or 2"
 )
 REWARD = (
     f"{', '.join(registered_rewards())}, module:name of a function of your own, or a sum, such as "

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,14 @@ import cv2
 import numpy as np
 import pytest
 
-from pixelseg_agents import PA3C, PA3CConfig
+from pixelseg_agents import PA3C, PA3CConfig, registered_agents
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.options import format_size, parse_pairs, parse_size
+from pixelseg_agents.cli.task import OPTIONS
 from pixelseg_agents.cli.train import train_arguments
 from pixelseg_agents.evaluation import EvaluationResult, evaluate
 from pixelseg_agents.networks import parameter_count
-from pixelseg_env import OptionError, PixelSegVectorEnv, load_dataset
+from pixelseg_env import OptionError, PixelSegVectorEnv, load_dataset, registered_datasets, registered_rewards
 from tests.helpers.cli import PHANTOM, TINY, config_of, rows_of, train_tiny
 
 FIGURES = ("learning_curve.png", "segmentation_steps.png", "dice_by_step.png", "cases.png")
@@ -270,3 +272,20 @@ def test_help_shows_what_the_task_decides_and_a_typed_default_is_kept(capsys: py
     )  # the default that was shown
     assert not train_arguments(["--no-sam"]).hyper.sam
     assert train_arguments(["--sam"]).hyper.sam
+
+
+def test_help_names_agents_rewards_data_sets_and_their_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    shown = " ".join(word for word in capsys.readouterr().out.split() if word != "│")
+    for name in (*registered_agents(), *registered_rewards(), *registered_datasets()):
+        assert name in shown, name
+    lines = [part.partition(": ") for line in OPTIONS.splitlines() for part in line.split("; ") if ": " in part]
+    told = {name: text for names, _, text in lines for name in names.split(", ")}
+    for name in registered_datasets():
+        with pytest.raises(OptionError) as refused:  # the error lists the options that a data set has
+            load_dataset(name, data="nowhere", no_such_option=1)
+        own = re.search(r"its options: (.*?);", str(refused.value))
+        assert own is not None
+        text = told[name] + (told["folder"] if "as folder" in told[name] else "")
+        assert [option for option in own[1].split(", ") if option not in text] == [], name
