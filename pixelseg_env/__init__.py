@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
+from pixelseg_env.moved import install as find_moved_modules
 from pixelseg_env.views import register_with_pettingzoo
 
 if TYPE_CHECKING:
@@ -108,3 +109,4 @@ gym.register(
 )
 
 register_with_pettingzoo()
+find_moved_modules()

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from pixelseg_env.moved import MOVED
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"pixelseg_env": ROOT, "pixelseg_agents": ROOT / "agents", "benchmarks": ROOT}
 
 # Every part, from the ground up, with the modules or packages that it consists of. A part may import itself, and what
 # stands above it in this list, as far as the second list does not forbid it.
 FLOORS = [
-    ("ground", ("pixelseg_env.errors", "pixelseg_env.arrays", "pixelseg_env.plugins")),
+    ("ground", ("pixelseg_env.errors", "pixelseg_env.arrays", "pixelseg_env.plugins", "pixelseg_env.moved")),
     ("rules", ("pixelseg_env.metrics", "pixelseg_env.dynamics", "pixelseg_env.rewards", "pixelseg_env.rendering")),
     ("data", ("pixelseg_env.datasets",)),
     ("environment", tuple(f"pixelseg_env.{name}" for name in ("task", "backend", "env", "vector_env"))),
@@ -250,3 +252,16 @@ def test_help_and_version_answer_without_loading_a_network_library(word: str) ->
     assert not modules & {"torch", "tyro", "matplotlib", "stable_baselines3"}
     if word != "nonsense":
         assert not modules & {"gymnasium", "numpy"}
+
+
+@pytest.mark.parametrize("old", sorted(MOVED))
+def test_a_module_that_has_moved_is_found_under_its_old_name(old: str) -> None:
+    sys.modules.pop(old, None)
+    with pytest.warns(FutureWarning, match=MOVED[old]):
+        found = importlib.import_module(old)
+    place = importlib.import_module(MOVED[old])
+    names = [name for name in vars(place) if not name.startswith("_")]
+    assert names
+    assert all(getattr(found, name) is getattr(place, name) for name in names)
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("pixelseg_env.never_was")
