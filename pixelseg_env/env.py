@@ -202,6 +202,11 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         return self.task.reward
 
     @property
+    def reward_name(self) -> str:
+        """The reward in words, such as `"0.7*squared_error + 0.3*dice_gain"`."""
+        return str(self.task.reward)
+
+    @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]
         """How Gymnasium made this environment; its reward is text, where it has one, so that `to_json` can write it."""
         return self._spec

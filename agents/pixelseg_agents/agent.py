@@ -90,7 +90,7 @@ class PixelAgent:
             raise OptionError(f"seed={seed!r}: expected a whole number from 0 to 2**63 - 1")
         config = (config or self.config_class()).replace(**changes)
         if not self.supervised:
-            config = config.for_reward(attribute(env, "reward", None))
+            config = config.for_reward(attribute(env, "reward_name", None))
         self._build(config, seed, device, task)
         self.env: VectorEnv[Any, Any, Any] | None = env
 

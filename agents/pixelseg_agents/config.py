@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal, Self
 
 from pixelseg_agents.learning.schedule import TrainingSchedule
 from pixelseg_env import OptionError, did_you_mean
-from pixelseg_env.rewards import sign, squared_error
 
 START_BIAS = {("absorbing", "masked"): 4.0, ("absorbing", "stacked"): 4.0, ("restorable", "masked"): 2.0}
 
@@ -18,7 +17,7 @@ START_BIAS = {("absorbing", "masked"): 4.0, ("absorbing", "stacked"): 4.0, ("res
 HORIZONS = {("restorable", "stacked"): (2, 3, 10)}
 
 LATER_BACKGROUND_WEIGHT = 0.25
-EQUATION_12 = (squared_error, sign)  # on maps of 0 and 1 they are the same
+EQUATION_12 = ("squared_error", "sign")  # on maps of 0 and 1 they are the same
 
 
 @dataclass(frozen=True)
@@ -119,11 +118,11 @@ class AgentConfig:
         spelt_out = dataclasses.replace(self, horizons=horizons, later_background_weight=later)
         return dataclasses.replace(spelt_out, horizon_shares=spelt_out.shares)
 
-    def for_reward(self, reward: Any) -> Self:
+    def for_reward(self, reward: str | None) -> Self:
         """A copy in which weights that belong to Eq. 12 are off, if the reward is another and they were not asked for.
 
         Args:
-            reward: of the environment; None: not known, which is taken for Eq. 12.
+            reward: the name of the environment's; None: not known, which is taken for Eq. 12.
         """
         if reward is None or reward in EQUATION_12:
             return self

@@ -229,7 +229,8 @@ def _evaluate(
 ) -> None:
     env = arguments.task.environment(dataset, min(arguments.batch, len(dataset)))
     results = evaluate_all(agent, agent.name, env)
-    about = {"split": arguments.eval_split, "updates": agent.updates, **described(arguments.task, dataset)}
+    about = {"split": arguments.eval_split, "updates": agent.updates, "checkpoint": "last"}
+    about |= described(arguments.task, dataset)
     content = write_report(folder, results, dataset, about)
     write_card(folder, open_run(folder).config or {}, content, session.best)
     print(summary_text(results))

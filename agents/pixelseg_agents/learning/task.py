@@ -107,6 +107,9 @@ def attribute(env: Any, name: str, default: Any) -> Any:
     base = env.unwrapped
     if hasattr(base, name):
         return getattr(base, name)
+    if hasattr(base, "envs"):  # get_attr would call what can be called, such as a reward
+        base = base.envs[0]
+        return base.get_wrapper_attr(name) if base.has_wrapper_attr(name) else default
     try:
         return base.get_attr(name)[0]
     except AttributeError:

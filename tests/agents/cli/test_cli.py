@@ -48,11 +48,14 @@ def test_train_leaves_a_complete_run_folder(run: Path) -> None:
         assert cv2.imread(str(run / name)) is not None, name
     assert {path.name for path in run.iterdir()} == {
         *FIGURES,
+        "README.md",
+        "best.safetensors",
         "checkpoint.safetensors",
         "config.json",
         "evaluation.json",
         "evaluation.md",
         "progress.csv",
+        "validation.json",
         *(["tensorboard"] if importlib.util.find_spec("tensorboard") else []),
     }
 
