@@ -65,7 +65,7 @@ TRAININGS: dict[str, Callable[[], Any]] = {
         env(labels=2), width=0.125, seed=3, replay_size=500, learning_starts=8
     ).learn(15),
     "Dueling DQN, restorable, stacked": lambda: DuelingDQN(
-        env(observation="stacked", transition="restorable"), width=0.125, seed=3, replay_size=500
+        env(observation="stacked", transition="restorable"), width=0.125, seed=3, replay_size=500, learning_starts=8
     ).learn(15),
     "supervised U-Net": lambda: SUPERVISED(env(), width=0.125, seed=5).learn(30),
     "PixelRL": lambda: pixelrl("squared_error"),
