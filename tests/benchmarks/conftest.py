@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from benchmarks.grid.cells import is_done
 from benchmarks.grid.running import run_cell
 from benchmarks.study.learners import LEARNERS, REFERENCES
 from pixelseg_env.datasets import phantom
@@ -27,11 +30,15 @@ def phantoms_are_drawn_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every learner once, two of them twice, every reference, two settings."""
-    folder = tmp_path_factory.mktemp("grid")
+    """Every learner once, two of them twice, every reference, two settings; made once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "grid"
     cells = [cell(one.name) for one in (*LEARNERS, *REFERENCES)]
     cells += [cell("pa3c", seed=1), cell("ac", seed=1), cell("pa3c", setting="t_max-5"), cell("ac", setting="50-shot")]
     cells += [cell("dueling-dqn", fold=k) for k in range(2)] + [cell("examples.own_agent:Threshold")]
-    for one in cells:
-        run_cell(folder, one)
+    with FileLock(f"{folder}.lock"):
+        folder.mkdir(exist_ok=True)
+        for one in cells:
+            if not is_done(folder, one):
+                run_cell(folder, one)
     return folder
