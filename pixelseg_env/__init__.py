@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pixelseg_env.env import PixelSegEnv
     from pixelseg_env.errors import ActionError, DataError, OptionError, PixelSegError, check_choice, did_you_mean
     from pixelseg_env.metrics import METRICS, compute_metrics, register_metric
-    from pixelseg_env.plugins import resolve
+    from pixelseg_env.plugins import is_plugin, resolve
     from pixelseg_env.rewards import balanced, register_reward, registered_rewards
     from pixelseg_env.task import check_horizon
     from pixelseg_env.vector_env import PixelSegVectorEnv
@@ -44,7 +44,7 @@ _HOMES = {
     "env": ("PixelSegEnv",),
     "errors": ("ActionError", "DataError", "OptionError", "PixelSegError", "check_choice", "did_you_mean"),
     "metrics": ("METRICS", "compute_metrics", "register_metric"),
-    "plugins": ("resolve",),
+    "plugins": ("is_plugin", "resolve"),
     "rewards": ("balanced", "register_reward", "registered_rewards"),
     "task": ("check_horizon",),
     "vector_env": ("PixelSegVectorEnv",),
@@ -71,6 +71,7 @@ __all__ = [
     "datasets",
     "did_you_mean",
     "dynamics",
+    "is_plugin",
     "load_dataset",
     "metrics",
     "parallel_env",

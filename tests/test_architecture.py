@@ -16,6 +16,7 @@ import pytest
 from pixelseg_env.moved import MOVED
 
 ROOT = Path(__file__).parents[1]
+OURS = ("pixelseg_env", "pixelseg_agents", "benchmarks")
 PACKAGES = {"pixelseg_env": ROOT, "pixelseg_agents": ROOT / "agents", "benchmarks": ROOT}
 
 # Every part, from the ground up, with the modules or packages that it consists of. A part may import itself, and what
@@ -48,6 +49,7 @@ FORBIDDEN = {
     "grid": {"command line"},
     "study": {"command line"},
     "speed": {"command line", "study"},
+    "benchmarks": {"command line"},
 }
 
 
@@ -72,13 +74,17 @@ def sources() -> dict[str, str]:
 
 
 def imported(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Import statements, those inside functions too, but not those for type checkers alone."""
+    """Import statements, those inside functions too, but not those for type checkers alone; and `import_module`."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            continue
-        if isinstance(node, ast.Import | ast.ImportFrom):
+        if isinstance(node, ast.If) and ast.unparse(node.test).removeprefix("typing.") == "TYPE_CHECKING":
+            yield from imported(ast.Module(node.orelse, []))
+        elif isinstance(node, ast.Import | ast.ImportFrom):
             yield node
         else:
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+                for name in node.args[:1]:
+                    if isinstance(name, ast.Constant):
+                        yield ast.Import([ast.alias(str(name.value))])
             yield from imported(node)
 
 
@@ -136,6 +142,8 @@ def not_public(text: str, public: Mapping[str, set[str]]) -> list[str]:
     tree, found = ast.parse(text), []
     held = {"pixelseg_env": "pixelseg_env"}  # names of the modules, as the source calls them
     for node in imported(tree):
+        if isinstance(node, ast.Import):
+            held |= {alias.asname: alias.name for alias in node.names if alias.asname}
         if isinstance(node, ast.ImportFrom) and node.module == "pixelseg_env":
             held |= {alias.asname or alias.name: f"pixelseg_env.{alias.name}" for alias in node.names}
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pixelseg_env":
@@ -185,9 +193,30 @@ def test_a_circle_and_an_import_upwards_are_found() -> None:
         "pixelseg_agents.agent": "from pixelseg_agents.cli.runs import Run",
         "pixelseg_env.env": "import benchmarks.grid.cells",
         "benchmarks.grid.cells": "from benchmarks.study import settings",
+        "benchmarks.digest": "import pixelseg_agents.cli.runs",
+        "pixelseg_agents.learning.y": "import importlib\nimportlib.import_module('pixelseg_agents.networks.unet')",
+        "pixelseg_agents.networks.z": "if not TYPE_CHECKING:\n    from pixelseg_agents import agent",
+        "pixelseg_agents.networks.w": "if TYPE_CHECKING:\n    pass\nelse:\n    from pixelseg_agents import agent",
     }.items():
         assert upward(imports(sources() | {module: text})), module
     assert not circles(imports({"pixelseg_env.task": "if TYPE_CHECKING:\n    import pixelseg_env.env"}))
+
+
+def private_imports(modules: Mapping[str, str]) -> list[str]:
+    """Names with an underscore that a module takes from another."""
+    return [
+        f"{module}: from {node.module} import {alias.name}"
+        for module, text in modules.items()
+        for node in imported(ast.parse(text))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__") and (node.module or "").startswith(OURS)
+    ]
+
+
+def test_no_module_takes_another_ones_private_names() -> None:
+    assert private_imports(sources()) == []
+    assert private_imports({"x": "from pixelseg_agents.agent import _secret"})
 
 
 def test_agents_benchmarks_and_examples_use_what_is_exported() -> None:
@@ -206,6 +235,8 @@ def test_agents_benchmarks_and_examples_use_what_is_exported() -> None:
         "import pixelseg_env.backend",
         "import pixelseg_env\npixelseg_env.task.make_task()",
         "from pixelseg_env import metrics\nmetrics._counts",
+        "import pixelseg_env as p\np.task",
+        "import pixelseg_env.metrics as m\nm._counts",
     ],
 )
 def test_reaching_around_the_public_surface_is_found(text: str) -> None:

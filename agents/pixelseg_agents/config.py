@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -17,7 +18,7 @@ START_BIAS = {("absorbing", "masked"): 4.0, ("absorbing", "stacked"): 4.0, ("res
 HORIZONS = {("restorable", "stacked"): (2, 3, 10)}
 
 LATER_BACKGROUND_WEIGHT = 0.25
-EQUATION_12 = ("squared_error", "sign")  # on maps of 0 and 1 they are the same
+EQUATION_12 = re.compile(r"(?:\d[\w.+-]*\*)?(?:squared_error|sign)")  # the same on maps of 0 and 1; or times a number
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class AgentConfig:
         Args:
             reward: the name of the environment's; None: not known, which is taken for Eq. 12.
         """
-        if reward is None or reward in EQUATION_12:
+        if reward is None or EQUATION_12.fullmatch(reward):
             return self
         names = ("foreground_weight", "later_background_weight")
         off: dict[str, Any] = {name: 1.0 for name in names if getattr(self, name) is None}

@@ -27,7 +27,7 @@ class Run:
     """Runs the cells agents x seeds x settings x folds on one data set; finished cells are skipped."""
 
     dataset: Dataset = "phantom"
-    data: tuple[str, ...] = ()
+    data: Annotated[tuple[str, ...], arg(help_behavior_hint="(default: $PIXELSEG_DATA)")] = ()
     """Its folders."""
     agents: tuple[str, ...] = (*REFERENCES, *registered_agents())
     """Learners and references."""
@@ -35,7 +35,7 @@ class Run:
     """Named settings."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of training; references run once."""
-    folds: tuple[int, ...] = ()
+    folds: Annotated[tuple[int, ...], arg(help_behavior_hint="(default: no folds)")] = ()
     """Fifths of the patients to test on, 0 to 4; none: the split 70/10/20."""
     jobs: int = 1
     """Cells at once, each on one core."""
@@ -88,7 +88,7 @@ class Search:
     """
 
     dataset: Dataset = "brain"
-    data: tuple[str, ...] = ()
+    data: Annotated[tuple[str, ...], arg(help_behavior_hint="(default: $PIXELSEG_DATA)")] = ()
     """Its folders."""
     agents: tuple[str, ...] = registered_agents()
     """Which learners."""

@@ -17,6 +17,8 @@ OTHERS = f"{', '.join(one.name for one in CROSSED)}, any other registered agent"
 AGENTS_HELP = f"Learners and references: {', '.join(NAMES)}; also {OTHERS}, or module:name of your own."
 SEARCHED_HELP = f"Which learners: {', '.join(TRAINED)}; also {OTHERS}, or module:Class of your own."
 
+PUBLISHED = Path(__file__).with_name("published.csv")
+
 
 @dataclass
 class Run(commands.Run):
@@ -44,11 +46,11 @@ class Report:
 
     records: Positional[Path] = commands.RECORDS
     """Folder of the records."""
-    data: tuple[str, ...] = ()
+    data: Annotated[tuple[str, ...], arg(help_behavior_hint="(default: none, and no such figures)")] = ()
     """Folders of the data sets, for the figures of examples."""
     out: Path = Path("benchmarks/report")
     """Folder of the tables (Markdown, CSV, LaTeX) and figures."""
-    published: Path = Path("benchmarks/study/published.csv")
+    published: Path = PUBLISHED
     """The publication's figures: table, dataset, row, column, value."""
 
     def main(self) -> int:

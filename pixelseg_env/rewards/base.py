@@ -19,7 +19,7 @@ import functools
 import inspect
 import math
 import sys
-from abc import ABC, abstractmethod
+from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
@@ -36,6 +36,48 @@ RewardMap = Array  # float32 (..., H, W)
 RewardFunction = Callable[..., RewardMap]  # (previous, current, target), and fields of RewardContext by name
 
 MAPS = ("previous", "current", "target")
+
+
+class Defaults(ABCMeta):
+    """The type of a reward with parameters that all have defaults: the class itself computes as its default does.
+
+    So `0.3 * balanced` and `balanced.clip(-1, 1)` mean what they say, as with the rewards that have no parameters.
+    """
+
+    def __mul__(cls, factor: object) -> Reward:
+        return cls() * factor  # type: ignore
+
+    __rmul__ = __mul__
+
+    def __truediv__(cls, divisor: object) -> Reward:
+        return cls() / divisor  # type: ignore
+
+    def __neg__(cls) -> Reward:
+        return -cls()  # type: ignore
+
+    def __add__(cls, other: object) -> Reward:
+        return cls() + other  # type: ignore
+
+    def __radd__(cls, other: object) -> Reward:
+        return other + cls()  # type: ignore
+
+    def __sub__(cls, other: object) -> Reward:
+        return cls() - other  # type: ignore
+
+    def __rsub__(cls, other: object) -> Reward:
+        return other - cls()  # type: ignore
+
+
+class of_default:  # noqa: N801 (a decorator)
+    """Makes a method of a class with defaults callable on the class, too."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._method = method
+        functools.update_wrapper(self, method)  # type: ignore[arg-type]
+
+    def __get__(self, instance: Any, owner: type) -> Callable[..., Reward]:
+        holder = owner() if instance is None and isinstance(owner, Defaults) else instance
+        return self._method if holder is None else functools.partial(self._method, holder)
 
 
 class Reward(ABC):
@@ -65,6 +107,7 @@ class Reward(ABC):
             OptionError: there is none, for a function has no name that can be imported.
         """
 
+    @of_default
     def scale(self, factor: float) -> Reward:
         """This reward times a number.
 
@@ -73,6 +116,7 @@ class Reward(ABC):
         """
         return Scaled(_number("factor", factor), self)
 
+    @of_default
     def clip(self, low: float | None = None, high: float | None = None) -> Reward:
         """This reward, but at least `low` and at most `high`; None leaves a side open.
 

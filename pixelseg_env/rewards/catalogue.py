@@ -17,7 +17,7 @@ from pixelseg_env.arrays import namespace
 from pixelseg_env.dynamics import decided
 from pixelseg_env.errors import OptionError
 from pixelseg_env.metrics import map_dice
-from pixelseg_env.rewards.base import Map, Reward, RewardFunction, RewardMap, number_text
+from pixelseg_env.rewards.base import Defaults, Map, Reward, RewardFunction, RewardMap, number_text
 from pixelseg_env.rewards.context import RewardContext
 
 BALANCED_FOREGROUND_WEIGHT = 10.0
@@ -92,7 +92,7 @@ def sign(previous: Map, current: Map, target: Map) -> RewardMap:
 
 @built_in_family
 @dataclass(frozen=True, repr=False)
-class balanced(Reward):  # noqa: N801 (used like the functions beside it)
+class balanced(Reward, metaclass=Defaults):  # noqa: N801 (used like the functions beside it)
     """Eq. 12 with the rewards of the object's pixels multiplied by a factor w: w r on the object, r elsewhere.
 
     In [-w, w] for w >= 1. The registered name `"balanced"` uses a factor of 10; pass `reward=balanced(20)`, or the

@@ -13,8 +13,9 @@ from typing import Any
 from pixelseg_env.errors import OptionError
 from pixelseg_env.rewards.base import Reward
 
-PLUGIN = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")  # module:name; names may have dots
 METHODS = ("clip", "scale")
+# module:name; names may have dots, but `my_module:bonus.clip(0, 1)` is a method of the reward.
+PLUGIN = re.compile(rf"[^\W\d][\w.]*:[^\W\d]\w*(?:\.(?!(?:{'|'.join(METHODS)})\s*\()[^\W\d]\w*)*")
 FORMS = '"squared_error", "balanced(20)", "my_module:bonus", "0.7*squared_error + 0.3*sign", "(sign).clip(-1, 1)"'
 
 Named = Callable[..., Reward]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from pixelseg_env import OptionError
+from pixelseg_env import OptionError, did_you_mean
 
 OWN = ("out", "resume", "config")  # of one run or call: a run's config.json is no reason to write into its folder
 
 
-def with_config(words: list[str]) -> list[str]:
+def with_config(words: list[str], known: Collection[str] = ()) -> list[str]:
     """The words of a command line with those of its `--config` file before them; what is typed goes before.
+
+    Args:
+        words: the command line.
+        known: names of flags that there are, with underscores; none: not checked.
 
     Raises:
         OptionError: the file is missing or damaged, or holds something that is no flag's value.
@@ -21,9 +25,15 @@ def with_config(words: list[str]) -> list[str]:
     rest, path = _split(words)
     if path is None:
         return words
+    flags = read_flags(path)
+    unknown = sorted(flags.keys() - known) if known else []
+    if unknown:
+        raise OptionError(
+            f"--config {path}: {unknown[0]!r} is no flag of pixelseg train.{did_you_mean(unknown[0], known)}"
+        )
     typed = {word[2:].partition("=")[0].replace("-", "_") for word in rest if word.startswith("--")}
     found: list[str] = []
-    for name, value in read_flags(path).items():
+    for name, value in flags.items():
         if not typed & {name, f"no_{name}", name.removeprefix("no_")}:
             found += _words(path, name, value)
     return found + rest

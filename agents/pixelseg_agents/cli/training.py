@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
+import numpy as np
 from tyro.conf import OmitArgPrefixes, arg
 
 from pixelseg_agents.checkpoint import BEST, CHECKPOINT
@@ -183,6 +184,9 @@ def _too_short(agent: Any, arguments: TrainArguments[Any]) -> str:
 
 def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str) -> Any:
     agent = agent_class(arguments.agent)(env, arguments.hyper, seed=arguments.seed, device=arguments.device)
+    # A reward of the user's own may fail; better now than with a run's folder half made. (Updates seed their episodes.)
+    env.reset(seed=arguments.seed)
+    env.step(np.ones(env.action_space.shape, np.int8))
     arguments.folder.mkdir(parents=True, exist_ok=True)
     config = {
         "command": command,

@@ -156,3 +156,10 @@ def tiny() -> SegmentationDataset:
     masks = np.zeros((2, 16, 16), np.uint8)
     masks[:, :8] = 1
     return SegmentationDataset("tiny", masks[:, None] * np.uint8(255), masks, ("a", "b"), np.arange(2))
+
+
+def test_a_reward_that_fails_leaves_no_half_made_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "plug_in.py").write_text(PLUGIN + "\n\ndef double(previous, current, target):\n    return target[0]\n")
+    assert main(TRAIN) == 2
+    assert "reward" in capsys.readouterr().err
+    assert not (folder / "run").exists()

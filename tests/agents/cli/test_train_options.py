@@ -89,6 +89,7 @@ def test_flags_come_from_a_file_and_typed_ones_go_before(tmp_path: Path, kind: s
         ("a.yaml", "a: [", "expected a YAML or JSON file"),
         ("a.json", "[1]", "expected flags and their values"),
         ("a.json", '{"data": [{}]}', "expected a number, a text"),
+        ("a.json", '{"updats": 5}', "Did you mean 'updates'"),
         ("gone.json", None, "expected a YAML or JSON file"),
     ],
 )

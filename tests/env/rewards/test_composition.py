@@ -258,3 +258,24 @@ def test_boundary_by_its_definition(seed: int, height: int, width: int) -> None:
     np.testing.assert_array_equal(boundary(previous, current, target), expected)
     found = boundary(*(torch.from_numpy(one) for one in (previous, current, target)))
     np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_a_reward_with_defaults_composes_without_parentheses_too() -> None:
+    for made, wanted in (
+        (0.3 * balanced, "0.3*balanced(10)"),
+        (balanced / 2, "0.5*balanced(10)"),
+        (squared_error + balanced, "squared_error + balanced(10)"),
+        (balanced - sign, "balanced(10) - sign"),
+        (-balanced, "-balanced(10)"),
+        (balanced.clip(-1, 1), "balanced(10).clip(-1, 1)"),
+        (balanced.scale(2), "2*balanced(10)"),
+        (balanced(3).clip(-1, 1), "balanced(3).clip(-1, 1)"),
+    ):
+        assert str(resolve_reward(made)) == str(resolve_reward(wanted)), wanted
+
+
+def test_a_plug_in_has_the_methods_of_a_reward() -> None:
+    module = f"{__name__}:own" if ":" not in __name__ else ""
+    read = resolve_reward(f"({module}).clip(-1, 1)")
+    assert str(resolve_reward(f"{module}.clip(-1, 1)")) == str(read)
+    assert str(resolve_reward(f"{module}.scale(2) + sign")) == str(resolve_reward(f"2*{module} + sign"))
