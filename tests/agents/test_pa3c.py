@@ -717,7 +717,8 @@ def plain_difference(previous: Any, current: Any, target: Any) -> Any:
 def test_weights_that_belong_to_equation_12_are_off_under_other_rewards() -> None:
     ratio = make_env().unwrapped.dataset.class_ratio
     for reward, start, later in (
-        ("squared_error", ratio, 0.25), ("sign", ratio, 0.25), ("2*squared_error", ratio, 0.25), (plain_difference, 1, 1), ("dice_gain", 1, 1),
+        ("squared_error", ratio, 0.25), ("sign", ratio, 0.25), ("2*squared_error", ratio, 0.25),
+        (plain_difference, 1, 1), ("dice_gain", 1, 1),
         ("balanced", 1, 1), ("0.5*squared_error + 0.5*dice_gain", 1, 1),
     ):  # fmt: skip
         agent = make_agent(make_env(reward=reward))

@@ -12,12 +12,8 @@ from pixelseg_env import OptionError, did_you_mean
 OWN = ("out", "resume", "config")  # of one run or call: a run's config.json is no reason to write into its folder
 
 
-def with_config(words: list[str], known: Collection[str] = ()) -> list[str]:
+def with_config(words: list[str]) -> list[str]:
     """The words of a command line with those of its `--config` file before them; what is typed goes before.
-
-    Args:
-        words: the command line.
-        known: names of flags that there are, with underscores; none: not checked.
 
     Raises:
         OptionError: the file is missing or damaged, or holds something that is no flag's value.
@@ -25,18 +21,28 @@ def with_config(words: list[str], known: Collection[str] = ()) -> list[str]:
     rest, path = _split(words)
     if path is None:
         return words
-    flags = read_flags(path)
-    unknown = sorted(flags.keys() - known) if known else []
-    if unknown:
-        raise OptionError(
-            f"--config {path}: {unknown[0]!r} is no flag of pixelseg train.{did_you_mean(unknown[0], known)}"
-        )
     typed = {word[2:].partition("=")[0].replace("-", "_") for word in rest if word.startswith("--")}
     found: list[str] = []
-    for name, value in flags.items():
+    for name, value in read_flags(path).items():
         if not typed & {name, f"no_{name}", name.removeprefix("no_")}:
             found += _words(path, name, value)
     return found + rest
+
+
+def check_config(words: list[str], known: Collection[str]) -> None:
+    """Refuses a `--config` file with a flag that there is not.
+
+    Args:
+        words: the command line.
+        known: names of flags, with underscores.
+
+    Raises:
+        OptionError: the file has another; the message gives the nearest.
+    """
+    _, path = _split(words)
+    for name in () if path is None else read_flags(path):
+        if name not in known:
+            raise OptionError(f"--config {path}: {name!r} is no flag of pixelseg train.{did_you_mean(name, known)}")
 
 
 def read_flags(path: Path) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pixelseg_agents.cli.arguments import parse
-from pixelseg_agents.cli.config_file import with_config
+from pixelseg_agents.cli.config_file import check_config, with_config
 from pixelseg_agents.cli.runs import CONFIG, RunError, open_run
 from pixelseg_agents.cli.task import TaskArguments
 from pixelseg_agents.cli.training import TrainArguments, train
-from pixelseg_agents.registry import PRESETS, agent_class, preset_config, registered_agents
-from pixelseg_env import OptionError, is_plugin
+from pixelseg_agents.registry import PRESETS, agent_class, preset_config
+from pixelseg_env import OptionError
 
 TRAIN = """\
 Trains an agent and evaluates it on patients that it has not seen.
@@ -43,7 +43,7 @@ def train_arguments(words: list[str]) -> TrainArguments[Any]:
     Raises:
         OptionError: a value is not valid, or conflicts with the run that is resumed.
     """
-    words = with_config(words, known=_flags(words))
+    typed_words, words = words, with_config(words)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for flag in ("--agent", "--preset", "--resume", "--transition", "--observation"):
         first.add_argument(flag, nargs="?")
@@ -53,6 +53,8 @@ def train_arguments(words: list[str]) -> TrainArguments[Any]:
         defaults = _stored_arguments(Path(peek.resume))
     else:
         agent, preset = peek.agent or "pa3c", peek.preset if peek.preset in PRESETS else "default"
+        kinds = (TrainArguments, TaskArguments, agent_class(agent).config_class)
+        check_config(typed_words, {item.name for kind in kinds for item in dataclasses.fields(kind)})
         shown = preset_config(agent, preset)  # with what is left to the task spelt out, so that --help shows it
         if hasattr(shown, "for_task"):
             shown = shown.for_task(peek.transition or "absorbing", peek.observation or "masked")
@@ -66,16 +68,6 @@ def train_arguments(words: list[str]) -> TrainArguments[Any]:
     typed = _typed(words)
     hyper = {item.name: getattr(given.hyper, item.name) for item in dataclasses.fields(config) if item.name in typed}
     return dataclasses.replace(given, hyper=config.replace(**hyper))
-
-
-def _flags(words: list[str]) -> set[str]:
-    """Names of all flags that the command has, for whichever agent."""
-    configs = [agent_class(name).config_class for name in registered_agents()]
-    for word in (*words, "pa3c"):
-        if is_plugin(word):
-            configs.append(agent_class(word).config_class)
-    classes = [TrainArguments, TaskArguments, *configs]
-    return {item.name for kind in classes for item in dataclasses.fields(kind)}
 
 
 def _typed(words: list[str]) -> set[str]:
