@@ -30,7 +30,7 @@ def write_card(folder: Path, config: Mapping[str, Any], report: Mapping[str, Any
         best: updates and Dice of the best evaluation on validation patients; may be empty.
     """
     arguments, about, summary = config["arguments"], report["about"], report["summary"]
-    task, hyper = arguments["task"], arguments["hyper"]
+    task, hyper = arguments["task"], config.get("in_force") or arguments["hyper"]
     trained = config.get("training_set", {})
     data = ", ".join(Path(path).name for path in task["data"]) or "generated, or the folder in PIXELSEG_DATA"
     lines = [
@@ -43,10 +43,9 @@ def write_card(folder: Path, config: Mapping[str, Any], report: Mapping[str, Any
         f"- Data set `{task['dataset']}` ({data}), options: {', '.join(task['dataset_option']) or 'none'}; images at "
         f"{format_size(task['size'])} pixels a side.",
         f"- Trained on {trained.get('images')} images of {trained.get('patients')} patients; "
-        f"{trained.get('background_per_object_pixel')} pixels of background per pixel of the object.",
+        f"{trained.get('background_per_object_pixel', 0):.3g} pixels of background per pixel of the object.",
         f"- Cut by {task['split_by']} with seed {task['split_seed']}; judged on {summary['images']} images of "
-        f"{summary['patients']} patients (`{about['split']}`), of which none was trained on"
-        + (" as long as no patient has slices on both sides." if task["split_by"] == "slice" else "."),
+        f"{summary['patients']} patients (`{about['split']}`), {_seen(about['split'], task['split_by'])}.",
         "",
         "## Task",
         "",
@@ -86,3 +85,10 @@ def write_card(folder: Path, config: Mapping[str, Any], report: Mapping[str, Any
         "",
     ]
     write_atomically(folder / "README.md", "\n".join(lines))
+
+
+def _seen(split: str, split_by: str) -> str:
+    """Whether what was judged was trained on."""
+    if split in ("train", "all"):
+        return "which were trained on, all or in part"
+    return "none of them trained on" if split_by == "patient" else "of which other slices were trained on"
