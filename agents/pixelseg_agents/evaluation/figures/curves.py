@@ -161,7 +161,7 @@ def compared_curves(logs: Mapping[str, str | Path], out_path: str | Path) -> Non
                 if column in columns:
                     _curve(axis, columns[x_name], columns[column], name, LINES[number % len(LINES)], marked)
         for axis, title in zip(axes, ("Dice on validation patients", "Dice of training episodes"), strict=True):
-            axis.set(title=title, xlabel="updates", ylim=(0, 1))
+            axis.set(title=title, xlabel="updates", ylim=(0, 1), xlim=(0, None))
         axes[0].legend(loc="lower right")
         save_figure(figure, out_path)
 
