@@ -309,7 +309,18 @@ def dicom(content: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
         number = rng.choice(EXTREMES) & ((1 << 8 * width) - 1)
         spoilt[at + head - width : at + head] = number.to_bytes(width, "little")
     elif what == 2:
-        texts = (b"", b"0", b"-1", b"nan", b"inf", b"1e309", b"a\\b", b"1\\2\\3\\4\\5\\6\\7", b"99999999999", b"\xff\xfe")
+        texts = (
+            b"",
+            b"0",
+            b"-1",
+            b"nan",
+            b"inf",
+            b"1e309",
+            b"a\\b",
+            b"1\\2\\3\\4\\5\\6\\7",
+            b"99999999999",
+            b"\xff\xfe",
+        )
         text = rng.choice(texts)
         spoilt[at + head : end] = text.ljust(length, b" ")[:length]
     elif what == 3:
@@ -470,6 +481,16 @@ def mutated(content: bytes, others: Sequence[bytes], special: Sequence[Mutator],
         mutator = rng.choice(special if special and rng.random() < 0.65 else BLIND)
         try:
             content = mutator(content, others or [content], rng)
-        except (IndexError, ValueError, struct.error, zlib.error, OSError, EOFError, LookupError, TypeError, RecursionError):
+        except (
+            IndexError,
+            ValueError,
+            struct.error,
+            zlib.error,
+            OSError,
+            EOFError,
+            LookupError,
+            TypeError,
+            RecursionError,
+        ):
             content = flip_bits(content, others, rng)  # an earlier mutation left nothing that this one understands
     return content

@@ -260,7 +260,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--minutes", type=float, help="begin no more inputs after so long")
     parser.add_argument("--kinds", nargs="+", metavar="KIND", help="kinds whose names hold one of these words")
-    parser.add_argument("--only", nargs=2, metavar=("KIND", "NUMBER"), help="one input, in this process, with traceback")
+    parser.add_argument(
+        "--only", nargs=2, metavar=("KIND", "NUMBER"), help="one input, in this process, with traceback"
+    )
     parser.add_argument("--keep", type=Path, metavar="FILE", help="with --only: write the input's content here")
     parser.add_argument("--findings", type=Path, metavar="FILE", help="write the findings here, one a line")
     options = parser.parse_args(words)
