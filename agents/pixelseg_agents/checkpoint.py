@@ -86,8 +86,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
                 )
             if int(header.get("version", 0)) > VERSION:
                 raise CheckpointError(
-                    f"{target}: written by a newer version (format {reprlib.repr(header['version'])}, this one reads up to "
-                    f"{VERSION}); update pixelseg-agents"
+                    f"{target}: written by a newer version (format {reprlib.repr(header['version'])}, this one reads "
+                    f"up to {VERSION}); update pixelseg-agents"
                 )
             algorithm, settings = header["algorithm"], parse_json(header["settings"])
             if not isinstance(settings, dict):

@@ -1,6 +1,6 @@
 """Seeded ways to spoil a file: blind ones for any bytes, and ones that know a format and keep its checksums right.
 
-A mutator is `mutator(content, others, rng) -> content`. A blind change mostly ends at a format's first checksum; the ones
+A mutator is `mutator(content, others, rng) -> content`. A blind change mostly ends at a format's first checksum; those
 that know the format get behind it, to the sizes, counts and types that a decoder believes.
 """
 

@@ -1,13 +1,14 @@
 """Feeds mutated files to every loader and to `predict`: `python -m tests.fuzz.run --count 100000 --seed 0 --jobs 2`.
 
 Every input is made from its kind and a number alone, so a finding is one line that brings it back:
-`python -m tests.fuzz.run --only "png image" 17`. Workers are processes of their own: a crash or a hang ends one of them,
-not the run.
+`python -m tests.fuzz.run --only "png image" 17`. Workers are processes of their own: a crash or a hang ends one
+of them, not the run.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import random
@@ -97,20 +98,16 @@ def _where(error: BaseException) -> str:
 
 def _reset_peak() -> int:
     """Bytes in memory now; the peak is counted anew from here where the kernel can do that (Linux)."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
     return _peak()
 
 
 def _peak() -> int:
-    try:
+    with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) * 1024
-    except OSError:
-        pass
     unit = 1 if sys.platform == "darwin" else 1024  # there it never falls, so a large input hides later smaller ones
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -126,11 +123,9 @@ def _work(pipe: Connection, known: Mapping[str, Target]) -> None:
         if not target.reason:
             for content in target.honest:
                 _judge(target, content, random.Random(0))
-    try:
+    with contextlib.suppress(OSError, ValueError):  # not Linux: the peak is measured all the same
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESS_SPACE, resource.RLIM_INFINITY))
-    except (OSError, ValueError):
-        pass  # not Linux: the peak is measured all the same
     pipe.send(None)
     while (item := pipe.recv()) is not None:
         kind, number = item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from pixelseg_agents.files import parse_json, reason
 from pixelseg_env import OptionError
 
 OWN = ("out", "resume", "config")  # of one run or call: a run's config.json is no reason to write into its folder
+
+DEEPEST = 100  # brackets in YAML; flags need two
 
 
 def with_config(words: list[str]) -> list[str]:
@@ -88,11 +91,19 @@ def _words(path: Path, name: str, value: Any) -> list[str]:
         ) from error
 
 
+def _depth(text: str) -> int:
+    """How many brackets are open at once, at most."""
+    steps = (1 if letter in "[{" else -1 for letter in text if letter in "[]{}")
+    return max(itertools.accumulate(steps), default=0)
+
+
 def _yaml(path: Path, text: str) -> Any:
     try:
         import yaml
     except ImportError as error:
         raise OptionError(f"--config {path}: YAML needs PyYAML: pip install pyyaml, or write JSON") from error
+    if _depth(text) > DEEPEST:  # PyYAML takes a time that grows with its square, seconds for a few kilobytes
+        raise ValueError(f"it is nested too deeply, {DEEPEST} brackets or more")
     try:
         return yaml.safe_load(text)
     except RecursionError as error:
