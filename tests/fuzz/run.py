@@ -119,10 +119,6 @@ def _work(pipe: Connection, known: Mapping[str, Target]) -> None:
     """Reads inputs until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries complain there about every file
-    for target in known.values():  # what is imported on first use is no input's memory
-        if not target.reason:
-            for content in target.honest:
-                _judge(target, content, random.Random(0))
     with contextlib.suppress(OSError, ValueError):  # not Linux: the peak is measured all the same
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESS_SPACE, resource.RLIM_INFINITY))
@@ -226,6 +222,8 @@ def inputs(known: Mapping[str, Target], count: int, seed: int) -> Iterator[tuple
 
 def check_honest(known: Mapping[str, Target]) -> None:
     """Makes sure that a kind's first example is read, and the others read or refused: else a run would try nothing.
+
+    It also imports what is imported on first use, before workers are forked: that is no input's memory.
 
     Raises:
         AssertionError: one is not.

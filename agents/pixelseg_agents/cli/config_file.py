@@ -84,11 +84,18 @@ def _words(path: Path, name: str, value: Any) -> list[str]:
             raise ValueError
         return [flag, *("none" if item is None else str(item) for item in values)] if values else []
     except ValueError as error:  # or a number with more digits than Python prints
-        # Aliases make a YAML file of a few lines a value of a billion: it is not printed whole.
         raise OptionError(
             f"--config {path}: {reprlib.repr(name)}: expected a number, a text, true, false or a list, got "
-            f"{reprlib.repr(value)}"
+            f"{_shown(value)}"
         ) from error
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, cut off: aliases make a YAML file of a few lines a value of a billion."""
+    try:
+        return reprlib.repr(value)[:200]
+    except ValueError:
+        return "a number of more digits than Python prints"
 
 
 def _depth(text: str) -> int:
