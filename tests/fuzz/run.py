@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import random
@@ -118,6 +119,7 @@ def _peak() -> int:
 def _work(pipe: Connection, known: Mapping[str, Target]) -> None:
     """Reads inputs until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.disable()  # a crash is a line of the report
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries complain there about every file
     with contextlib.suppress(OSError, ValueError):  # not Linux: the peak is measured all the same
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
