@@ -103,6 +103,8 @@ def restore(agent: Any, tensors: dict[str, Tensor], settings: dict[str, Any]) ->
         number, _, name = key.partition(".")
         moments.setdefault(int(number), {})[name] = value
     for index, values in moments.items():
+        if not 0 <= index < len(agent._parameters):
+            raise ValueError(f"the optimizer's state is of parameter {index}, of {len(agent._parameters)}")
         shape = agent._parameters[index].shape
         if any(value.ndim and value.shape != shape for value in values.values()):
             raise ValueError(f"the optimizer's state of parameter {index} has another shape than the parameter")

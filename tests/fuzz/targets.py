@@ -15,7 +15,7 @@ import random
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from tests.helpers.data import write_dicom
 
 Read = Callable[[Path, bytes, random.Random], Any]
 H, W, Z = 12, 16, 3
+NETWORK = 48 << 20  # bytes that an agent takes for an image whose one side is a few thousand pixels, truly
 
 
 class RefusedError(PixelSegError):
@@ -53,6 +54,7 @@ class Target:
         read: writes a file of that content and reads it.
         special: mutators that know the format.
         names: one of these must stand in the message of a refusal; the spoilt file's own, mostly.
+        honest_bytes: memory that reading an honest file takes.
         reason: why the kind cannot be tried here; empty if it can.
     """
 
@@ -61,7 +63,7 @@ class Target:
     special: Sequence[mutations.Mutator] = ()
     names: Sequence[str] = ("spoilt",)
     reason: str = ""
-    honest_bytes: int = field(default=H * W * Z * 16)
+    honest_bytes: int = H * W * Z * 16
 
 
 def targets() -> dict[str, Target]:
@@ -72,7 +74,7 @@ def targets() -> dict[str, Target]:
     for kind, (files, special) in _image_kinds().items():
         found[f"{kind} image"] = Target(files, _pair(kind, examples, mask=False), special)
         found[f"{kind} mask"] = Target(files, _pair(kind, examples, mask=True), special)
-        found[f"{kind} predict"] = Target(files, _predict(f".{kind}", examples), special)
+        found[f"{kind} predict"] = Target(files, _predict(f".{kind}", examples), special, honest_bytes=NETWORK)
     tiffs = _image_kinds()["tif"][0]
     found["tif brain"] = Target([tiffs[1], *tiffs], _brain, (mutations.tiff,), ("_2.tif",))
     plain, packed = _nifti(), [gzip.compress(one, mtime=0) for one in _nifti()]
@@ -80,8 +82,12 @@ def targets() -> dict[str, Target]:
     for ending, files, special in ((".nii", plain, mutations.nifti), (".nii.gz", packed, inside)):
         found[f"{ending[1:]} image"] = Target(files, _volume(ending, "imagesTr", packed), (special,))
         found[f"{ending[1:]} label"] = Target(files, _volume(ending, "labelsTr", packed), (special,))
-        found[f"{ending[1:]} predict"] = Target(files, _predict(ending, examples, "nifti"), (special,))
-    found["nifti list"] = Target([_listing()], _task_listing(packed), (mutations.json_text,), ("dataset.json",))
+        found[f"{ending[1:]} predict"] = Target(
+            files, _predict(ending, examples, "nifti"), (special,), honest_bytes=NETWORK
+        )
+    found["nifti list"] = Target(
+        [_listing()], _task_listing(packed), (mutations.json_text,), ("dataset.json", "a.nii.gz", "labelsTr")
+    )
     found["table"] = Target(_tables(), _table(examples), (mutations.csv_text,))
     has_dicom = importlib.util.find_spec("pydicom") is not None
     found["dicom"] = Target(
