@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 RUN ?= runs/phantom-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help install train test lint slow bench-env bench-gpu test-rllib clean
+.PHONY: help install train test lint slow fuzz bench-env bench-gpu test-rllib clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,12 @@ test: lint  ## lint, types and the test suite, which builds and tries both distr
 
 slow: .venv/installed  ## the tests that take minutes each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+
+COUNT ?= 100000
+SEED ?= 0
+
+fuzz: .venv/installed  ## mutated files through every loader and predict, about an hour (COUNT=inputs SEED=which)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --count $(COUNT) --seed $(SEED) --jobs 2
 
 bench-env: .venv/installed  ## speed of the environment, a few minutes; the record goes to benchmarks/records/
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.environment --out benchmarks/records/speed/env-cpu.json

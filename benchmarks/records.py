@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pixelseg_agents.files import write_atomically
+from pixelseg_agents.files import parse_json, reason, write_atomically
 from pixelseg_env import DataError
 
 
@@ -32,11 +32,14 @@ def read_record(path: Path) -> dict[str, Any]:
         DataError: the file is damaged.
     """
     try:
-        return dict(json.loads(path.read_text()))
+        record = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise TypeError(f"expected a JSON object, got {type(record).__name__}")
     except (OSError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path}: damaged, or not a record ({error}); remove it, and the command that made it makes it anew"
+            f"{path}: damaged, or not a record ({reason(error)}); remove it, and the command that made it makes it anew"
         ) from error
+    return record
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:

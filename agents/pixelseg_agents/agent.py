@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from pixelseg_agents.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from pixelseg_agents.config import AgentConfig
+from pixelseg_agents.files import reason
 from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.learning.episodes import Episodes, tensor
 from pixelseg_agents.learning.schedule import falling_weight
 from pixelseg_agents.learning.task import AgentTask, attribute, dataset_length
-from pixelseg_agents.state import restore, settings_of, task_of, tensors_of
+from pixelseg_agents.state import check_shapes, restore, settings_of, task_of, tensors_of
 from pixelseg_env import OptionError, PixelSegError
 
 EPOCHS_PER_DECAY, DECAY = 25, 0.9  # the published learning-rate schedule
@@ -375,10 +376,13 @@ class PixelAgent:
         try:
             settings = dict(checkpoint.settings)
             config = cls.config_class.from_dict(settings["config"])
-            agent._build(config, settings["seed"], device, task_of(settings))
+            agent.task, agent.device = task_of(settings), device
+            agent.config = config.for_task(agent.task.transition, agent.task.observation)
+            check_shapes(agent, checkpoint.tensors)
+            agent._build(config, settings["seed"], device, agent.task)
             restore(agent, checkpoint.tensors, settings)
-        except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
-            message = f"{path}: the checkpoint does not fit this version of {cls.name} ({error})"
+        except (KeyError, TypeError, AttributeError, RuntimeError, ValueError, ArithmeticError) as error:
+            message = f"{path}: the checkpoint does not fit this version of {cls.name} ({reason(error)})"
             raise CheckpointError(message) from error
         agent.env = env
         if env is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pixelseg_agents.files import write_atomically
+from pixelseg_agents.files import parse_json, reason, write_atomically
 from pixelseg_env import PixelSegError
 
 FORMAT = "pixelseg-agents"
 VERSION = 1
-
+LONGEST_NAME = 200  # of an agent; what is longer is damage
 
 CHECKPOINT = "checkpoint.safetensors"  # in a run's folder, the last
 BEST = "best.safetensors"  # in a run's folder, the best on validation patients
@@ -81,23 +82,25 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             if header.get("format") != FORMAT:
                 raise CheckpointError(
                     f"{target}: a safetensors file, but not a PixelSeg checkpoint "
-                    f"(format {header.get('format')!r}, expected {FORMAT!r})"
+                    f"(format {reprlib.repr(header.get('format'))}, expected {FORMAT!r})"
                 )
             if int(header.get("version", 0)) > VERSION:
                 raise CheckpointError(
-                    f"{target}: written by a newer version (format {header['version']}, this one reads up to "
-                    f"{VERSION}); update pixelseg-agents"
+                    f"{target}: written by a newer version (format {reprlib.repr(header['version'])}, this one reads "
+                    f"up to {VERSION}); update pixelseg-agents"
                 )
-            settings = json.loads(header["settings"])
+            algorithm, settings = header["algorithm"], parse_json(header["settings"])
             if not isinstance(settings, dict):
                 raise ValueError("its settings are not a dictionary")
+            if len(algorithm) > LONGEST_NAME:
+                raise ValueError(f"its agent's name has {len(algorithm)} characters")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            return Checkpoint(header["algorithm"], settings, tensors)
+            return Checkpoint(algorithm, settings, tensors)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
-            f"{target}: damaged or not a safetensors file ({error}); restore it from a copy, or train again"
+            f"{target}: damaged or not a safetensors file ({reason(error)}); restore it from a copy, or train again"
         ) from error
 
 

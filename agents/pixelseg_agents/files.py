@@ -1,10 +1,12 @@
-"""Writing a file whole or not at all."""
+"""Writing a file whole or not at all, and reading JSON that may be damaged."""
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:
@@ -18,3 +20,21 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def parse_json(text: str) -> Any:
+    """Reads JSON.
+
+    Raises:
+        ValueError: it is none, or nested more deeply than Python can follow.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def reason(error: BaseException, most: int = 300) -> str:
+    """What an error says, short enough for a message: some print all that they could not read."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= most else text[:most] + " ..."

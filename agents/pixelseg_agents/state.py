@@ -37,9 +37,50 @@ def settings_of(agent: Any) -> dict[str, Any]:
 
 
 def task_of(settings: dict[str, Any]) -> AgentTask:
-    """The task in an agent's settings."""
-    names = tuple(settings.get("label_names", ("object",)))
-    return AgentTask(settings["channels"], settings["transition"], settings["observation"], names)
+    """The task in an agent's settings.
+
+    Raises:
+        ValueError, KeyError: a value is missing or damaged.
+    """
+    names, observation = settings.get("label_names", ["object"]), settings["observation"]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("label_names: expected a list of names")
+    if observation not in ("masked", "stacked"):
+        raise ValueError("observation: expected masked or stacked")
+    task = AgentTask(_count(settings, "channels"), settings["transition"], observation, tuple(names))
+    if task.image_channels < 1:
+        raise ValueError(f"channels: {task.channels} leave none for the image")
+    return task
+
+
+def check_shapes(agent: Any, tensors: dict[str, Tensor]) -> None:
+    """Refuses tensors that are not of the sizes that the agent's settings ask for.
+
+    It makes the networks without memory (on torch's device "meta"), so that a damaged width costs an error and not
+    gigabytes. An agent has its task, config and device by then.
+
+    Raises:
+        ValueError: a tensor is missing or has another shape.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            parts = agent._make_parts()
+    except (RuntimeError, NotImplementedError):
+        return  # an agent of a third party that cannot be made so
+    for part, module in parts.items():
+        for name, wanted in module.state_dict().items():
+            key = f"{part}.{name}"
+            if key not in tensors:
+                raise ValueError(f"{key} is missing")
+            if tensors[key].shape != wanted.shape:
+                raise ValueError(f"{key} has the shape {tuple(tensors[key].shape)}, expected {tuple(wanted.shape)}")
+
+
+def _count(settings: dict[str, Any], name: str) -> int:
+    value = settings[name]
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise ValueError(f"{name}: expected a whole number of at least 0")
+    return value
 
 
 def restore(agent: Any, tensors: dict[str, Tensor], settings: dict[str, Any]) -> None:
@@ -62,10 +103,12 @@ def restore(agent: Any, tensors: dict[str, Tensor], settings: dict[str, Any]) ->
         number, _, name = key.partition(".")
         moments.setdefault(int(number), {})[name] = value
     for index, values in moments.items():
+        if not 0 <= index < len(agent._parameters):
+            raise ValueError(f"the optimizer's state is of parameter {index}, of {len(agent._parameters)}")
         shape = agent._parameters[index].shape
         if any(value.ndim and value.shape != shape for value in values.values()):
             raise ValueError(f"the optimizer's state of parameter {index} has another shape than the parameter")
     groups = agent.optimizer.state_dict()["param_groups"]
     agent.optimizer.load_state_dict({"state": moments, "param_groups": groups})
     for name in COUNTS:
-        setattr(agent, name, int(settings.get(name, 0) if name == "episodes" else settings[name]))
+        setattr(agent, name, _count({"episodes": 0} | settings, name))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import itertools
+import reprlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from pixelseg_agents.files import parse_json, reason
 from pixelseg_env import OptionError, did_you_mean
 
 OWN = ("out", "resume", "config")  # of one run or call: a run's config.json is no reason to write into its folder
+
+DEEPEST = 100  # brackets in YAML; flags need two
 
 
 def with_config(words: list[str]) -> list[str]:
@@ -53,19 +57,23 @@ def read_flags(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        content = _yaml(path, text) if path.suffix.lower() in (".yaml", ".yml") else json.loads(text)
+        content = _yaml(path, text) if path.suffix.lower() in (".yaml", ".yml") else parse_json(text)
     except (OSError, ValueError) as error:
-        raise OptionError(f"--config {path}: expected a YAML or JSON file of flags ({error})") from error
+        raise OptionError(f"--config {path}: expected a YAML or JSON file of flags ({reason(error)})") from error
     if isinstance(content, dict) and isinstance(content.get("arguments"), dict):  # a run's config.json
         content = content["arguments"]
-    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-        raise OptionError(f"--config {path}: expected flags and their values, such as updates: 500")
     flags: dict[str, Any] = {}
-    for name, value in content.items():
-        inner = value if isinstance(value, Mapping) else {name: value}  # `task` and `hyper` are groups
+    for name, value in _named(path, content).items():
+        inner = _named(path, value) if isinstance(value, Mapping) else {name: value}  # `task` and `hyper` are groups
         flags |= {key.replace("-", "_"): item for key, item in inner.items()}
     run = "task" in content  # whose folder is not to be written into again
     return {name: value for name, value in flags.items() if name not in OWN or (name == "out" and not run)}
+
+
+def _named(path: Path, values: Any) -> Mapping[str, Any]:
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) and name.isprintable() for name in values):
+        raise OptionError(f"--config {path}: expected flags and their values, such as updates: 500")
+    return values
 
 
 def _split(words: list[str]) -> tuple[list[str], Path | None]:
@@ -87,9 +95,29 @@ def _words(path: Path, name: str, value: Any) -> list[str]:
     if name == "size" and isinstance(value, list):
         return [flag, "x".join(map(str, value))]
     values = value if isinstance(value, list) else [value]
-    if not all(isinstance(item, str | int | float) for item in values if item is not None):
-        raise OptionError(f"--config {path}: {name}={value!r}: expected a number, a text, true, false or a list")
-    return [flag, *("none" if item is None else str(item) for item in values)] if values else []
+    try:
+        if not all(isinstance(item, str | int | float) for item in values if item is not None):
+            raise ValueError
+        return [flag, *("none" if item is None else str(item) for item in values)] if values else []
+    except ValueError as error:  # or a number with more digits than Python prints
+        raise OptionError(
+            f"--config {path}: {reprlib.repr(name)}: expected a number, a text, true, false or a list, got "
+            f"{_shown(value)}"
+        ) from error
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, cut off: aliases make a YAML file of a few lines a value of a billion."""
+    try:
+        return reprlib.repr(value)[:200]
+    except ValueError:
+        return "a number of more digits than Python prints"
+
+
+def _depth(text: str) -> int:
+    """How many brackets are open at once, at most."""
+    steps = (1 if letter in "[{" else -1 for letter in text if letter in "[]{}")
+    return max(itertools.accumulate(steps), default=0)
 
 
 def _yaml(path: Path, text: str) -> Any:
@@ -97,7 +125,11 @@ def _yaml(path: Path, text: str) -> Any:
         import yaml
     except ImportError as error:
         raise OptionError(f"--config {path}: YAML needs PyYAML: pip install pyyaml, or write JSON") from error
+    if _depth(text) > DEEPEST:  # PyYAML takes a time that grows with its square, seconds for a few kilobytes
+        raise ValueError(f"it is nested too deeply, {DEEPEST} brackets or more")
     try:
         return yaml.safe_load(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error

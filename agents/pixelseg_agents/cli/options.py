@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from pixelseg_agents.files import parse_json
 from pixelseg_env import OptionError
 from pixelseg_env.datasets import Size, check_size
 
@@ -25,7 +25,7 @@ def parse_size(text: str) -> Size:
     """
     if text.lower() in ("none", "native"):
         return None
-    match = re.fullmatch(r"(\d+)(?:[xX,](\d+))?", text)
+    match = re.fullmatch(r"(\d{1,9})(?:[xX,](\d{1,9}))?", text)
     if match is None:
         raise OptionError(f"size={text!r} is not valid; expected a side such as 64, HEIGHTxWIDTH, or none (native)")
     size = (int(match[1]), int(match[2])) if match[2] else int(match[1])
@@ -64,7 +64,7 @@ def _value(text: str) -> Any:
     if text.lower() in ("true", "false", "none", "null"):
         return {"true": True, "false": False}.get(text.lower())
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return text
 

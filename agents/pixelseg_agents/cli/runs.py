@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pixelseg_agents.checkpoint import BEST, CHECKPOINT
-from pixelseg_agents.cli.options import RUNS_OWN
+from pixelseg_agents.cli.options import RUNS_OWN, parse_pairs
 from pixelseg_agents.cli.task import TaskArguments, task_from_json
-from pixelseg_agents.files import write_atomically
-from pixelseg_agents.registry import load_agent
-from pixelseg_env import OptionError, PixelSegError
+from pixelseg_agents.files import parse_json, reason, write_atomically
+from pixelseg_agents.registry import agent_class, load_agent
+from pixelseg_env import OptionError, PixelSegError, check_horizon
+from pixelseg_env.datasets import check_size
 
 CONFIG = "config.json"
 
@@ -45,13 +46,13 @@ class Run:
         if self.config is None:
             return None
         try:
-            task = task_from_json(self.config["arguments"]["task"])
+            task = _checked(task_from_json(self.config["arguments"]["task"]))
             began = Path(self.config.get("working_folder", "."))
             coarse = None if task.coarse is None else _found(task.coarse, began)
             return dataclasses.replace(task, data=tuple(_found(path, began) for path in task.data), coarse=coarse)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise RunError(
-                f"{self.folder / CONFIG}: does not fit this version of pixelseg-agents ({error!r}); "
+                f"{self.folder / CONFIG}: does not fit this version of pixelseg-agents ({reason(error)}); "
                 "restore it from a copy, or train again"
             ) from error
 
@@ -80,8 +81,14 @@ class Run:
             CheckpointError: the checkpoint is missing, damaged, or of an agent that is not known.
             OptionError: the run's plug-in is not there.
         """
-        name = None if self.config is None else str(self.config["arguments"].get("agent", ""))
-        return load_agent(self.file(which), env=env, device=device, agent=name if name and ":" in name else None)
+        name = "" if self.config is None else str(self.config["arguments"].get("agent", ""))
+        if ":" not in name:
+            return load_agent(self.file(which), env=env, device=device)
+        try:
+            plugin = agent_class(name)
+        except OptionError as error:
+            raise OptionError(f"{self.folder / CONFIG}: its agent cannot be had: {reason(error)}") from error
+        return plugin.load(self.file(which), env=env, device=device)
 
 
 def _found(path: Path, began: Path) -> Path:
@@ -142,8 +149,28 @@ def run_size(run: Run, wanted: Any) -> Any:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        config["arguments"]["task"]  # is it there?
+        config = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(config["arguments"]["task"], dict):
+            raise TypeError("its task is no JSON object")
         return dict(config)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: damaged or not a run's configuration ({error!r}); restore it from a copy") from error
+        raise RunError(
+            f"{path}: damaged or not a run's configuration ({reason(error)}); restore it from a copy"
+        ) from error
+
+
+def _checked(task: TaskArguments) -> TaskArguments:
+    """The task, if its values are of the types that the command line would have made.
+
+    Raises:
+        TypeError, ValueError: one is not.
+    """
+    for name in ("dataset", "split_by", "transition", "observation", "reward"):
+        if not isinstance(getattr(task, name), str):
+            raise TypeError(f"{name}: expected text")
+    if not all(isinstance(pair, str) for pair in task.dataset_option):
+        raise TypeError("dataset_option: expected texts, KEY=VALUE")
+    parse_pairs(task.dataset_option)
+    check_size(task.size)
+    check_horizon(task.horizon)
+    return task

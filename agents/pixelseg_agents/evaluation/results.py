@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelseg_agents.files import write_atomically
+from pixelseg_agents.files import parse_json, reason, write_atomically
 from pixelseg_env import DataError, OptionError
 from pixelseg_env.metrics import HIGHER_IS_BETTER, METRICS
 
@@ -135,24 +135,50 @@ class EvaluationResult:
             DataError: the file is no saved result; the message names it.
         """
         try:
-            return cls._from_json(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise DataError(f"{path}: not a saved evaluation result ({type(error).__name__}: {error})") from error
+            return cls._from_json(parse_json(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise DataError(
+                f"{path}: expected a saved evaluation result, but it is damaged or none ({reason(error)}); restore it "
+                "from a copy, or evaluate again"
+            ) from error
 
     @classmethod
     def _from_json(cls, content: dict[str, Any]) -> EvaluationResult:
         summary, rows = content["summary"], content["per_case"]
+        height, width = summary["size"]
+        steps = {len(row[name]) for row in rows for name in ("dice_by_step", "biou_by_step")}
+        if len(steps) != 1 or not min(steps):
+            raise ValueError("expected images, each with the same steps")
         return cls(
-            dataset=summary["dataset"],
-            cases=tuple(row["case"] for row in rows),
-            slices=np.array([row["slice"] for row in rows], np.int64),
-            metrics={name: np.array([row[name] for row in rows], np.float64) for name in summary["metrics"]},
-            dice_by_step=np.array([row["dice_by_step"] for row in rows], np.float64),
-            biou_by_step=np.array([row["biou_by_step"] for row in rows], np.float64),
-            returns=np.array([row["return"] for row in rows], np.float64),
-            shape=(summary["size"][0], summary["size"][1]),
+            dataset=_text(summary["dataset"]),
+            cases=tuple(_text(row["case"]) for row in rows),
+            slices=np.array([_whole(row["slice"]) for row in rows], np.int64),
+            metrics={name: _column([row[name] for row in rows]) for name in dict(summary["metrics"])},
+            dice_by_step=np.array([_column(row["dice_by_step"]) for row in rows]),
+            biou_by_step=np.array([_column(row["biou_by_step"]) for row in rows]),
+            returns=_column([row["return"] for row in rows]),
+            shape=(_whole(height), _whole(width)),
             labels={name: cls._from_json(part) for name, part in content.get("labels", {}).items()},
         )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {type(value).__name__}")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"expected a whole number, got {type(value).__name__}")
+    return value
+
+
+def _column(values: list[Any]) -> Floats:
+    """Numbers as float64 (N,); text that reads like a number is none."""
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        raise TypeError("expected a list of numbers")
+    return np.array(values, np.float64)
 
 
 def expanded(results: Mapping[str, EvaluationResult]) -> dict[str, EvaluationResult]:
