@@ -13,8 +13,8 @@ from gymnasium.error import DependencyNotInstalled
 from torch import Tensor
 
 from pixelseg_env.datasets import SegmentationDataset
+from pixelseg_env.draws import check_horizon
 from pixelseg_env.errors import OptionError
-from pixelseg_env.task import check_horizon
 from pixelseg_env.vector_env import PixelSegVectorEnv
 
 try:
