@@ -45,7 +45,7 @@ class Order:
             int64 (B,), 0 where none begins.
         """
         drawn = np.zeros(len(generators), np.int64)
-        for i in np.flatnonzero(mask):
+        for i in np.flatnonzero(mask).tolist():
             drawn[i] = generators[i].integers(self._count) if self._name == "random" else self._next(generators[0])
         return drawn
 

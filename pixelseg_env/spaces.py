@@ -7,6 +7,7 @@ arithmetic: several times what a step of the environment costs. Values, checks a
 from __future__ import annotations
 
 import math
+import sys
 from copy import deepcopy
 from typing import Any
 
@@ -20,6 +21,10 @@ _BITS = 8
 
 class BinaryMap(spaces.MultiBinary):
     """`MultiBinary` whose samples are random bits."""
+
+    def __init__(self, n: Any, seed: Any = None) -> None:
+        super().__init__(n, seed)
+        _tell_torchrl()
 
     def sample(self, mask: Any = None, probability: Any = None) -> NDArray[np.int8]:
         """A draw; `mask` and `probability` as Gymnasium has them."""
@@ -65,3 +70,15 @@ def _drawn(generator: np.random.Generator, shape: tuple[int, ...], choices: int,
         values = np.frombuffer(generator.bytes(count), np.uint8) & np.uint8(choices - 1)
     drawn = values.reshape(shape)
     return drawn.view(dtype) if np.dtype(dtype).itemsize == 1 else drawn.astype(dtype)
+
+
+def _tell_torchrl() -> None:
+    """Where TorchRL is in use, tells it what a map of bits is: its own reading of a `MultiBinary` knows one row only."""
+    libraries = sys.modules.get("torchrl.envs.libs.gym")
+    if libraries is not None:
+        libraries.register_gym_spec_conversion(BinaryMap)(_torchrl_spec)
+
+
+def _torchrl_spec(spec: BinaryMap, dtype: Any = None, device: Any = None, **_: Any) -> Any:
+    torch, data = sys.modules["torch"], sys.modules["torchrl.data"]
+    return data.Binary(n=spec.shape[-1], shape=spec.shape, device=device, dtype=dtype or torch.int8)

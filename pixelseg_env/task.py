@@ -20,7 +20,7 @@ from pixelseg_env import dynamics
 from pixelseg_env.arrays import Array, to_numpy
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import load_shared
-from pixelseg_env.draws import ORDERS, Horizon, check_horizon, check_horizons, longest
+from pixelseg_env.draws import ORDERS, Horizon, check_horizons, longest
 from pixelseg_env.errors import ActionError, OptionError, check_choice, did_you_mean, shown
 from pixelseg_env.rewards import Reward, RewardContext, RewardFunction, resolve_reward
 from pixelseg_env.spaces import BinaryMap, ChoiceMap
@@ -77,11 +77,12 @@ class Task:
         if self.actions == "multidiscrete":
             return ChoiceMap(np.full(self.action_shape, self.choices))
         if self.graded:
-            return ChoiceMap(np.full(self.action_shape, self.choices), dtype=np.int8)
+            kind: Any = np.int8
+            return ChoiceMap(np.full(self.action_shape, self.choices), dtype=kind)
         return BinaryMap(self.action_shape if self.actions == "map" else self.action_shape[0])
 
     @property
-    def observation_space(self) -> spaces.Box:
+    def observation_space(self) -> spaces.Space[Any]:
         """`Box(0, 1, observation_shape, float32)`."""
         return spaces.Box(0.0, 1.0, self.observation_shape, np.float32)
 

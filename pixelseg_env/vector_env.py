@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -248,7 +247,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         """`"map"`, `"flat"` or `"multidiscrete"`."""
         return self.task.actions
 
-    @property
+    @property  # type: ignore[misc]  # to be read only
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]  # as SyncVectorEnv's
         """The generator of each image."""
         self._ensure_generators()
@@ -314,7 +313,8 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         several = list(values) if isinstance(values, list | tuple) else [values] * self.num_envs
         if len(several) != self.num_envs:
             raise OptionError(
-                f"set_attr({name!r}): expected one value, or a list of one per image, {self.num_envs}, got {len(several)}"
+                f"set_attr({name!r}): expected one value, or a list of {self.num_envs}, one per image, "
+                f"got {len(several)}"
             )
         if name == "horizon":
             self._plans = [check_horizons(one) for one in several]

@@ -32,6 +32,7 @@ def settings_of(agent: Any) -> dict[str, Any]:
         "transition": task.transition,
         "observation": task.observation,
         "label_names": list(task.label_names),
+        "observe_time": task.observe_time,
         **{name: getattr(agent, name) for name in COUNTS},
     }
 
@@ -39,7 +40,8 @@ def settings_of(agent: Any) -> dict[str, Any]:
 def task_of(settings: dict[str, Any]) -> AgentTask:
     """The task in an agent's settings."""
     names = tuple(settings.get("label_names", ("object",)))
-    return AgentTask(settings["channels"], settings["transition"], settings["observation"], names)
+    timed = bool(settings.get("observe_time", False))
+    return AgentTask(settings["channels"], settings["transition"], settings["observation"], names, timed)
 
 
 def restore(agent: Any, tensors: dict[str, Tensor], settings: dict[str, Any]) -> None:
