@@ -205,7 +205,7 @@ class Viewer:
             DependencyNotInstalled: pygame is missing.
         """
         size = (frame.shape[1], frame.shape[0])
-        if self._window is None or self._window.get_size() != size or self._taken:
+        if self._window is None or self._taken or self._window.get_size() != size:
             self._open(size)
         surface = self._pygame.surfarray.make_surface(frame.swapaxes(0, 1))
         self._window.blit(surface, (0, 0))

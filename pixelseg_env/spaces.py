@@ -73,7 +73,7 @@ def _drawn(generator: np.random.Generator, shape: tuple[int, ...], choices: int,
 
 
 def _tell_torchrl() -> None:
-    """Where TorchRL is in use, tells it what a map of bits is: its own reading of a `MultiBinary` knows one row only."""
+    """Where TorchRL is in use, tells it what a map of bits is: by itself it reads a `MultiBinary` of one row only."""
     libraries = sys.modules.get("torchrl.envs.libs.gym")
     if libraries is not None:
         libraries.register_gym_spec_conversion(BinaryMap)(_torchrl_spec)

@@ -214,7 +214,7 @@ class SegmentationDataset:
             value = -1
         if not 0 <= value < len(self):
             raise OptionError(
-                f"index={shown(index)}: expected a whole number from 0 to {len(self) - 1}, for data set {self.name!r} has "
-                f"{len(self)} images"
+                f"index={shown(index)}: expected a whole number from 0 to {len(self) - 1}, for data set {self.name!r} "
+                f"has {len(self)} images"
             )
         return value

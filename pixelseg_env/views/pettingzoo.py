@@ -127,13 +127,13 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
         order: str = "random",
         **dataset_options: Any,
     ) -> None:
-        check_option_names(dataset, dataset_options, PixelSegParallelEnv.__init__)
-        self.view = check_view(view)
         for name in ("actions", "reward_output"):
             if name in dataset_options:
                 raise OptionError(
                     f"parallel_env: {name} cannot be chosen here, for every pixel acts and earns by itself"
                 )
+        check_option_names(dataset, dataset_options, PixelSegParallelEnv.__init__)
+        self.view = check_view(view)
         self._env = PixelSegEnv(
             dataset,
             data,

@@ -189,7 +189,6 @@ def test_any_size_and_view(
     for action, (seen, rewards, _, _, infos) in zip(actions, results[1:], strict=True):
         whole, _, _, _, info = single.step(action)
         assert_same(infos[ours.possible_agents[-1]], numbers(info, task[0], -1, -1))
-        assert_same(ours.info, info)
         for agent, window in seen.items():
             assert ours.observation_space(agent).contains(window)
         centre = np.stack(list(seen.values()))[:, :, view // 2, view // 2]
@@ -474,7 +473,7 @@ def test_eight_actions_a_pixel() -> None:
 
 def test_time_is_in_every_window_and_the_rest_is_the_same() -> None:
     plain, timed = make(horizon=3), make(horizon=3, observe_time=True)
-    assert timed.observation_space("pixel_0_0").shape == (3, 5, 5)
+    assert timed.observation_space("pixel_0_0").shape == (3, 3, 3)
     (before, _), (seen, _) = plain.reset(seed=0), timed.reset(seed=0)
     for step, left in enumerate((3, 2, 1, 0)):
         assert_same(seen["pixel_5_4"][:-1], before["pixel_5_4"])
@@ -507,4 +506,6 @@ def test_what_libraries_ask_a_parallel_environment_for() -> None:
 def test_torchrl_wraps_it() -> None:
     torchrl = pytest.importorskip("torchrl.envs", reason="TorchRL is not installed")
     env = torchrl.PettingZooWrapper(make(horizon=2), use_mask=False)
-    assert env.rollout(2)["pixel", "observation"].shape == (2, H * W, 2, 5, 5)
+    rollout = env.rollout(2)  # it groups agents by their names up to the last number: a group for each row
+    assert rollout["pixel_0", "observation"].shape == (2, W, 2, 3, 3)
+    assert rollout["pixel_11", "info", "dice"].shape[:2] == (2, W)
