@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pixelseg_env.errors import ActionError, DataError, OptionError, PixelSegError, check_choice, did_you_mean
     from pixelseg_env.metrics import METRICS, compute_metrics, register_metric
     from pixelseg_env.plugins import resolve
-    from pixelseg_env.rewards import balanced, register_reward, registered_rewards
+    from pixelseg_env.rewards import balanced, check_reward, register_reward, registered_rewards
     from pixelseg_env.vector_env import PixelSegVectorEnv
     from pixelseg_env.views import FlatActions, parallel_env
 
@@ -45,7 +45,7 @@ _HOMES = {
     "errors": ("ActionError", "DataError", "OptionError", "PixelSegError", "check_choice", "did_you_mean"),
     "metrics": ("METRICS", "compute_metrics", "register_metric"),
     "plugins": ("resolve",),
-    "rewards": ("balanced", "register_reward", "registered_rewards"),
+    "rewards": ("balanced", "check_reward", "register_reward", "registered_rewards"),
     "vector_env": ("PixelSegVectorEnv",),
     "views": ("FlatActions", "parallel_env"),
 }
@@ -66,6 +66,7 @@ __all__ = [
     "balanced",
     "check_choice",
     "check_horizon",
+    "check_reward",
     "compute_metrics",
     "datasets",
     "did_you_mean",

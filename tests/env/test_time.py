@@ -16,6 +16,7 @@ from pixelseg_agents import DQN, PA3C
 from pixelseg_agents.learning.task import AgentTask
 from pixelseg_env import OptionError, PixelSegEnv, PixelSegVectorEnv
 from pixelseg_env.dynamics import OBSERVATIONS, image_channels, observation_channels, observe
+from pixelseg_env.views import PixelVecEnv
 from tests.helpers.env import TASKS, assert_same, random_actions, small_set
 
 
@@ -151,3 +152,13 @@ def test_the_plane_is_none_of_the_images_channels() -> None:
 def test_the_option_is_a_truth_value(value: Any) -> None:
     with pytest.raises(OptionError, match=r"observe_time=.*expected True or False"):
         PixelSegEnv(small_set(), observe_time=value)
+
+
+def test_every_view_shows_it() -> None:
+    cells = PixelVecEnv(1, view=3, dataset=small_set(), horizon=2, observe_time=True)
+    assert cells.observation_space.shape == (3, 3, 3)
+    assert (cells.reset()[:, -1, 1, 1] == 0.5).all()
+    assert (cells.step(np.ones(cells.num_envs, int))[0][:, -1, 1, 1] == 1).all()
+    torchrl = pytest.importorskip("pixelseg_env.views.torchrl", exc_type=gym.error.DependencyNotInstalled)
+    env = torchrl.PixelSegTorchRLEnv(2, dataset=small_set(), horizon=2, observe_time=True)
+    assert env.rollout(2)["observation"][0, :, -1, 0, 0].tolist() == [0.5, 1.0]
