@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from pixelseg_env import arrays, datasets, dynamics, metrics, rendering, rewards, views
     from pixelseg_env.arrays import to_numpy
     from pixelseg_env.datasets import SegmentationDataset, load_dataset, register_dataset, registered_datasets
+    from pixelseg_env.draws import check_horizon
     from pixelseg_env.env import PixelSegEnv
     from pixelseg_env.errors import ActionError, DataError, OptionError, PixelSegError, check_choice, did_you_mean
     from pixelseg_env.metrics import METRICS, compute_metrics, register_metric
     from pixelseg_env.plugins import is_plugin, resolve
-    from pixelseg_env.rewards import balanced, register_reward, registered_rewards
-    from pixelseg_env.task import check_horizon
+    from pixelseg_env.rewards import balanced, check_reward, register_reward, registered_rewards
     from pixelseg_env.vector_env import PixelSegVectorEnv
     from pixelseg_env.views import FlatActions, parallel_env
 
@@ -41,12 +41,12 @@ _MODULES = (
 _HOMES = {
     "arrays": ("to_numpy",),
     "datasets": ("SegmentationDataset", "load_dataset", "register_dataset", "registered_datasets"),
+    "draws": ("check_horizon",),
     "env": ("PixelSegEnv",),
     "errors": ("ActionError", "DataError", "OptionError", "PixelSegError", "check_choice", "did_you_mean"),
     "metrics": ("METRICS", "compute_metrics", "register_metric"),
     "plugins": ("is_plugin", "resolve"),
-    "rewards": ("balanced", "register_reward", "registered_rewards"),
-    "task": ("check_horizon",),
+    "rewards": ("balanced", "check_reward", "register_reward", "registered_rewards"),
     "vector_env": ("PixelSegVectorEnv",),
     "views": ("FlatActions", "parallel_env"),
 }
@@ -67,6 +67,7 @@ __all__ = [
     "balanced",
     "check_choice",
     "check_horizon",
+    "check_reward",
     "compute_metrics",
     "datasets",
     "did_you_mean",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.arrays import Array
-from pixelseg_env.errors import ActionError, OptionError, check_choice
+from pixelseg_env.errors import ActionError, OptionError, check_choice, shown
 from pixelseg_env.task import Task, check_action, meaning
 
 BACKENDS = ("numpy", "torch")
@@ -50,8 +50,9 @@ class NumpyBackend:
         return result
 
     def action(self, action: Any, shape: tuple[int, ...]) -> Array:
-        """Checks a joint action; see `pixelseg_env.task.check_action`."""
-        return check_action(action, shape, self._task.choices)
+        """Checks a joint action and folds it into maps; see `pixelseg_env.task.check_action`."""
+        task = self._task
+        return task.folded(check_action(action, shape, task.choices, task.actions != "map"))
 
     def check(self) -> None:
         """Raises what was found wrong since the last call, where finding it at once would cost a wait."""
@@ -84,11 +85,11 @@ class TorchBackend:
         try:
             self.device = torch.device(device)
         except (RuntimeError, TypeError) as error:
-            raise OptionError(f'device={device!r}: expected "cpu", "cuda" or "cuda:N"') from error
+            raise OptionError(f'device={shown(device)}: expected "cpu", "cuda" or "cuda:N"') from error
         if self.device.type not in ("cpu", "cuda"):
-            raise OptionError(f'device={device!r}: expected "cpu", "cuda" or "cuda:N"')
+            raise OptionError(f'device={shown(device)}: expected "cpu", "cuda" or "cuda:N"')
         if self.device.type == "cuda" and not torch.cuda.is_available():
-            raise OptionError(f'device={device!r}: no CUDA device is available; use "cpu"')
+            raise OptionError(f'device={shown(device)}: no CUDA device is available; use "cpu"')
         self._task = task
         self._images = torch.tensor(task.dataset.images, device=self.device)
         self._masks = torch.tensor(task.dataset.masks, device=self.device)
@@ -137,21 +138,30 @@ class TorchBackend:
         return result
 
     def action(self, action: Any, shape: tuple[int, ...]) -> Array:
-        """Checks a joint action, a tensor or what NumPy takes; returns uint8 on the device.
+        """Checks a joint action, a tensor or what NumPy takes; returns maps, uint8 on the device.
 
         Raises:
             ActionError: wrong shape, type or value (on CUDA the value is reported by the next `check`).
         """
-        torch, choices = self._torch, self._task.choices
+        torch, task = self._torch, self._task
+        rules = task.choices, task.actions != "map"
         if not isinstance(action, torch.Tensor):
-            return torch.from_numpy(np.array(check_action(action, shape, choices))).to(self.device)
+            return task.folded(torch.from_numpy(np.array(check_action(action, shape, *rules))).to(self.device))
         if self.device.type == "cpu" and action.device.type == "cpu":
-            return torch.from_numpy(check_action(action.detach().numpy(), shape, choices))
+            return task.folded(torch.from_numpy(check_action(action.detach().numpy(), shape, *rules)))
+        return task.folded(self._unseen(action.detach().to(self.device), shape, *rules))
+
+    def _unseen(self, action: Any, shape: tuple[int, ...], choices: int, floats: bool) -> Array:
+        """A tensor's uint8 values, which only `check` looks at."""
+        torch = self._torch
         if tuple(action.shape) != shape:
             raise ActionError(f"action: expected shape {shape}, one decision a pixel, got {tuple(action.shape)}")
+        if floats and action.dtype.is_floating_point:
+            whole = action.to(torch.int16)
+            self._wrong |= (whole != action).any()
+            action = whole
         if action.dtype.is_floating_point or action.dtype.is_complex:
             raise ActionError(f"action: expected integers {meaning(choices)}, got type {action.dtype}")
-        action = action.detach().to(self.device)
         if action.dtype != torch.bool:
             self._wrong |= ((action < 0) | (action >= choices)).any()
         return action.view(torch.uint8) if action.element_size() == 1 else action.to(torch.uint8)
@@ -185,5 +195,5 @@ def make_backend(name: str, device: str, task: Task) -> Backend:
     if name == "torch":
         return TorchBackend(task, device)
     if str(device) != "cpu":
-        raise OptionError(f'device={device!r} needs backend="torch"; with backend="numpy" arrays are on the CPU')
+        raise OptionError(f'device={shown(device)} needs backend="torch"; with backend="numpy" arrays are on the CPU')
     return NumpyBackend(task)

@@ -34,8 +34,10 @@ __all__ = [
     "image_channels",
     "masked",
     "observation_channels",
+    "observe",
     "restorable",
     "stacked",
+    "time_plane",
 ]
 
 AMOUNTS = (-1.0, -0.4, -0.2, -0.1, 0.1, 0.2, 0.4, 1.0)
@@ -119,11 +121,52 @@ GRADED: dict[str, Transition] = {"additive": additive}  # on maps of probabiliti
 OBSERVATIONS: dict[str, Observe] = {"masked": masked, "stacked": stacked}
 
 
-def observation_channels(image_channels: int, observation: str, labels: int = 1) -> int:
-    """Channels of the observation: C L when masked, C + L when stacked."""
-    return image_channels * labels if observation == "masked" else image_channels + labels
+def time_plane(image: Array, steps_left: Any) -> Array:
+    """1 / steps left, everywhere: 1 before the last decision, and 0 where none is left.
+
+    Args:
+        image: float32 (..., C, H, W), for shape, kind and device.
+        steps_left: decisions that are still to be made, the coming one among them; a number, or integers of the
+            image's leading dimensions, NumPy's or of the image's own kind.
+
+    Returns:
+        A new float32 array (..., 1, H, W).
+    """
+    xp = namespace(image)
+    left = xp.asarray(steps_left, device=device(image))
+    some = xp.astype(left, xp.float64)
+    # Divided in float64, so that NumPy and torch agree to the last bit.
+    share = xp.where(left > 0, 1.0 / xp.where(left > 0, some, xp.ones_like(some)), xp.zeros_like(some))
+    *lead, _, height, width = image.shape
+    plane = xp.broadcast_to(xp.astype(share, xp.float32)[..., None, None, None], (*lead, 1, height, width))
+    return xp.asarray(plane, copy=True)
 
 
-def image_channels(observation_channels: int, observation: str, labels: int = 1) -> int:
+def observe(image: Array, segmentation: Array, observation: str = "masked", steps_left: Any = None) -> Array:
+    """What an agent sees: image and map as `observation` has them, and with `steps_left` the time as the last plane.
+
+    Args:
+        image: float32 (..., C, H, W).
+        segmentation: uint8 (..., [L,] H, W), or float32 where maps hold probabilities.
+        observation: a name in `OBSERVATIONS`.
+        steps_left: see `time_plane`; None: time is not observed.
+
+    Returns:
+        A new float32 array (..., C', H, W).
+    """
+    seen = OBSERVATIONS[observation](image, segmentation)
+    if steps_left is None:
+        return seen
+    return namespace(image).concat([seen, time_plane(image, steps_left)], axis=-3)
+
+
+def observation_channels(image_channels: int, observation: str, labels: int = 1, observe_time: bool = False) -> int:
+    """Channels of the observation: C L when masked, C + L when stacked, and one more where time is observed."""
+    channels = image_channels * labels if observation == "masked" else image_channels + labels
+    return channels + observe_time
+
+
+def image_channels(observation_channels: int, observation: str, labels: int = 1, observe_time: bool = False) -> int:
     """C of the images of which an observation has that many channels: the inverse of `observation_channels`."""
-    return observation_channels // labels if observation == "masked" else observation_channels - labels
+    channels = observation_channels - observe_time
+    return channels // labels if observation == "masked" else channels - labels

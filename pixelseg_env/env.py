@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from pixelseg_env.arrays import Array, mean
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import check_option_names
+from pixelseg_env.draws import Horizon, Order, check_horizon, check_horizons, draw_horizon
 from pixelseg_env.dynamics import decided
 from pixelseg_env.errors import check_choice
 from pixelseg_env.metrics import map_dice
 from pixelseg_env.rendering import Viewer, render_frame
 from pixelseg_env.rewards import Reward, RewardFunction
-from pixelseg_env.task import DataPath, Start, check_action, check_horizon, check_reset_options, make_task, written_spec
+from pixelseg_env.task import (
+    DEFAULT_SIZE,
+    DataPath,
+    Start,
+    check_action,
+    check_reset_options,
+    make_task,
+    written_spec,
+)
 
 RENDER_MODES = ("human", "rgb_array")
 
@@ -47,6 +56,17 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     `MultiBinary((H, W))`, int8: 0 = zero, 1 = keep, one decision a pixel. With `"additive"`
     `MultiDiscrete` of the same shape: 0 to 7 add -1, -0.4, -0.2, -0.1, 0.1, 0.2, 0.4 and 1.
 
+    Libraries that take no `MultiBinary((H, W))` find the same decisions in one row, image row by image row:
+
+    | `actions`         | space                                            | for                                     |
+    | ----------------- | ------------------------------------------------ | --------------------------------------- |
+    | `"map"` (default) | `MultiBinary((H, W))`, `MultiDiscrete` of 8      |                                         |
+    | `"flat"`          | `MultiBinary(H W)`, int8; `MultiDiscrete` of 8   | Stable-Baselines3, RLlib                |
+    | `"multidiscrete"` | `MultiDiscrete([2] * H W)`, int64; of 8          | skrl, TorchRL's `GymEnv`, MaskablePPO   |
+
+    With the last two, whole numbers that are floats will do. `action_masks()` tells which actions make a difference,
+    as sb3-contrib's `MaskablePPO` asks: a pixel that has become zero under `"absorbing"` has only "zero" left.
+
     ## Observation Space
 
     | `observation`          | space                              | content                                    |
@@ -54,10 +74,15 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     | `"masked"` (default)   | `Box(0, 1, (C, H, W), float32)`    | X(t) = I f(t): zeroed pixels are black     |
     | `"stacked"`            | `Box(0, 1, (C + 1, H, W), float32)`| I, and f(t) as the last channel            |
 
+    `observe_time=True` adds a plane behind them, 1 / steps left everywhere: 1 before the last decision, 0 after it. The
+    horizon ends the episode, so without it the state is not fully observed (as a decision process it is not Markov).
+
     ## Reward
 
     A float, the mean of the reward map r(t) over all pixels (Eq. 7). The map is `info["reward_map"]`;
-    agents that decide pixel by pixel learn from it.
+    agents that decide pixel by pixel learn from it. With `reward_output="map"` the reward is the map itself, float32
+    (H, W), so that Gymnasium's reward wrappers work on every pixel's reward. `reward_space` declares it. (Gymnasium's
+    `SyncVectorEnv` takes numbers alone; `gym.make_vec` makes an environment that returns maps of shape (B, H, W).)
 
     | `reward`                     | r(t) of a pixel                                                               |
     | ---------------------------- | ----------------------------------------------------------------------------- |
@@ -80,11 +105,21 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
 
     ## Starting State
 
-    An image drawn uniformly from the data set with the environment's own generator, and f(0) = 1.
+    An image from the data set, and f(0) = 1. With `order="random"` (default) it is drawn uniformly with the
+    environment's own generator, each time anew; `"shuffled"` shows every image once before any twice, in an order drawn
+    for each epoch; `"sequential"` shows them as they lie in the data set. `reset(seed=...)` begins a new epoch, and an
+    image that `options` names is none of it.
 
     ## Episode End
 
     The horizon is part of the task, so step `horizon` *terminates* the episode. It is never truncated.
+
+    `horizon` may be several numbers, `horizon=(1, 3, 10)`, of which each episode draws one with the environment's own
+    generator, or a function of the episode's number (from 0, counted over the environment's life). It can be set
+    between episodes, `env.unwrapped.horizon = 5` or `env.set_wrapper_attr("horizon", 5)`, and counts from the next
+    `reset` on. `spec.max_episode_steps` is the longest that the environment was made with (None with a function), so
+    that `TimeAwareObservation` works; an environment that is made *from that spec* has Gymnasium's `TimeLimit` around
+    it, which calls the last step of the longest episode truncated, too.
 
     ## Information
 
@@ -97,9 +132,9 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     | `probability`  | float32 (H, W), f(t); with `"additive"` only                                 |
     | `target`       | uint8 (H, W), G: for rewards and evaluation, not for a policy to look at     |
     | `dice`         | float, Dice of f(t) and G                                                    |
-    | `case`         | str, the patient                                                             |
     | `slice`        | int, the slice's number within the case                                      |
-    | `index`        | int, the image's position in the data set                                    |
+    | `index`        | int, the image's position in the data set; `dataset.cases[index]` is the     |
+    |                | patient                                                                      |
     | `step`         | int, t                                                                       |
     | `horizon`      | int, steps of this episode: it ends when `step` gets there                   |
 
@@ -119,26 +154,31 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
 
     Args:
         dataset: `"phantom"`, `"brain"`, `"cardiac"`, `"folder"`, a name given to `register_dataset`, or
-            a `SegmentationDataset` (used whole unless `split` is given; `size`, `fit` and `keep_empty` do
-            not apply).
+            a `SegmentationDataset` (used whole unless `split` is given; another `size` than its own, `fit` and
+            `keep_empty` are refused).
         data: the folder of the data set, or several; default: the variable `PIXELSEG_DATA`. The phantom
             set needs none.
         split: `"train"` (default of a named data set), `"val"`, `"test"` or `"all"`; 70/10/20 % of the
             patients.
-        size: side length, (H, W), or None for the native size where all images share it.
-        horizon: steps of an episode, t_max.
+        size: side length, (H, W), or None for the native size where all images share it; default 64.
+        horizon: steps of an episode, t_max; or several, or a function, see Episode End.
         transition: see Description.
         observation: see Observation Space.
         reward: see Reward.
         render_mode: None, `"rgb_array"` or `"human"`.
         start: f(0) of `"additive"`: float32 maps (N, H, W), one per image of the data set, or a function that
             makes them of images float32 (B, C, H, W), such as a network's; default: 1 everywhere.
+        observe_time: whether observations have a plane that shows the steps left, see Observation Space.
+        actions: `"map"`, `"flat"` or `"multidiscrete"`, see Action Space.
+        reward_output: `"mean"` or `"map"`, see Reward.
+        order: `"random"`, `"shuffled"` or `"sequential"`, see Starting State.
         **dataset_options: further options of `pixelseg_env.datasets.load_dataset` (`fit`, `split_by`,
             `split_seed`, `fractions`, `keep_empty`) and of the data set's loader (such as
             `channels="flair"` of `brain`).
 
     Raises:
-        OptionError: an option's name or value is not known; the message names the nearest valid one.
+        OptionError: an option's name or value is not known; the message names the nearest valid one. A name that is not
+            known is a `TypeError` as well.
         DataError: a file or folder cannot be used; the message names it.
 
     ## Version History
@@ -154,27 +194,48 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         dataset: str | SegmentationDataset = "phantom",
         data: DataPath = None,
         split: str | None = None,
-        size: int | tuple[int, int] | None = 64,
-        horizon: int = 10,
+        size: int | tuple[int, int] | None = DEFAULT_SIZE,
+        horizon: Horizon = 10,
         transition: str = "absorbing",
         observation: str = "masked",
         reward: str | RewardFunction = "squared_error",
         render_mode: str | None = None,
         start: Start = None,
+        observe_time: bool = False,
+        actions: str = "map",
+        reward_output: str = "mean",
+        order: str = "random",
         **dataset_options: Any,
     ) -> None:
         check_option_names(dataset, dataset_options, PixelSegEnv.__init__)
         if render_mode is not None:
             check_choice("render_mode", render_mode, RENDER_MODES)
         self.task = make_task(
-            dataset, data, split, size, horizon, transition, observation, reward, start, **dataset_options
+            dataset,
+            data,
+            split,
+            size,
+            horizon,
+            transition,
+            observation,
+            reward,
+            start,
+            observe_time,
+            actions,
+            reward_output,
+            order,
+            **dataset_options,
         )
         self.render_mode = render_mode
-        self.observation_space = spaces.Box(0.0, 1.0, self.task.observation_shape, np.float32)
+        self.observation_space = self.task.observation_space
         self.action_space = self.task.action_space
+        self.reward_space = self.task.reward_space
+        self._order = Order(order, len(self.dataset))
+        self._episodes = 0  # begun so far
         self._step_count = -1  # -1: not reset yet
-        self._episode_horizon = self.task.horizon
+        self._episode_horizon = 0
         self._viewer: Viewer | None = None
+        self._closed = False
 
     @property
     def dataset(self) -> SegmentationDataset:
@@ -182,9 +243,16 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         return self.task.dataset
 
     @property
-    def horizon(self) -> int:
-        """Steps of an episode, unless `reset(options={"horizon": h})` says otherwise."""
+    def horizon(self) -> Horizon:
+        """Steps of an episode, a tuple of which each draws one, or a function of its number.
+
+        `reset(options={"horizon": h})` says otherwise for one episode. What is set counts from the next `reset` on.
+        """
         return self.task.horizon
+
+    @horizon.setter
+    def horizon(self, horizon: Horizon) -> None:
+        self.task = replace(self.task, horizon=check_horizons(horizon))
 
     @property
     def transition(self) -> str:
@@ -195,6 +263,16 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     def observation(self) -> str:
         """`"masked"` or `"stacked"`."""
         return self.task.observation
+
+    @property
+    def observe_time(self) -> bool:
+        """Whether the last plane of an observation is 1 / steps left."""
+        return self.task.observe_time
+
+    @property
+    def actions(self) -> str:
+        """`"map"`, `"flat"` or `"multidiscrete"`."""
+        return self.task.actions
 
     @property
     def reward(self) -> Reward:
@@ -213,7 +291,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
 
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = written_spec(spec, self.task.reward)
+        self._spec = written_spec(spec, self.task)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -222,14 +300,24 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
 
         Raises:
             OptionError: an option is not known, or out of range.
+            gymnasium.error.ClosedEnvironmentError: after `close`.
         """
-        super().reset(seed=seed)
+        self._check_open()
         chosen = check_reset_options(options)
-        # Drawn even when the caller names the image, so that the generator's state does not depend on it.
-        drawn = int(self.np_random.integers(len(self.dataset)))
-        index = self.dataset.check_index(chosen.get("index", drawn))
-        horizon = check_horizon(chosen.get("horizon", self.task.horizon))
-        self._index, self._episode_horizon = index, horizon
+        if "index" in chosen:
+            self.dataset.check_index(chosen["index"])
+        if "horizon" in chosen:
+            check_horizon(chosen["horizon"])
+        super().reset(seed=seed)
+        if seed is not None:
+            self._order.restart()
+        if "index" not in chosen or self.task.order == "random":
+            # Drawn even when the caller names the image, so that the generator's state does not depend on it.
+            drawn = int(self._order.draw([self.np_random], np.ones(1, np.bool_))[0])
+        horizon = draw_horizon(self.task.horizon, self.np_random, self._episodes)
+        index = int(chosen["index"]) if "index" in chosen else drawn
+        self._index, self._episode_horizon = index, int(chosen.get("horizon", horizon))
+        self._episodes += 1
         images, targets = self.dataset.batch([self._index])
         self._image, self._target = images[0], targets[0]
         self._segmentation = self.task.first_maps(np.array([index]))[0]
@@ -239,26 +327,31 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
             self.render()
         return self._observe(), self._info(np.zeros(self.task.map_shape, np.float32))
 
-    def step(self, action: NDArray[np.int8]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(  # type: ignore[override]  # a map of rewards, where it is asked for
+        self, action: NDArray[np.int8]
+    ) -> tuple[NDArray[np.float32], float | NDArray[np.float32], bool, bool, dict[str, Any]]:
         """Applies one joint action.
 
         Args:
-            action: (H, W) of 0 (zero) and 1 (keep), integers or booleans.
+            action: (H, W) of 0 (zero) and 1 (keep), integers or booleans; (H W,) with other `actions` than "map".
 
         Returns:
-            Observation, mean reward, terminated, truncated (always False), info.
+            Observation, mean reward (or its map), terminated, truncated (always False), info.
 
         Raises:
             ActionError: the action has the wrong shape, type or value.
             gymnasium.error.ResetNeeded: the episode has ended, or `reset` was never called.
+            gymnasium.error.ClosedEnvironmentError: after `close`.
         """
+        self._check_open()
         if self._step_count < 0:
             raise gym.error.ResetNeeded("step() before reset(): call reset() first")
         if self._step_count >= self._episode_horizon:
             raise gym.error.ResetNeeded(
                 f"step() after the end: the episode ended at step {self._episode_horizon}; call reset()"
             )
-        chosen = check_action(action, self.task.map_shape, self.task.choices)
+        task = self.task
+        chosen = task.folded(check_action(action, task.action_shape, task.choices, task.actions != "map"))
         self._previous = self._segmentation
         step, horizon = self._step_count + 1, self._episode_horizon
         self._segmentation, reward_map = self.task.advance(
@@ -267,12 +360,14 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         self._step_count = step
         if self.render_mode == "human":
             self.render()
-        reward = float(mean(reward_map, reward_map.ndim))
+        # The map in the info is another array: a wrapper may change the reward in place.
+        whole = task.reward_output == "map"
+        reward = reward_map.copy() if whole else float(mean(reward_map, reward_map.ndim))
         terminated = self._step_count >= self._episode_horizon
         return self._observe(), reward, terminated, False, self._info(reward_map)
 
     def _observe(self) -> Array:
-        return self.task.observe(self._image, self._segmentation)
+        return self.task.observe(self._image, self._segmentation, self._episode_horizon - self._step_count)
 
     def _info(self, reward_map: NDArray[np.float32]) -> dict[str, Any]:
         # Copies: what one call returned must not change with the next.
@@ -284,7 +379,6 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
             **({"probability": self._segmentation.copy()} if graded else {}),
             "target": self._target.copy(),
             **self._scores(segmentation),
-            "case": self.dataset.cases[self._index],
             "slice": int(self.dataset.slices[self._index]),
             "index": self._index,
             "step": self._step_count,
@@ -295,12 +389,23 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         dice = map_dice(segmentation, self._target)
         return {"dice": float(dice)} if dice.ndim == 0 else {"dice": float(dice.mean(-1)), "label_dice": dice}
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions make a difference now, as `MaskablePPO` asks: bool (H W choices,), pixel by pixel.
+
+        Raises:
+            gymnasium.error.ResetNeeded: `reset` was never called.
+        """
+        if self._step_count < 0:
+            raise gym.error.ResetNeeded("action_masks() before reset(): call reset() first")
+        return self.task.allowed(self._segmentation).reshape(-1)
+
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """Draws image, map (pixels changed by the last step in red) and contours.
 
         Returns:
             uint8 (H', W', 3) for `render_mode="rgb_array"`, None for `"human"` (a window) or no mode.
         """
+        self._check_open()
         if self.render_mode is None:
             gym.logger.warn('render() without a render_mode does nothing; use gym.make(..., render_mode="rgb_array")')
             return None
@@ -322,7 +427,12 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         return None
 
     def close(self) -> None:
-        """Closes the window, if there is one."""
+        """Closes the window, if there is one; nothing but another `close` may follow."""
+        self._closed = True
         if self._viewer is not None:
             self._viewer.close()
             self._viewer = None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise gym.error.ClosedEnvironmentError("the environment has been closed; make a new one")

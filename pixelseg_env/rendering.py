@@ -193,6 +193,10 @@ class Viewer:
         self._window: Any = None
         self._clock: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A window cannot be copied or sent to another process: the copy opens its own with its first frame.
+        return self.__dict__ | {"_pygame": None, "_window": None, "_clock": None}
+
     def show(self, frame: RGB) -> None:
         """Shows a frame uint8 (H, W, 3) and waits for the pace.
 
@@ -201,7 +205,7 @@ class Viewer:
             DependencyNotInstalled: pygame is missing.
         """
         size = (frame.shape[1], frame.shape[0])
-        if self._window is None or self._window.get_size() != size:
+        if self._window is None or self._taken or self._window.get_size() != size:
             self._open(size)
         surface = self._pygame.surfarray.make_surface(frame.swapaxes(0, 1))
         self._window.blit(surface, (0, 0))
@@ -212,8 +216,14 @@ class Viewer:
     def close(self) -> None:
         """Closes the window; closing twice, or before the first frame, does nothing."""
         if self._window is not None:
-            self._pygame.display.quit()
+            if not self._taken:
+                self._pygame.display.quit()
             self._window = None
+
+    @property
+    def _taken(self) -> bool:
+        """Whether another viewer has opened or closed the process's one window since."""
+        return self._pygame.display.get_surface() is not self._window
 
     def _open(self, size: tuple[int, int]) -> None:
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import operator
+import enum
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,25 @@ from pixelseg_env import dynamics
 from pixelseg_env.arrays import Array, to_numpy
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import load_shared
-from pixelseg_env.errors import ActionError, OptionError, check_choice, did_you_mean
+from pixelseg_env.draws import ORDERS, Horizon, check_horizons, longest
+from pixelseg_env.errors import ActionError, OptionError, check_choice, did_you_mean, shown
 from pixelseg_env.rewards import Reward, RewardContext, RewardFunction, resolve_reward
+from pixelseg_env.spaces import BinaryMap, ChoiceMap
 
 # Maps float32 (N, [L,] H, W), one per image of the data set, or what makes them of images float32 (B, C, H, W).
 Start = NDArray[np.float32] | Callable[[NDArray[np.float32]], Any] | None
 START_BATCH = 16
 DataPath = str | Path | list[str | Path] | list[str] | list[Path] | None
+ACTIONS = ("map", "flat", "multidiscrete")
+REWARD_OUTPUTS = ("mean", "map")
+OF_A_NAMED_SET = ("fit", "keep_empty")  # options without a meaning for a data set that was made already
+
+
+class _DefaultSize(int):
+    """A size that nobody chose; beside a data set object it means nothing."""
+
+
+DEFAULT_SIZE: int = _DefaultSize(64)
 
 
 @dataclass(frozen=True)
@@ -33,11 +46,15 @@ class Task:
     """A data set and the rules of the decision process; made by `make_task`."""
 
     dataset: SegmentationDataset
-    horizon: int
+    horizon: Horizon
     transition: str
     observation: str
     reward: Reward
     start: NDArray[np.float32] | None = None
+    observe_time: bool = False
+    actions: str = "map"
+    reward_output: str = "mean"
+    order: str = "random"
 
     @property
     def graded(self) -> bool:
@@ -50,11 +67,60 @@ class Task:
         return len(dynamics.AMOUNTS) if self.graded else 2
 
     @property
+    def action_shape(self) -> tuple[int, ...]:
+        """The shape of a joint action: that of a map, or one row with `actions` "flat" or "multidiscrete"."""
+        return self.map_shape if self.actions == "map" else (math.prod(self.map_shape),)
+
+    @property
     def action_space(self) -> spaces.Space[Any]:
-        """`MultiBinary(map_shape)`, or `MultiDiscrete` with eight choices a pixel."""
+        """`MultiBinary`, or `MultiDiscrete` where a pixel has eight choices or `actions` asks for it."""
+        if self.actions == "multidiscrete":
+            return ChoiceMap(np.full(self.action_shape, self.choices))
         if self.graded:
-            return spaces.MultiDiscrete(np.full(self.map_shape, self.choices), dtype=np.int8)
-        return spaces.MultiBinary(self.map_shape)
+            kind: Any = np.int8
+            return ChoiceMap(np.full(self.action_shape, self.choices), dtype=kind)
+        return BinaryMap(self.action_shape if self.actions == "map" else self.action_shape[0])
+
+    @property
+    def observation_space(self) -> spaces.Space[Any]:
+        """`Box(0, 1, observation_shape, float32)`."""
+        return spaces.Box(0.0, 1.0, self.observation_shape, np.float32)
+
+    @property
+    def reward_space(self) -> spaces.Box:
+        """What a reward may be: any number, or any map of them."""
+        if self.reward_output == "mean":
+            return spaces.Box(-np.inf, np.inf, (), np.float64)
+        return spaces.Box(-np.inf, np.inf, self.map_shape, np.float32)
+
+    @property
+    def max_episode_steps(self) -> int | None:
+        """The steps of the longest episode; None where a function decides."""
+        return longest(self.horizon)
+
+    def folded(self, action: Array) -> Array:
+        """A joint action ([B,] ...) as the environment's space has it, as a map ([B,] [L,] H, W)."""
+        if self.actions == "map":
+            return action
+        return action.reshape((*action.shape[:-1], *self.map_shape))
+
+    def allowed(self, maps: Array) -> NDArray[np.bool_]:
+        """Which actions of a pixel make a difference, for learners that mask actions.
+
+        Where zero is final, a pixel that has become zero is left "zero" alone: of one action a policy is certain, so
+        the pixel has no entropy and gets no gradient. Otherwise every action is allowed.
+
+        Args:
+            maps: f(t), ([B,] [L,] H, W).
+
+        Returns:
+            bool ([B,] [L,] H, W, choices), on the host.
+        """
+        kept = to_numpy(maps)
+        mask = np.ones((*kept.shape, self.choices), np.bool_)
+        if self.transition == "absorbing":
+            mask[..., 1] = kept != 0
+        return mask
 
     def check_binary(self, view: str) -> None:
         """Raises OptionError, in the name of a view with two actions a pixel, where there are more."""
@@ -72,18 +138,26 @@ class Task:
 
     @property
     def observation_shape(self) -> tuple[int, int, int]:
-        """(C, H, W), or (C + 1, H, W) when the map is stacked; with L labels (C L, H, W) or (C + L, H, W)."""
+        """(C, H, W), or (C + 1, H, W) when the map is stacked; with L labels (C L, H, W) or (C + L, H, W).
+
+        One channel more where time is observed.
+        """
         channels, height, width = self.dataset.image_shape
-        return dynamics.observation_channels(channels, self.observation, self.dataset.labels), height, width
+        labels = self.dataset.labels
+        return dynamics.observation_channels(channels, self.observation, labels, self.observe_time), height, width
 
     @property
     def map_shape(self) -> tuple[int, ...]:
         """(H, W), or (L, H, W) with L > 1 labels."""
         return self.dataset.map_shape
 
-    def observe(self, images: Array, segmentation: Array) -> Array:
-        """The observation, float32 (..., C', H, W), of images (..., C, H, W) under maps (..., [L,] H, W)."""
-        return dynamics.OBSERVATIONS[self.observation](images, segmentation)
+    def observe(self, images: Array, segmentation: Array, steps_left: Any) -> Array:
+        """The observation, float32 (..., C', H, W), of images (..., C, H, W) under maps (..., [L,] H, W).
+
+        `steps_left`, a number or integers (...,), shows where time is observed.
+        """
+        left = steps_left if self.observe_time else None
+        return dynamics.observe(images, segmentation, self.observation, left)
 
     def advance(
         self, previous: Array, action: Array, target: Array, image: Array, step: Any, horizon: Any
@@ -113,12 +187,16 @@ def make_task(
     dataset: str | SegmentationDataset = "phantom",
     data: DataPath = None,
     split: str | None = None,
-    size: int | tuple[int, int] | None = 64,
-    horizon: int = 10,
+    size: int | tuple[int, int] | None = DEFAULT_SIZE,
+    horizon: Horizon = 10,
     transition: str = "absorbing",
     observation: str = "masked",
     reward: str | RewardFunction = "squared_error",
     start: Start = None,
+    observe_time: bool = False,
+    actions: str = "map",
+    reward_output: str = "mean",
+    order: str = "random",
     **dataset_options: Any,
 ) -> Task:
     """Checks every option, loads the data and returns the task.
@@ -131,25 +209,66 @@ def make_task(
     """
     check_choice("transition", transition, dynamics.TRANSITIONS | dynamics.GRADED)
     check_choice("observation", observation, dynamics.OBSERVATIONS)
+    check_choice("actions", actions, ACTIONS)
+    check_choice("reward_output", reward_output, REWARD_OUTPUTS)
+    check_choice("order", order, ORDERS)
+    if not isinstance(observe_time, bool | np.bool_):
+        raise OptionError(f"observe_time={shown(observe_time)}: expected True or False")
     earned = resolve_reward(reward)
-    check_horizon(horizon)
+    steps = check_horizons(horizon)
+    _check_size(dataset, size, dataset_options)
+    size = 64 if isinstance(size, _DefaultSize) else size
     loaded = load_shared(dataset, data=data, split=split, size=size, **dataset_options)
     first = None if start is None else _checked_start(start, transition, loaded)
-    return Task(loaded, int(horizon), transition, observation, earned, first)
+    return Task(
+        loaded, steps, transition, observation, earned, first, bool(observe_time), actions, reward_output, order
+    )
 
 
-def written_spec(spec: EnvSpec | None, reward: Reward) -> EnvSpec | None:
-    """An environment's spec with its reward as text, so that `to_json` can write it.
+def _check_size(dataset: str | SegmentationDataset, size: Any, options: dict[str, Any]) -> None:
+    """Refuses what cannot be done to a data set that was made already."""
+    if not isinstance(dataset, SegmentationDataset):
+        return
+    for name in OF_A_NAMED_SET:
+        if name in options:
+            raise OptionError(
+                f"{name}={shown(options[name])} cannot be applied to data set {dataset.name!r}, which is loaded "
+                f"already; hand it to load_dataset, or leave it out"
+            )
+    if size is None or isinstance(size, _DefaultSize):
+        return
+    own = dataset.image_shape[1:]
+    wanted = (size, size) if np.ndim(size) == 0 else tuple(size)
+    if wanted != own:
+        raise OptionError(
+            f"size={shown(size)} cannot be applied to data set {dataset.name!r}, which is loaded already with images "
+            f"of {own[0]} x {own[1]} pixels; load it with that size, or leave size out"
+        )
 
-    A reward that has no text (a function without a name that can be imported) stays what it is, and `to_json` refuses
-    it.
+
+def written_spec(spec: EnvSpec | None, task: Task) -> EnvSpec | None:
+    """An environment's spec in the form that `to_json` can write, with the steps of its longest episode.
+
+    The reward becomes text, paths become strings, choices their names. A reward that has no text (a function without a
+    name that can be imported) stays what it is, and `to_json` refuses it.
     """
-    if spec is None or isinstance(spec.kwargs.get("reward", ""), str):
-        return spec
+    if spec is None:
+        return None
     written = copy.copy(spec)
-    with contextlib.suppress(OptionError):
-        written.kwargs = spec.kwargs | {"reward": reward.to_spec()}
+    written.kwargs = {name: _plain(value) for name, value in spec.kwargs.items()}
+    if not isinstance(spec.kwargs.get("reward", ""), str):
+        with contextlib.suppress(OptionError):
+            written.kwargs["reward"] = task.reward.to_spec()
+    written.max_episode_steps = task.max_episode_steps
     return written
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _checked_start(start: Any, transition: str, dataset: SegmentationDataset) -> NDArray[np.float32]:
@@ -170,21 +289,6 @@ def _checked_start(start: Any, transition: str, dataset: SegmentationDataset) ->
     if not ((maps >= 0) & (maps <= 1)).all():  # NaN is neither
         raise OptionError(f"start: expected probabilities from 0 to 1, found {maps.min()} to {maps.max()}")
     return maps.astype(np.float32)
-
-
-def check_horizon(horizon: Any) -> int:
-    """Returns a horizon as an int.
-
-    Raises:
-        OptionError: it is not a whole number of at least 1.
-    """
-    try:
-        value = operator.index(horizon)
-    except TypeError:
-        value = 0
-    if value < 1 or isinstance(horizon, bool):
-        raise OptionError(f"horizon={horizon!r}: expected a whole number of steps, at least 1")
-    return value
 
 
 RESET_OPTIONS = ("index", "horizon")
@@ -210,13 +314,14 @@ def meaning(choices: int) -> str:
     return "0 (zero) or 1 (keep)" if choices == 2 else f"0 to {choices - 1}"
 
 
-def check_action(action: Any, shape: tuple[int, ...], choices: int = 2) -> NDArray[np.uint8]:
+def check_action(action: Any, shape: tuple[int, ...], choices: int = 2, floats: bool = False) -> NDArray[np.uint8]:
     """Returns an action as a uint8 view or copy.
 
     Args:
         action: integers or booleans from 0 on; of two, 0 (zero) and 1 (keep).
         shape: the shape that it must have.
         choices: how many actions there are.
+        floats: whether whole numbers will do that are floats, as Stable-Baselines3's policies draw them.
 
     Raises:
         ActionError: wrong shape, type or value.
@@ -227,6 +332,8 @@ def check_action(action: Any, shape: tuple[int, ...], choices: int = 2) -> NDArr
         raise ActionError(f"action: expected an array of shape {shape}: {error}") from error
     if array.shape != shape:
         raise ActionError(f"action: expected shape {shape}, one decision a pixel, got {array.shape}")
+    if floats and array.dtype.kind == "f" and np.isin(array, np.arange(choices)).all():
+        array = array.astype(np.uint8)
     if array.dtype.kind not in "biu":
         raise ActionError(f"action: expected integers {meaning(choices)}, got type {array.dtype}")
     # Seen as unsigned, a negative int8 is large: one pass finds every value that is not a choice.

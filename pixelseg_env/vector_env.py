@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -19,16 +19,17 @@ from pixelseg_env.arrays import Array, mean, to_numpy
 from pixelseg_env.backend import make_backend
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import check_option_names
+from pixelseg_env.draws import Horizon, Order, check_horizon, check_horizons, draw_horizon
 from pixelseg_env.dynamics import decided
-from pixelseg_env.errors import OptionError, check_choice
+from pixelseg_env.errors import OptionError, check_choice, shown
 from pixelseg_env.metrics import map_dice
 from pixelseg_env.rendering import render_frame
 from pixelseg_env.rewards import Reward, RewardFunction
 from pixelseg_env.task import (
+    DEFAULT_SIZE,
     RESET_OPTIONS,
     DataPath,
     Start,
-    check_horizon,
     check_reset_options,
     make_task,
     written_spec,
@@ -45,9 +46,21 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
     and actions, image i goes through the same trajectory as a single environment reset with `seed + i`.
 
     `infos` holds the keys of the single environment as arrays (`reward_map` float32 (B, H, W),
-    `segmentation` and `target` uint8 (B, H, W), `dice` float64 (B,), `case` object (B,), `slice`,
-    `index`, `step` and `horizon` int64 (B,)) and, as in Gymnasium, for each key a boolean mask `_key` (B,) that tells
-    which images it speaks of: after a partial reset those that were reset, otherwise all.
+    `segmentation` and `target` uint8 (B, H, W), `dice` float64 (B,), `slice`, `index`, `step` and `horizon`
+    int64 (B,)) and, as in Gymnasium, for each key a boolean mask `_key` (B,) that tells which images it speaks of:
+    after a partial reset those that were reset, otherwise all. The patients are `dataset.cases[k] for k in index`.
+
+    **A trap of resets within the step** (`"SameStep"`): what a step returns belongs to two episodes. Observation and
+    infos are those of the new one where one has begun; `final_obs` and `final_info` are the last of the old one, and
+    `dice`, `segmentation` or `step` of the step just made are there. Rewards, `terminated` and `infos["reward_map"]`
+    are always those of the step just made, here and in `final_info` alike, so that the map's mean is the reward.
+
+    With `order="shuffled"` or `"sequential"` the images of the batch share one epoch: each episode that begins takes
+    the next. Then, and only then, image i does not go through what a single environment of seed `seed + i` does.
+
+    As Gymnasium's own vector environments have them, `get_attr`, `set_attr` and `call` speak of the images one by one,
+    and `np_random_seed` and `np_random` are tuples (B,). `env.horizon = h` holds for all images,
+    `env.set_attr("horizon", [1, 3, 10])` for each its own, from the next episode on, also of one that begins by itself.
 
     Reset options: `index` and `horizon`, a number or one per image, and `reset_mask`, a boolean array
     (B,) that resets only the images it marks (at least one); the others go on as they were.
@@ -60,12 +73,14 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
             `"Disabled"` (the caller resets with `reset_mask`).
         backend: `"numpy"`, or `"torch"`: images, targets and maps live on `device`, and observations, rewards,
             `terminated`, `truncated` and the infos `reward_map`, `segmentation`, `target` and `dice` are tensors
-            there; what the host counts anyway (`case`, `slice`, `index`, `step`, `horizon`, the masks `_key`) stays
+            there; what the host counts anyway (`slice`, `index`, `step`, `horizon`, the masks `_key`) stays
             NumPy. A step moves nothing to the host (a reward function of the caller's own costs one look at whether
             its numbers are finite). Gymnasium's wrappers that compute with NumPy need `"numpy"`. Trajectories equal
             those of `"numpy"` to the last bit (means and the reward `"cross_entropy"`, which takes logarithms,
             within 1e-6).
         device: of the torch backend, `"cpu"`, `"cuda"`, `"cuda:1"`.
+        max_episode_steps: what `gym.make_vec` hands over from a spec. The horizon ends episodes, so nothing is done
+            with it; one that is less than the horizon is refused.
         **others: as `PixelSegEnv`.
 
     Bytes that a step must touch, per pixel, for an image of C channels observed masked: it reads the action (1),
@@ -90,8 +105,8 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         dataset: str | SegmentationDataset = "phantom",
         data: DataPath = None,
         split: str | None = None,
-        size: int | tuple[int, int] | None = 64,
-        horizon: int = 10,
+        size: int | tuple[int, int] | None = DEFAULT_SIZE,
+        horizon: Horizon = 10,
         transition: str = "absorbing",
         observation: str = "masked",
         reward: str | RewardFunction = "squared_error",
@@ -100,31 +115,62 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         backend: str = "numpy",
         device: str = "cpu",
         start: Start = None,
+        observe_time: bool = False,
+        actions: str = "map",
+        reward_output: str = "mean",
+        order: str = "random",
+        max_episode_steps: int | None = None,
         **dataset_options: Any,
     ) -> None:
         check_option_names(dataset, dataset_options, PixelSegVectorEnv.__init__)
         if isinstance(num_envs, bool) or not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
-            raise OptionError(f"num_envs={num_envs!r}: expected a whole number of at least 1")
+            raise OptionError(f"num_envs={shown(num_envs)}: expected a whole number of at least 1")
         if render_mode is not None:
             check_choice("render_mode", render_mode, self.metadata["render_modes"])
         if not isinstance(autoreset_mode, AutoresetMode):
             modes = {mode.value: mode for mode in AutoresetMode}
             autoreset_mode = modes[check_choice("autoreset_mode", autoreset_mode, modes)]
         self.task = make_task(
-            dataset, data, split, size, horizon, transition, observation, reward, start, **dataset_options
+            dataset,
+            data,
+            split,
+            size,
+            horizon,
+            transition,
+            observation,
+            reward,
+            start,
+            observe_time,
+            actions,
+            reward_output,
+            order,
+            **dataset_options,
         )
+        longest = self.task.max_episode_steps
+        if max_episode_steps is not None and (longest is None or max_episode_steps < longest):
+            raise OptionError(
+                f"max_episode_steps={shown(max_episode_steps)}: the horizon ends episodes and is {shown(longest)}; "
+                "choose a shorter horizon"
+            )
         self._backend = make_backend(backend, device, self.task)
         self.num_envs = num_envs = int(num_envs)
         self.render_mode = render_mode
         self.autoreset_mode = autoreset_mode
         self.metadata = {**type(self).metadata, "autoreset_mode": autoreset_mode}  # type: ignore[misc]
-        self.single_observation_space = spaces.Box(0.0, 1.0, self.task.observation_shape, np.float32)
+        self.single_observation_space = self.task.observation_space
         self.single_action_space = self.task.action_space
+        self.single_reward_space = self.task.reward_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._action_shape = (num_envs, *self.task.map_shape)
-        self._case_names = np.asarray(self.task.dataset.cases, dtype=object)
+        self.reward_space = batch_space(self.single_reward_space, num_envs)
+        self._action_shape = (num_envs, *self.task.action_shape)
+        self._map_shape = (num_envs, *self.task.map_shape)
+        self._order = Order(order, len(self.dataset))
+        self._plans: list[Horizon] = [self.task.horizon] * num_envs
+        self._episodes = np.zeros(num_envs, np.int64)  # begun so far
+        self._started = False  # whether a reset has been made
         self._generators: list[np.random.Generator] = []  # empty until the first reset
+        self._seeds: list[int] = []
         self._image: Array
         self._target: Array
         self._segmentation: Array
@@ -151,7 +197,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
     @property
     def index(self) -> NDArray[np.int64]:
         """Which image of the data set each episode shows, int64 (B,), a copy."""
-        if not self._generators:
+        if not self._started:
             raise gym.error.ResetNeeded("index before reset(): call reset() first")
         return self._index.copy()
 
@@ -168,9 +214,18 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         return self._backend.draw(np.asarray(index, np.int64))
 
     @property
-    def horizon(self) -> int:
-        """Steps of an episode, unless `reset(options={"horizon": h})` says otherwise."""
+    def horizon(self) -> Horizon:
+        """Steps of an episode, a tuple of which each draws one, or a function of its number.
+
+        `reset(options={"horizon": h})` says otherwise for one episode. What is set counts for all images, from the next
+        episode of each on; `get_attr("horizon")` and `set_attr("horizon", [...])` speak of each by itself.
+        """
         return self.task.horizon
+
+    @horizon.setter
+    def horizon(self, horizon: Horizon) -> None:
+        self.task = replace(self.task, horizon=check_horizons(horizon))
+        self._plans = [self.task.horizon] * self.num_envs
 
     @property
     def transition(self) -> str:
@@ -181,6 +236,28 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
     def observation(self) -> str:
         """`"masked"` or `"stacked"`."""
         return self.task.observation
+
+    @property
+    def observe_time(self) -> bool:
+        """Whether the last plane of an observation is 1 / steps left."""
+        return self.task.observe_time
+
+    @property
+    def actions(self) -> str:
+        """`"map"`, `"flat"` or `"multidiscrete"`."""
+        return self.task.actions
+
+    @property  # type: ignore[misc]  # to be read only
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]  # as SyncVectorEnv's
+        """The generator of each image."""
+        self._ensure_generators()
+        return tuple(self._generators)
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]  # as SyncVectorEnv's
+        """The seed that each image's generator was made with."""
+        self._ensure_generators()
+        return tuple(self._seeds)
 
     @property
     def reward(self) -> Reward:
@@ -199,7 +276,70 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
 
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = written_spec(spec, self.task.reward)
+        self._spec = written_spec(spec, self.task)
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Reads an attribute of each image's environment, or calls it.
+
+        What the batch has once (`dataset`, `transition`, a method) comes once for each image; a method is called once.
+
+        Raises:
+            OptionError: `name` steps or closes an environment: the images are stepped together.
+            AttributeError: there is no such attribute.
+        """
+        if name in ("reset", "step", "close"):
+            raise OptionError(f"call({name!r}): the images are stepped together; call {name}() of the environment")
+        own = {
+            "horizon": lambda: tuple(self._plans),
+            "np_random": lambda: self.np_random,
+            "np_random_seed": lambda: self.np_random_seed,
+            "render": self.render,
+            "action_masks": self.action_masks,
+        }
+        if name in own:
+            each: Any = own[name]()
+            return tuple([None] * self.num_envs if each is None else each)
+        if name in ("observation_space", "action_space", "reward_space"):
+            name = f"single_{name}"
+        value = getattr(self, name)
+        return (value(*args, **kwargs) if callable(value) else value,) * self.num_envs
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """An attribute of each image's environment; see `call`."""
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Sets an attribute: `horizon` of each image (a list or tuple holds one for each), any other of all at once.
+
+        Raises:
+            OptionError: a list or tuple of another length, or unlike values of an attribute that the images share.
+            AttributeError: the attribute cannot be set.
+        """
+        several = list(values) if isinstance(values, list | tuple) else [values] * self.num_envs
+        if len(several) != self.num_envs:
+            raise OptionError(
+                f"set_attr({name!r}): expected one value, or a list of {self.num_envs}, one per image, "
+                f"got {len(several)}"
+            )
+        if name == "horizon":
+            self._plans = [check_horizons(one) for one in several]
+            if all(plan == self._plans[0] for plan in self._plans):
+                self.task = replace(self.task, horizon=self._plans[0])
+            return
+        if any(one is not several[0] and one != several[0] for one in several):
+            raise OptionError(f"set_attr({name!r}): the images share it; give one value")
+        setattr(self, name, several[0])
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions make a difference now, bool (B, H W choices), pixel by pixel; see `PixelSegEnv`.
+
+        Raises:
+            gymnasium.error.ResetNeeded: `reset` was never called.
+        """
+        self._check_open()
+        if not self._started:
+            raise gym.error.ResetNeeded("action_masks() before reset(): call reset() first")
+        return self.task.allowed(self._segmentation).reshape(self.num_envs, -1)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -223,7 +363,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         self._backend.check()
         chosen = check_reset_options(options, (*RESET_OPTIONS, "reset_mask"))
         mask = self._check_mask(chosen.get("reset_mask"))
-        if not mask.all() and not self._generators:
+        if not mask.all() and not self._started:
             raise gym.error.ResetNeeded("reset_mask before the first reset(): reset all images once")
         index, horizon = chosen.get("index"), chosen.get("horizon")
         if index is not None:
@@ -235,18 +375,18 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
             check_horizon(horizon[mask].min())
         self._seed(seed, mask)
         self._begin(mask, index, horizon)
-        return self._observe(), self._infos(self._backend.zeros(self._action_shape), mask)
+        return self._observe(), self._infos(self._backend.zeros(self._map_shape), mask)
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, Infos]:
         """Applies one joint action to every image.
 
         Args:
             actions: (B, [L,] H, W) of 0 (zero) and 1 (keep), integers or booleans, NumPy or, with the torch
-                backend, a tensor.
+                backend, a tensor; (B, [L] H W) with other `actions` than "map".
 
         Returns:
-            Observations float32 (B, C', H, W), mean rewards float64 (B,), terminated and truncated
-            (always False) bool (B,), infos.
+            Observations float32 (B, C', H, W), mean rewards float64 (B,), or with `reward_output="map"` float32
+            (B, [L,] H, W), terminated and truncated (always False) bool (B,), infos.
 
         Raises:
             ActionError: wrong shape, type or value.
@@ -254,7 +394,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
                 episode has ended.
         """
         self._check_open()
-        if not self._generators:
+        if not self._started:
             raise gym.error.ResetNeeded("step() before reset(): call reset() first")
         chosen = self._backend.action(actions, self._action_shape)
         ended = self._ended
@@ -272,7 +412,9 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         if ended.any():  # only with NextStep: these images begin anew and ignore their action
             self._begin(ended)
             reward_map = self._backend.replaced(reward_map, ended, 0)
-        rewards = mean(reward_map, len(self._action_shape) - 1)
+        # The map in the infos is another array: a wrapper may change the reward in place.
+        whole = self.task.reward_output == "map"
+        rewards = self._backend.copy(reward_map) if whole else mean(reward_map, len(self._map_shape) - 1)
         terminated = self._ended
         ends = self._backend.host(terminated), self._backend.host(np.zeros(self.num_envs, np.bool_))
         everyone = np.ones(self.num_envs, np.bool_)
@@ -283,7 +425,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
                 final_obs[i] = observations[i]
             final_info = self._infos(reward_map, terminated)
             self._begin(terminated)
-            infos = self._infos(self._backend.replaced(reward_map, terminated, 0), everyone)
+            infos = self._infos(self._backend.copy(reward_map), everyone)
             infos |= {"final_obs": final_obs, "_final_obs": terminated.copy()}
             infos |= {"final_info": final_info, "_final_info": terminated.copy()}
             return self._observe(), rewards, *ends, infos
@@ -293,7 +435,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         """Gives the memory back, on the device too."""
         for name in ("_image", "_target", "_segmentation", "_previous"):
             self.__dict__.pop(name, None)
-        self._generators = []
+        self._started = False
         self._backend.close()
 
     def _check_open(self) -> None:
@@ -305,7 +447,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         self._check_open()
         if self.render_mode is None:
             return None
-        if not self._generators:
+        if not self._started:
             raise gym.error.ResetNeeded("render() before reset(): call reset() first")
         return tuple(
             render_frame(
@@ -352,15 +494,24 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
             try:
                 seeds = [None if one is None else operator.index(one) for one in seed]
             except TypeError as error:
-                raise OptionError(f"seed={seed!r}: expected a whole number, or one per image ({error})") from error
+                raise OptionError(f"seed={shown(seed)}: expected a whole number, or one per image ({error})") from error
         if len(seeds) != self.num_envs:
             raise OptionError(f"seed: expected one per image, {self.num_envs}, got {len(seeds)}")
-        if not self._generators:
-            self._generators = [np_random(one)[0] for one in seeds]
-            return
+        if mask.all() and any(one is not None for one in seeds):
+            self._order.restart()
         for i in np.flatnonzero(mask):
-            if seeds[i] is not None:
-                self._generators[i] = np_random(seeds[i])[0]
+            if seeds[i] is not None and self._generators:
+                self._generators[i], self._seeds[i] = np_random(seeds[i])
+        if not self._generators:
+            self._make_generators(seeds)
+
+    def _make_generators(self, seeds: list[int | None]) -> None:
+        made = [np_random(one) for one in seeds]
+        self._generators, self._seeds = [one for one, _ in made], [seed for _, seed in made]
+
+    def _ensure_generators(self) -> None:
+        if not self._generators:
+            self._make_generators([None] * self.num_envs)
 
     def _begin(
         self,
@@ -372,12 +523,17 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
 
         Arrays are replaced, never written to: infos of earlier steps may still hold them.
         """
-        count = len(self.dataset)
-        drawn = np.array(
-            [int(self._generators[i].integers(count)) if mask[i] else 0 for i in range(self.num_envs)], np.int64
-        )
+        drawn = self._index if self._started else np.zeros(self.num_envs, np.int64)
+        if index is None or self.task.order == "random":
+            # Drawn even when the caller names the images, so that the generators' state does not depend on it.
+            drawn = self._order.draw(self._generators, mask)
+        steps = np.ones(self.num_envs, np.int64)
+        for i in np.flatnonzero(mask):
+            steps[i] = draw_horizon(self._plans[i], self._generators[i], int(self._episodes[i]))
+        self._episodes = self._episodes + mask
+        self._started = True
         new_index = drawn if index is None else index
-        new_horizon = np.full(self.num_envs, self.task.horizon, np.int64) if horizon is None else horizon
+        new_horizon = steps if horizon is None else horizon
         if mask.all():
             self._index, self._horizons = new_index.copy(), new_horizon.copy()
             self._image, self._target = self._backend.draw(self._index)
@@ -396,7 +552,7 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
             self._steps = np.where(mask, 0, self._steps)
 
     def _observe(self) -> Array:
-        return self.task.observe(self._image, self._segmentation)
+        return self.task.observe(self._image, self._segmentation, self._horizons - self._steps)
 
     def _infos(self, reward_map: Array, mask: NDArray[np.bool_]) -> Infos:
         graded = self.task.graded
@@ -407,7 +563,6 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
             **({"probability": self._backend.copy(self._segmentation)} if graded else {}),
             "target": self._backend.copy(self._target),
             **self._scores(segmentation),
-            "case": self._case_names[self._index],
             "slice": self.dataset.slices[self._index],
             "index": self._index.copy(),
             "step": self._steps.copy(),

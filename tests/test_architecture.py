@@ -25,7 +25,10 @@ FLOORS = [
     ("ground", ("pixelseg_env.errors", "pixelseg_env.arrays", "pixelseg_env.plugins", "pixelseg_env.moved")),
     ("rules", ("pixelseg_env.metrics", "pixelseg_env.dynamics", "pixelseg_env.rewards", "pixelseg_env.rendering")),
     ("data", ("pixelseg_env.datasets",)),
-    ("environment", tuple(f"pixelseg_env.{name}" for name in ("task", "backend", "env", "vector_env"))),
+    (
+        "environment",
+        tuple(f"pixelseg_env.{name}" for name in ("draws", "spaces", "task", "backend", "env", "vector_env")),
+    ),
     ("views", ("pixelseg_env.views",)),
     ("public", ("pixelseg_env",)),
     (

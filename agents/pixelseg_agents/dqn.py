@@ -26,7 +26,7 @@ from pixelseg_agents.learning.replay import ReplayBuffer, Transitions
 from pixelseg_agents.learning.task import attribute
 from pixelseg_agents.networks.unet import QNetwork
 from pixelseg_env import OptionError
-from pixelseg_env.dynamics import OBSERVATIONS
+from pixelseg_env.dynamics import observe
 from pixelseg_env.rewards import RewardContext, as_reward
 
 KEEP = 1
@@ -179,8 +179,9 @@ class DQN(PixelAgent):
         first, later = weight_maps(targets.float(), weight, self.config.later_background_weight)
         reward = reward * torch.where((batch.step == 0).to(self.device).view(per_image), first, later)
         going_on = (~batch.terminal).to(self.device).float().view(per_image)
-        observe = OBSERVATIONS[self.observation]
-        now, following = observe(images, before), observe(images, after)
+        left = self.replayed_horizon - batch.step.to(self.device) if self.task.observe_time else None
+        now = observe(images, before, self.observation, left)
+        following = observe(images, after, self.observation, None if left is None else left - 1)
         playing, still_playing = before.float(), after.float()
         if self.transition != "absorbing":  # there, a zeroed pixel has left the game and earns nothing any more
             playing, still_playing = torch.ones_like(playing), torch.ones_like(playing)

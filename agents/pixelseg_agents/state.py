@@ -32,6 +32,7 @@ def settings_of(agent: Any) -> dict[str, Any]:
         "transition": task.transition,
         "observation": task.observation,
         "label_names": list(task.label_names),
+        "observe_time": task.observe_time,
         **{name: getattr(agent, name) for name in COUNTS},
     }
 
@@ -47,7 +48,8 @@ def task_of(settings: dict[str, Any]) -> AgentTask:
         raise ValueError("label_names: expected a list of names")
     if observation not in ("masked", "stacked"):
         raise ValueError("observation: expected masked or stacked")
-    task = AgentTask(_count(settings, "channels"), settings["transition"], observation, tuple(names))
+    timed = bool(settings.get("observe_time", False))
+    task = AgentTask(_count(settings, "channels"), settings["transition"], observation, tuple(names), timed)
     if task.image_channels < 1:
         raise ValueError(f"channels: {task.channels} leave none for the image")
     return task

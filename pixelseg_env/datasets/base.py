@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelseg_env.errors import DataError, OptionError
+from pixelseg_env.errors import DataError, OptionError, shown
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity: a comparison of arrays has no truth value
@@ -52,6 +52,13 @@ class SegmentationDataset:
                 f"data set {self.name!r}: expected cases and slices, one each per image, got None; "
                 "SegmentationDataset.from_arrays has defaults for them"
             )
+        if isinstance(self.cases, str) or not isinstance(self.cases, Sequence | np.ndarray):
+            raise DataError(f"data set {self.name!r}: expected a list of case names, got {shown(self.cases)}")
+        object.__setattr__(self, "cases", tuple(self.cases))
+        slices = np.asarray(self.slices)
+        if slices.ndim != 1 or (slices.size and slices.dtype.kind not in "iu"):
+            raise DataError(f"data set {self.name!r}: expected slices as whole numbers (N,), got {shown(self.slices)}")
+        object.__setattr__(self, "slices", slices)
         count = len(self.images)
         if self.images.ndim != 4 or self.images.dtype not in (np.uint8, np.float32):
             raise DataError(
@@ -78,6 +85,9 @@ class SegmentationDataset:
             low, high = float(self.images.min()), float(self.images.max())
             if not (low >= 0.0 and high <= 1.0):  # also false for NaN
                 raise DataError(f"data set {self.name!r}: float images must lie in [0, 1], found {low:g} to {high:g}")
+        if isinstance(self.label_names, str):
+            raise DataError(f"data set {self.name!r}: expected a list of label names, got {shown(self.label_names)}")
+        object.__setattr__(self, "label_names", tuple(self.label_names))
         if not self.label_names:
             names = tuple(f"label {k + 1}" for k in range(self.labels)) if self.labels > 1 else ("object",)
             object.__setattr__(self, "label_names", names)
@@ -204,7 +214,7 @@ class SegmentationDataset:
             value = -1
         if not 0 <= value < len(self):
             raise OptionError(
-                f"index={index!r}: expected a whole number from 0 to {len(self) - 1}, for data set {self.name!r} has "
-                f"{len(self)} images"
+                f"index={shown(index)}: expected a whole number from 0 to {len(self) - 1}, for data set {self.name!r} "
+                f"has {len(self)} images"
             )
         return value

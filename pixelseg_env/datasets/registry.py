@@ -15,7 +15,7 @@ from pixelseg_env.datasets.files import FileReader
 from pixelseg_env.datasets.fitting import FITS, Size, check_size
 from pixelseg_env.datasets.pairs import Pair
 from pixelseg_env.datasets.splits import split_indices
-from pixelseg_env.errors import DataError, OptionError, check_choice, did_you_mean
+from pixelseg_env.errors import DataError, OptionError, UnknownOptionError, check_choice, did_you_mean
 from pixelseg_env.plugins import is_plugin, load_plugin, resolve
 
 Loader = Callable[..., SegmentationDataset]
@@ -323,9 +323,9 @@ def check_option_names(
             shown = f"{name.name!r}, loaded already," if isinstance(name, SegmentationDataset) else repr(name)
             listed = ", ".join(own) if own else "none"
             others = ", ".join(p for p in known if p not in own)
-            raise OptionError(
-                f"data set {shown} has no option {option!r}; its options: {listed}; options of every data set: "
-                f"{others}.{did_you_mean(option, known)}"
+            raise UnknownOptionError(
+                f"unexpected keyword argument {option!r}: data set {shown} has no option {option!r}; its options: "
+                f"{listed}; options of every data set: {others}.{did_you_mean(option, known)}"
             )
 
 

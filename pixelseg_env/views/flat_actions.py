@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from pixelseg_env.env import PixelSegEnv
@@ -15,8 +15,13 @@ from pixelseg_env.errors import ActionError, OptionError
 Floats = NDArray[np.float32]
 
 
-class FlatActions(gym.ActionWrapper[Floats, NDArray[np.int8], NDArray[np.int8]]):
-    """`PixelSegEnv` with the action `MultiBinary(H W)`, row by row.
+class FlatActions(
+    gym.ActionWrapper[Floats, NDArray[np.int8], NDArray[np.int8]],
+    gym.utils.RecordConstructorArgs,
+):
+    """`PixelSegEnv` with the action `MultiBinary(H W)`, row by row; `MultiDiscrete` where a pixel has eight.
+
+    `PixelSegEnv(actions="flat")` has them by itself; this is for an environment that was made already.
 
     Stable-Baselines3's PPO and A2C, RLlib and TorchRL's `GymWrapper` take no `MultiBinary((H, W))`; with this they
     decide over a whole small image at once. Stable-Baselines3's models take part in
@@ -24,15 +29,21 @@ class FlatActions(gym.ActionWrapper[Floats, NDArray[np.int8], NDArray[np.int8]])
 
     Args:
         env: a `PixelSegEnv`, wrapped or not.
+
+    Raises:
+        OptionError: it is another environment, or has flat actions already.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self)
         super().__init__(env)
         if not isinstance(env.unwrapped, PixelSegEnv):
             raise OptionError(f"FlatActions: expected a PixelSegEnv, got {type(env.unwrapped).__name__}")
-        env.unwrapped.task.check_binary("FlatActions")
-        self._map_shape = env.unwrapped.task.map_shape
-        self.action_space = spaces.MultiBinary(int(np.prod(self._map_shape)))
+        task = env.unwrapped.task
+        if task.actions != "map":
+            raise OptionError(f"FlatActions: the environment has flat actions already, actions={task.actions!r}")
+        self._map_shape, self._choices = task.map_shape, task.choices
+        self.action_space = replace(task, actions="flat").action_space
 
     def action(self, action: NDArray[np.int8]) -> NDArray[np.int8]:
         """Folds a flat action into (H, W), or (L, H, W).
@@ -43,6 +54,6 @@ class FlatActions(gym.ActionWrapper[Floats, NDArray[np.int8], NDArray[np.int8]])
         flat = np.asarray(action)
         if flat.shape != self.action_space.shape:
             raise ActionError(f"action: expected shape {self.action_space.shape}, got {flat.shape}")
-        if flat.dtype.kind == "f" and np.isin(flat, (0, 1)).all():  # SB3's policies draw them as floats
+        if flat.dtype.kind == "f" and np.isin(flat, np.arange(self._choices)).all():  # SB3's policies draw floats
             flat = flat.astype(np.int8)
         return flat.reshape(self._map_shape)

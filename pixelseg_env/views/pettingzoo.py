@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from itertools import chain, repeat
+from itertools import chain
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -19,14 +19,16 @@ from pettingzoo import ParallelEnv
 
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import check_option_names
+from pixelseg_env.draws import Horizon
 from pixelseg_env.env import RENDER_MODES, PixelSegEnv
-from pixelseg_env.errors import ActionError, OptionError, did_you_mean
+from pixelseg_env.errors import ActionError, OptionError, did_you_mean, shown
 from pixelseg_env.rewards import RewardFunction
-from pixelseg_env.task import RESET_OPTIONS, DataPath
+from pixelseg_env.task import DEFAULT_SIZE, RESET_OPTIONS, DataPath, Start, meaning
 from pixelseg_env.views.windows import check_view, label_windows, window_channels
 
 Floats = NDArray[np.float32]
 Info = dict[str, Any]
+NUMBERS = ("dice", "label_dice", "slice", "index", "step", "horizon")
 Stepped = tuple[dict[str, Floats], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Info]]
 
 
@@ -45,7 +47,8 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
 
     ## Action Space
 
-    `Discrete(2)`: 0 = zero, 1 = keep. `step` wants an action of every agent.
+    `Discrete(2)`: 0 = zero, 1 = keep. `step` wants an action of every agent. With `transition="additive"`
+    `Discrete(8)`, the amounts that `PixelSegEnv` lists.
 
     ## Observation Space
 
@@ -62,8 +65,17 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
 
     ## Information
 
-    Every agent receives a dictionary of its own with the keys of `PixelSegEnv`, which speak of the whole
-    image; the arrays in it (`reward_map`, `segmentation`, `target`) are shared by all agents of that step.
+    Every agent receives a dictionary of its own, of numbers alone:
+
+    | key           | value                                                                                     |
+    | ------------- | ----------------------------------------------------------------------------------------- |
+    | `dice`, `slice`, `index`, `step`, `horizon` | of the whole image, as in `PixelSegEnv`                     |
+    | `action_mask` | int8 (2,), or (8,): 1 = the action makes a difference. Under `"absorbing"` a pixel that has |
+    |               | become zero has only "zero" left; read-only, and shared by the agents that are alike      |
+
+    What is as large as the image is there once: `info` is what `PixelSegEnv` says of the last `reset` or `step`
+    (`reward_map`, `segmentation`, `target`, ...), `state()` the whole observation. The patient is
+    `dataset.cases[index]`.
 
     ## Reset Options
 
@@ -75,12 +87,15 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
         data: folder or folders of the data set.
         split: `"train"`, `"val"`, `"test"` or `"all"`.
         size: side length, (H, W), or None for the native size.
-        horizon: steps of an episode.
-        transition: `"absorbing"` or `"restorable"`.
+        horizon: steps of an episode; can be set between episodes, too.
+        transition: `"absorbing"`, `"restorable"` or `"additive"`.
         observation: `"masked"` or `"stacked"`.
         reward: name of a reward function, or a function.
         render_mode: None, `"rgb_array"` or `"human"`.
         view: side of the window, an odd number.
+        start: f(0) of `"additive"`.
+        observe_time: whether the steps left are a plane of the windows.
+        order: `"random"`, `"shuffled"` or `"sequential"`.
         **dataset_options: further options of the data set.
 
     Raises:
@@ -100,21 +115,40 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
         dataset: str | SegmentationDataset = "phantom",
         data: DataPath = None,
         split: str | None = None,
-        size: int | tuple[int, int] | None = 64,
-        horizon: int = 10,
+        size: int | tuple[int, int] | None = DEFAULT_SIZE,
+        horizon: Horizon = 10,
         transition: str = "absorbing",
         observation: str = "masked",
         reward: str | RewardFunction = "squared_error",
         render_mode: str | None = None,
         view: int = 5,
+        start: Start = None,
+        observe_time: bool = False,
+        order: str = "random",
         **dataset_options: Any,
     ) -> None:
+        for name in ("actions", "reward_output"):
+            if name in dataset_options:
+                raise OptionError(
+                    f"parallel_env: {name} cannot be chosen here, for every pixel acts and earns by itself"
+                )
         check_option_names(dataset, dataset_options, PixelSegParallelEnv.__init__)
         self.view = check_view(view)
         self._env = PixelSegEnv(
-            dataset, data, split, size, horizon, transition, observation, reward, render_mode, **dataset_options
+            dataset,
+            data,
+            split,
+            size,
+            horizon,
+            transition,
+            observation,
+            reward,
+            render_mode,
+            start,
+            observe_time,
+            order=order,
+            **dataset_options,
         )
-        self._env.task.check_binary("parallel_env")
         self.render_mode = render_mode
         self._names = agent_names(self._env.task.map_shape)
         self._keys = frozenset(self._names)
@@ -123,8 +157,11 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
         channels = window_channels(self._env.task.observation_shape[0], self.dataset.labels)
         self.state_space = self._env.observation_space
         self._observation_space = spaces.Box(0.0, 1.0, (channels, self.view, self.view), np.float32)
-        self._action_space = spaces.Discrete(2)
+        self._action_space = spaces.Discrete(self._env.task.choices)
+        # What a zeroed pixel may do, and what a kept one: shared by all that are alike.
+        self._masks = [frozen_mask(allowed) for allowed in self._env.task.allowed(np.arange(2))]
         self._state: Floats
+        self._info: Info
 
     @property
     def dataset(self) -> SegmentationDataset:
@@ -132,9 +169,44 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
         return self._env.dataset
 
     @property
-    def horizon(self) -> int:
-        """Steps of an episode, unless `reset(options={"horizon": h})` says otherwise."""
+    def horizon(self) -> Horizon:
+        """Steps of an episode, as `PixelSegEnv.horizon`; what is set counts from the next `reset` on."""
         return self._env.horizon
+
+    @horizon.setter
+    def horizon(self, horizon: Horizon) -> None:
+        self._env.horizon = horizon
+
+    @property
+    def info(self) -> Info:
+        """What `PixelSegEnv` says of the last `reset` or `step`, its maps among it.
+
+        Raises:
+            gymnasium.error.ResetNeeded: `reset` was never called.
+        """
+        if not hasattr(self, "_info"):
+            raise gym.error.ResetNeeded("info before reset(): call reset() first")
+        return dict(self._info)
+
+    @property
+    def np_random(self) -> np.random.Generator:
+        """The generator that images are drawn with."""
+        return self._env.np_random
+
+    @property
+    def np_random_seed(self) -> int | None:
+        """The seed that it was made with."""
+        return self._env.np_random_seed
+
+    @property
+    def observation_spaces(self) -> dict[str, spaces.Box]:
+        """Every agent's observation space: one object for all."""
+        return dict.fromkeys(self._names, self._observation_space)
+
+    @property
+    def action_spaces(self) -> dict[str, spaces.Discrete]:
+        """Every agent's action space: one object for all."""
+        return dict.fromkeys(self._names, self._action_space)
 
     def observation_space(self, agent: str) -> spaces.Box:
         """The space of an agent's window: the same object for all.
@@ -146,7 +218,7 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
         return self._observation_space
 
     def action_space(self, agent: str) -> spaces.Discrete:  # type: ignore[override]
-        """`Discrete(2)`: the same object for all.
+        """`Discrete(2)`, or `Discrete(8)`: the same object for all.
 
         Raises:
             OptionError: there is no such agent.
@@ -180,7 +252,7 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
         """Applies the action of every agent at once.
 
         Args:
-            actions: 0 (zero) or 1 (keep) of every agent, in any order.
+            actions: 0 (zero) or 1 (keep), or with "additive" 0 to 7, of every agent, in any order.
 
         Returns:
             Windows float32 (C', view, view), rewards, terminated, truncated (always False) and infos, by agent.
@@ -190,6 +262,7 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
                 stays where it was.
             gymnasium.error.ResetNeeded: the episode has ended, or `reset` was never called.
         """
+        self._env._check_open()
         if not self.agents:
             raise gym.error.ResetNeeded("step() without agents: the episode has ended or not begun; call reset()")
         self._state, _, terminated, truncated, info = self._env.step(self._joint(actions).view(np.int8))
@@ -226,8 +299,12 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
         return dict(zip(self._names, chain.from_iterable(chain.from_iterable(rows)), strict=True))
 
     def _infos(self, info: Info) -> dict[str, Info]:
+        self._info = info
+        numbers = {key: info[key] for key in NUMBERS if key in info}
+        kinds = [numbers | {"action_mask": mask} for mask in self._masks]
+        kept = map(kinds.__getitem__, info["segmentation"].reshape(-1).tolist())
         # A dictionary for each agent: wrappers such as SuperSuit's write every agent's own entries into it.
-        return dict(zip(self._names, map(dict.copy, repeat(info, len(self._names))), strict=True))
+        return dict(zip(self._names, map(dict.copy, kept), strict=True))
 
     def _joint(self, actions: Mapping[str, int]) -> NDArray[np.uint8]:
         """The joint action, uint8 of the map's shape, from every agent's."""
@@ -235,15 +312,15 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
             raise ActionError(f"actions: expected a dictionary by agent, got type {type(actions).__name__}")
         if actions.keys() != self._keys:
             raise ActionError(self._wrong_agents(actions))
-        values = list(map(actions.__getitem__, self._names))
+        values, choices = list(map(actions.__getitem__, self._names)), self._env.task.choices
         try:
             joint = bytes(values)  # converts and checks in one pass: whole numbers from 0 to 255 and nothing else
         except (TypeError, ValueError):
-            joint = bytes(map(_decision, self._names, values))
+            joint = bytes(_decision(name, value, choices) for name, value in zip(self._names, values, strict=True))
         array = np.frombuffer(joint, np.uint8)
-        if array.max() > 1:
+        if array.max() >= choices:
             for name, value in zip(self._names, values, strict=True):
-                _decision(name, value)
+                _decision(name, value, choices)
         return array.reshape(self._env.task.map_shape)
 
     def _wrong_agents(self, actions: Mapping[str, int]) -> str:
@@ -256,7 +333,9 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
 
     def _check_agent(self, agent: str) -> None:
         if agent not in self._keys:
-            raise OptionError(f"agent={agent!r} is not known; expected one of {self._names[0]} to {self._names[-1]}")
+            raise OptionError(
+                f"agent={shown(agent)} is not known; expected one of {self._names[0]} to {self._names[-1]}"
+            )
 
 
 def agent_names(map_shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -264,18 +343,27 @@ def agent_names(map_shape: tuple[int, ...]) -> tuple[str, ...]:
     return tuple("pixel_" + "_".join(map(str, index)) for index in np.ndindex(map_shape))
 
 
-def _decision(agent: str, value: Any) -> int:
+def frozen_mask(allowed: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """An action mask as PettingZoo has it, int8 of 0 and 1, read-only."""
+    mask = allowed.astype(np.int8)
+    mask.flags.writeable = False
+    return mask
+
+
+def _decision(agent: str, value: Any, choices: int) -> int:
     """One agent's action as an int; arrays and tensors of one whole number will do.
 
     Raises:
-        ActionError: it is not 0 or 1.
+        ActionError: it is no choice.
     """
     try:
         action = int(value) if isinstance(value, np.bool_) else operator.index(value)
     except TypeError:
         action = -1
-    if action not in (0, 1):
-        raise ActionError(f"action of {agent}: expected 0 (zero) or 1 (keep), got {value!r} ({type(value).__name__})")
+    if not 0 <= action < choices:
+        raise ActionError(
+            f"action of {agent}: expected {meaning(choices)}, got {shown(value)} ({type(value).__name__})"
+        )
     return action
 
 

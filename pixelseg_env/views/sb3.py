@@ -29,7 +29,7 @@ except ImportError as missing:  # pragma: no cover
 
 Floats = NDArray[np.float32]
 Info = dict[str, Any]
-IMAGE_KEYS = ("dice", "label_dice", "case", "slice", "index", "step", "horizon")
+IMAGE_KEYS = ("dice", "label_dice", "slice", "index", "step", "horizon")
 OWN = ("view", "num_images", "observation_space", "action_space", "num_envs")
 
 
@@ -49,7 +49,7 @@ class PixelVecEnv(VecEnv):
     label); acts with `Discrete(2)`, 0 = zero and 1 = keep; and earns its own
     entry of the reward map. Where a whole image's mean reward is wanted, average over its cells.
 
-    Its info holds `dice`, `case`, `slice`, `index`, `step` and `horizon` of its image (and `label_dice` with labels),
+    Its info holds `dice`, `slice`, `index`, `step` and `horizon` of its image (and `label_dice` with labels),
     as in `PixelSegEnv`, not the maps, of which a cell's reward is its own entry: all cells of an image are handed the
     same dictionary. At the end of an episode, when the images start anew by themselves, each
     has one of its own, with `terminal_observation`, the last window of the old episode, and `TimeLimit.truncated`,

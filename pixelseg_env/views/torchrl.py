@@ -13,8 +13,8 @@ from gymnasium.error import DependencyNotInstalled
 from torch import Tensor
 
 from pixelseg_env.datasets import SegmentationDataset
+from pixelseg_env.draws import Horizon, check_horizon
 from pixelseg_env.errors import OptionError
-from pixelseg_env.task import check_horizon
 from pixelseg_env.vector_env import PixelSegVectorEnv
 
 try:
@@ -98,8 +98,8 @@ class PixelSegTorchRLEnv(EnvBase):  # type: ignore[misc]
         return self._env.dataset
 
     @property
-    def horizon(self) -> int:
-        """Steps of an episode."""
+    def horizon(self) -> Horizon:
+        """Steps of an episode, as `PixelSegVectorEnv.horizon`."""
         return self._env.horizon
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:

@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Categorical as TorchCategorical
 
-import pixelseg_env
 from pixelseg_agents import AC, DQN, PA3C, PixelRL, Supervised
 from pixelseg_agents.cli import main as pixelseg
 from pixelseg_agents.evaluation import evaluate
@@ -28,8 +27,6 @@ from pixelseg_agents.networks import PA3CNetwork, parameter_count
 from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_env import ActionError, OptionError, PixelSegEnv, PixelSegVectorEnv
 from pixelseg_env.rewards import cross_entropy, sign, squared_error
-from pixelseg_env.views.flat_actions import FlatActions
-from pixelseg_env.views.sb3 import PixelVecEnv
 from tests.helpers.env import small_set
 
 AMOUNTS = (-1.0, -0.4, -0.2, -0.1, 0.1, 0.2, 0.4, 1.0)  # of the publication's ablation
@@ -134,9 +131,6 @@ def test_wrong_use_is_named() -> None:
     for wrong in (8, -1):
         with pytest.raises(ActionError, match=f"0 to 7, found {wrong}"):
             env.step(np.full(data.map_shape, wrong, np.int8))
-    for view in (PixelVecEnv, pixelseg_env.parallel_env, lambda **o: FlatActions(PixelSegEnv(**o))):
-        with pytest.raises(OptionError, match="two actions a pixel"):
-            view(dataset=data, **ADDITIVE)
     vector = PixelSegVectorEnv(2, data, **ADDITIVE)
     for kind in (PA3C, AC, DQN, Supervised):
         with pytest.raises(OptionError, match="got 'additive'"):

@@ -11,7 +11,7 @@ from pixelseg_env import SegmentationDataset
 
 REWARDS = ("squared_error", "sign", "balanced", "dice_gain")
 TASKS = [(t, o) for t in ("absorbing", "restorable") for o in ("masked", "stacked")]
-INFO_KEYS = {"reward_map", "segmentation", "target", "dice", "case", "slice", "index", "step", "horizon"}
+INFO_KEYS = {"reward_map", "segmentation", "target", "dice", "slice", "index", "step", "horizon"}
 
 
 def small_set(

@@ -20,12 +20,14 @@ class AgentTask:
         transition: what an action does, see `PixelSegEnv`.
         observation: what an agent sees, see `PixelSegEnv`.
         label_names: what is segmented, a name per label.
+        observe_time: whether the last channel shows the steps left.
     """
 
     channels: int
     transition: str = "absorbing"
     observation: str = "masked"
     label_names: tuple[str, ...] = ("object",)
+    observe_time: bool = False
 
     @property
     def labels(self) -> int:
@@ -35,7 +37,7 @@ class AgentTask:
     @property
     def image_channels(self) -> int:
         """C of an image."""
-        return image_channels(self.channels, self.observation, self.labels)
+        return image_channels(self.channels, self.observation, self.labels, self.observe_time)
 
     @property
     def copies(self) -> int:
@@ -61,6 +63,11 @@ class AgentTask:
         shape = env.single_observation_space.shape
         if shape is None or len(shape) != 3:
             raise OptionError(f"{agent}: expected observations of shape (C, H, W), got {shape}")
+        form = attribute(env, "actions", "map")
+        if form != "map":
+            raise OptionError(
+                f"{agent}: decides over maps, so expected an environment with actions='map', got {form!r}"
+            )
         actions = env.single_action_space.shape or ()
         names: tuple[str, ...] = ("object",)
         if len(actions) == 3:  # (L, H, W): one policy and value per label
@@ -70,6 +77,7 @@ class AgentTask:
             str(attribute(env, "transition", "absorbing")),
             str(attribute(env, "observation", "masked")),
             names,
+            bool(attribute(env, "observe_time", False)),
         )
 
     def check_fits(self, env: Any, path: Any) -> None:
@@ -80,7 +88,7 @@ class AgentTask:
             path: the agent's checkpoint, for messages.
 
         Raises:
-            OptionError: labels, channels, transition or observation differ.
+            OptionError: labels, channels, transition, observation or the view of time differ.
         """
         found = AgentTask.of(env, str(path))
         if found.labels != self.labels:
@@ -88,12 +96,13 @@ class AgentTask:
                 f"{path}: the agent was trained on {self.labels} label(s), the environment has {found.labels}; "
                 "use the same dataset and labels"
             )
-        if found.channels != self.channels:
+        time_differs = attribute(env, "observe_time", None) is not None and found.observe_time != self.observe_time
+        if found.channels != self.channels and not time_differs:
             raise OptionError(
                 f"{path}: the agent was trained on {self.channels} channels, the environment's observations "
                 f"have shape {env.single_observation_space.shape}; use the same dataset, channels and observation"
             )
-        for name in ("transition", "observation"):
+        for name in ("transition", "observation", "observe_time"):
             trained, given = getattr(self, name), getattr(found, name)
             if attribute(env, name, None) is not None and given != trained:
                 raise OptionError(

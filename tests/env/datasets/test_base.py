@@ -104,3 +104,34 @@ def test_the_plain_constructor_points_to_from_arrays() -> None:
     for wrong in ((IMAGES.tolist(), MASKS, cases, slices), (IMAGES, MASKS, cases, None), (IMAGES, MASKS, None, slices)):
         with pytest.raises(DataError, match="from_arrays"):
             SegmentationDataset("x", *wrong)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": None}, "expected images as a NumPy array, got NoneType"),
+        ({"images": [[1]]}, "expected images as a NumPy array, got list"),
+        ({"masks": [[1]]}, "expected masks as a NumPy array, got list"),
+        ({"cases": None}, "got None"),
+        ({"cases": "ab"}, "expected a list of case names, got 'ab'"),
+        ({"cases": 2}, "expected a list of case names, got 2"),
+        ({"slices": None}, "got None"),
+        ({"slices": ["a", "b"]}, "expected slices as whole numbers"),
+        ({"slices": np.zeros((2, 1), int)}, "expected slices as whole numbers"),
+        ({"slices": 3}, "expected slices as whole numbers"),
+        ({"label_names": "object"}, "expected a list of label names"),
+    ],
+)
+def test_what_is_no_array_or_list_is_named(changes: dict[str, Any], message: str) -> None:
+    right: dict[str, Any] = {
+        "name": "own",
+        "images": np.zeros((2, 1, 4, 4), np.uint8),
+        "masks": np.zeros((2, 4, 4), np.uint8),
+        "cases": ["a", "b"],
+        "slices": [0, 1],
+    }
+    data = SegmentationDataset(**right)
+    assert data.cases == ("a", "b"), "a list will do, and is not kept"
+    assert data.slices.tolist() == [0, 1]
+    with pytest.raises(DataError, match=message):
+        SegmentationDataset(**right | changes)

@@ -14,7 +14,7 @@ import numpy as np
 import pettingzoo
 import pytest
 from gymnasium import spaces
-from gymnasium.error import ResetNeeded
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test
@@ -122,6 +122,13 @@ else:
     assert expected in done.stdout
 
 
+def numbers(info: dict[str, Any], transition: str, y: int, x: int) -> dict[str, Any]:
+    """What the agent of a pixel is told, from what the environment says of the image."""
+    gone = transition == "absorbing" and info["segmentation"][y, x] == 0
+    mask = np.array([1, not gone], np.int8)
+    return {key: info[key] for key in INFO_KEYS - {"reward_map", "segmentation", "target"}} | {"action_mask": mask}
+
+
 @pytest.mark.parametrize(("transition", "observation"), TASKS)
 @pytest.mark.parametrize("reward", [*REWARDS, lambda f, g, target: (g - 0.3 * f * target) * np.linspace(0, 1, W)])
 @pytest.mark.parametrize("view", [1, 5])
@@ -152,7 +159,8 @@ def test_is_the_single_environment_agent_by_agent(transition: str, observation: 
             for y in range(H):
                 for x in range(W):
                     assert_same(seen[f"pixel_{y}_{x}"], padded[:, y : y + view, x : x + view])
-                    assert_same(infos[f"pixel_{y}_{x}"], info)
+                    assert_same(infos[f"pixel_{y}_{x}"], numbers(info, transition, y, x))
+            assert_same(ours.info, info)
 
 
 @settings(max_examples=40, deadline=None)
@@ -180,7 +188,7 @@ def test_any_size_and_view(
     total = np.zeros(height * width)
     for action, (seen, rewards, _, _, infos) in zip(actions, results[1:], strict=True):
         whole, _, _, _, info = single.step(action)
-        assert_same(infos[ours.possible_agents[-1]], info)
+        assert_same(infos[ours.possible_agents[-1]], numbers(info, task[0], -1, -1))
         for agent, window in seen.items():
             assert ours.observation_space(agent).contains(window)
         centre = np.stack(list(seen.values()))[:, :, view // 2, view // 2]
@@ -205,7 +213,7 @@ def test_seeds_over_whole_episodes(transition: str, observation: str) -> None:
 
     first = rollout(4)
     assert_same(first, rollout(4))
-    drawn = {result[0][1]["pixel_0_0"]["target"].tobytes() for result in first}
+    drawn = {result[0][1]["pixel_0_0"]["index"] for result in first}
     assert len(drawn) > 1, "the episodes show several images"
     with pytest.raises(AssertionError):
         assert_same(first, rollout(5))
@@ -229,8 +237,8 @@ def test_reset_options() -> None:
         _, infos = env.reset(seed=0, options=options)
         assert env.agents == env.possible_agents
         if options and "index" in options:
-            assert infos["pixel_3_3"]["case"] == "case2"
-            np.testing.assert_array_equal(infos["pixel_3_3"]["target"], small_set().masks[4])
+            assert infos["pixel_3_3"]["index"] == 4
+            np.testing.assert_array_equal(env.info["target"], small_set().masks[4])
         ends = [env.step(joint(env, np.ones((H, W), int)))[2]["pixel_0_0"] for _ in range(length)]
         assert ends == [False] * (length - 1) + [True]
     for options, message in (({"index": 6}, "index=6"), ({"horizon": 0}, "horizon=0")):
@@ -342,7 +350,10 @@ def test_what_was_handed_out_neither_changes_nor_changes_the_environment(transit
             handed.append((given, copied(given)))
             own = joint(env, action)
             if spoil:
-                vandalise(given[-1])
+                for info in given[-1].values():
+                    assert not info["action_mask"].flags.writeable
+                    info.clear()
+                vandalise(env.info)
                 vandalise(env.state())
                 env.agents.append("pixel_99_99")
                 env.possible_agents.reverse()
@@ -363,7 +374,7 @@ def test_windows_are_views_that_nobody_can_write_to() -> None:
     with pytest.raises(ValueError, match="read-only"):
         seen["pixel_3_3"][...] = 0
     infos["pixel_3_3"]["own"] = 1
-    assert set(infos["pixel_3_4"]) == INFO_KEYS, "every agent's dictionary is its own"
+    assert "own" not in infos["pixel_3_4"], "every agent's dictionary is its own"
 
 
 def test_maps_of_several_labels_go_through_the_pixels_once_a_label() -> None:
@@ -436,3 +447,65 @@ def test_supersuit_converts_it_and_stable_baselines3_trains_on_it() -> None:
     before = [parameter.detach().clone() for parameter in model.policy.parameters()]
     model.learn(2 * 4 * 512)
     assert any(not (one == two).all() for one, two in zip(before, model.policy.parameters(), strict=True))
+
+
+def test_infos_are_numbers_whatever_the_size() -> None:
+    env = pixelseg_env.parallel_env(size=64, count=12)
+    _, infos = env.reset(seed=0)
+    each = [sum(getattr(value, "nbytes", 8) for value in info.values()) for info in infos.values()]
+    assert max(each) <= 64
+    assert {type(value) for info in infos.values() for value in info.values()} <= {int, float, np.ndarray}
+
+
+def test_eight_actions_a_pixel() -> None:
+    env = pixelseg_env.parallel_env(small_set(), transition="additive", horizon=2)
+    single = PixelSegEnv(small_set(), transition="additive", horizon=2)
+    assert env.action_space("pixel_0_0") == spaces.Discrete(8)
+    env.reset(seed=0)
+    single.reset(seed=0)
+    action = np.random.default_rng(0).integers(0, 8, (H, W)).astype(np.int8)
+    *_, infos = env.step(joint(env, action))
+    assert_same(env.info, single.step(action)[-1])
+    assert infos["pixel_0_0"]["action_mask"].tolist() == [1] * 8
+    with pytest.raises(ActionError, match="expected 0 to 7, got 8"):
+        env.step(joint(env, np.full((H, W), 8)))
+
+
+def test_time_is_in_every_window_and_the_rest_is_the_same() -> None:
+    plain, timed = make(horizon=3), make(horizon=3, observe_time=True)
+    assert timed.observation_space("pixel_0_0").shape == (3, 3, 3)
+    (before, _), (seen, _) = plain.reset(seed=0), timed.reset(seed=0)
+    for step, left in enumerate((3, 2, 1, 0)):
+        assert_same(seen["pixel_5_4"][:-1], before["pixel_5_4"])
+        assert (seen["pixel_5_4"][-1] == (np.float32(1 / left) if left else 0)).all()
+        if step < 3:
+            before, seen = (env.step(joint(env, np.ones((H, W), int)))[0] for env in (plain, timed))
+
+
+def test_what_libraries_ask_a_parallel_environment_for() -> None:
+    env = make()
+    with pytest.raises(ResetNeeded, match="info before"):
+        _ = env.info
+    env.reset(seed=7)
+    assert env.np_random_seed == 7
+    assert isinstance(env.np_random, np.random.Generator)
+    assert env.observation_spaces == dict.fromkeys(env.possible_agents, env.observation_space("pixel_0_0"))
+    assert env.action_spaces["pixel_0_1"] is env.action_space("pixel_0_1")
+    env.horizon = 1
+    env.reset()
+    assert env.step(joint(env, np.ones((H, W), int)))[2]["pixel_0_0"], "the next episode has one step"
+    with pytest.raises(OptionError, match="actions cannot be chosen"):
+        make(actions="flat")
+    env.reset()
+    env.close()
+    for use in (env.reset, lambda: env.step(joint(env, np.ones((H, W), int)))):
+        with pytest.raises(ClosedEnvironmentError, match="make a new one"):
+            use()
+
+
+def test_torchrl_wraps_it() -> None:
+    torchrl = pytest.importorskip("torchrl.envs", reason="TorchRL is not installed")
+    env = torchrl.PettingZooWrapper(make(horizon=2), use_mask=False)
+    rollout = env.rollout(2)  # it groups agents by their names up to the last number: a group for each row
+    assert rollout["pixel_0", "observation"].shape == (2, W, 2, 3, 3)
+    assert rollout["pixel_11", "info", "dice"].shape[:2] == (2, W)

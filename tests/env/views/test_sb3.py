@@ -62,7 +62,7 @@ def test_trajectories_are_those_of_the_vector_environment(task: tuple[str, str])
         np.testing.assert_allclose(rewards.reshape(3, -1).mean(axis=1), means, atol=1e-6)
         np.testing.assert_array_equal(dones.reshape(3, -1), np.repeat(terminated[:, None], 108, axis=1))
         for i in range(3):
-            for key in ("dice", "case", "slice", "index", "step", "horizon"):
+            for key in ("dice", "slice", "index", "step", "horizon"):
                 assert infos[108 * i + 5][key] == ended[key][i], key
 
 
@@ -91,14 +91,14 @@ def test_seeds_and_options_are_used_once() -> None:
     assert len(env.seed(3)) == env.num_envs
     env.set_options({"index": 1, "horizon": 3})
     first = env.reset()
-    assert {info["case"] for info in env.reset_infos} == {"case0"}
+    assert {env.dataset.cases[info["index"]] for info in env.reset_infos} == {"case0"}
     for step in range(3):
         _, _, dones, _ = env.step(np.ones(env.num_envs, np.int64))
         assert dones.all() == (step == 2)
     env.seed(3)
     env.set_options({"index": 1})
     np.testing.assert_array_equal(env.reset(), first)
-    drawn = {info["case"] for _ in range(12) if env.reset() is not None for info in env.reset_infos}
+    drawn = {info["index"] for _ in range(12) if env.reset() is not None for info in env.reset_infos}
     assert len(drawn) > 1, "index is not kept"
 
 
