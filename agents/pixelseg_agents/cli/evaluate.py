@@ -158,4 +158,16 @@ def _task(arguments: EvaluateArguments, run: Run, agent: Any) -> TaskArguments:
     }
     check_horizon(given.get("horizon", task.horizon))
     size = run_size(run, arguments.size)
-    return dataclasses.replace(task, **given, size=size, transition=agent.transition, observation=agent.observation)
+    return dataclasses.replace(
+        task,
+        **given,
+        size=size,
+        transition=agent.transition,
+        observation=agent.observation,
+        observe_time=_sees_time(agent),
+    )
+
+
+def _sees_time(agent: Any) -> bool:
+    """Whether the agent was made for observations with a plane of time; somebody else's agent may not say."""
+    return bool(getattr(getattr(agent, "task", None), "observe_time", False))

@@ -62,6 +62,8 @@ class TaskArguments:
     of probabilities (additive, for pixelrl)?"""
     observation: Literal["masked", "stacked"] = "masked"
     """What the agent sees: the image under the map (masked), or image and map as channels (stacked)."""
+    observe_time: bool = False
+    """One plane more in what the agent sees: 1 / steps left, so that 1 means that this is the last decision."""
     reward: Annotated[str, arg(help=REWARD)] = "squared_error"
     coarse: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: 1 everywhere)")] = None
     """The run of a supervised network, on the same data and split, whose maps of probabilities additive starts from."""
@@ -98,6 +100,7 @@ class TaskArguments:
             horizon=self.horizon,
             transition=self.transition,
             observation=self.observation,
+            observe_time=self.observe_time,
             reward=self.reward,
         )
 
