@@ -3,7 +3,7 @@
 | view | for | what an agent is |
 | --- | --- | --- |
 | `PixelSegParallelEnv`, `parallel_env` | PettingZoo | a pixel |
-| `PixelVecEnv`, and `PixelPolicy` for its models | Stable-Baselines3 | a pixel, each a sub-environment |
+| `PixelVecEnv`, and `PixelPolicy` and `ImageEvalCallback` for its models | Stable-Baselines3 | a pixel |
 | `PixelSegTorchRLEnv` | TorchRL | a batch of images |
 | `FlatActions` | libraries that take flat actions only | a whole image |
 """
@@ -17,12 +17,14 @@ from gymnasium.error import DependencyNotInstalled
 
 if TYPE_CHECKING:
     from pixelseg_env.views.flat_actions import FlatActions
+    from pixelseg_env.views.image_eval import ImageEvalCallback
     from pixelseg_env.views.pettingzoo import PixelSegParallelEnv
     from pixelseg_env.views.sb3 import PixelPolicy, PixelVecEnv
     from pixelseg_env.views.torchrl import PixelSegTorchRLEnv
 
 __all__ = [
     "FlatActions",
+    "ImageEvalCallback",
     "PixelPolicy",
     "PixelSegParallelEnv",
     "PixelSegTorchRLEnv",
@@ -32,6 +34,7 @@ __all__ = [
 
 _HOMES = {
     "FlatActions": "flat_actions",
+    "ImageEvalCallback": "image_eval",
     "PixelPolicy": "sb3",
     "PixelSegParallelEnv": "pettingzoo",
     "PixelSegTorchRLEnv": "torchrl",
