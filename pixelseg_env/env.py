@@ -19,6 +19,7 @@ from pixelseg_env.metrics import map_dice
 from pixelseg_env.rendering import Viewer, render_frame
 from pixelseg_env.rewards import Reward, RewardFunction
 from pixelseg_env.task import DataPath, Start, check_action, check_horizon, check_reset_options, make_task, written_spec
+from pixelseg_env.views.torchrl_spaces import announce
 
 RENDER_MODES = ("human", "rgb_array")
 
@@ -172,6 +173,7 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         self.render_mode = render_mode
         self.observation_space = spaces.Box(0.0, 1.0, self.task.observation_shape, np.float32)
         self.action_space = self.task.action_space
+        announce(self.action_space)
         self._step_count = -1  # -1: not reset yet
         self._episode_horizon = self.task.horizon
         self._viewer: Viewer | None = None

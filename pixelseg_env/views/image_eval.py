@@ -14,7 +14,8 @@ from pixelseg_env.errors import OptionError
 from pixelseg_env.metrics import dice
 from pixelseg_env.task import check_horizon
 from pixelseg_env.vector_env import PixelSegVectorEnv
-from pixelseg_env.views.sb3 import PixelPolicy, PixelVecEnv
+from pixelseg_env.views.pixel_policy import PixelPolicy
+from pixelseg_env.views.sb3 import PixelVecEnv
 
 
 class ImageEvalCallback(EventCallback):
