@@ -26,7 +26,7 @@ class Options:
     """What to train, and for how long."""
 
     algorithm: Literal["recurrent-ppo", "maskable-ppo", "trpo"] = "trpo"
-    rounds: int = 40
+    rounds: int = 20
     """Of 8 images (2,048 pixels), two steps each."""
 
 

@@ -19,7 +19,7 @@ from pixelseg_env.metrics import map_dice
 from pixelseg_env.rendering import Viewer, render_frame
 from pixelseg_env.rewards import Reward, RewardFunction
 from pixelseg_env.task import DataPath, Start, check_action, check_horizon, check_reset_options, make_task, written_spec
-from pixelseg_env.views.torchrl_spaces import announce
+from pixelseg_env.torchrl_spaces import announce
 
 RENDER_MODES = ("human", "rgb_array")
 

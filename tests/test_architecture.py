@@ -19,7 +19,7 @@ PACKAGES = {"pixelseg_env": ROOT, "pixelseg_agents": ROOT / "agents", "benchmark
 # Every part, from the ground up, with the modules or packages that it consists of. A part may import itself, and what
 # stands above it in this list, as far as the second list does not forbid it.
 FLOORS = [
-    ("ground", ("pixelseg_env.errors", "pixelseg_env.arrays", "pixelseg_env.plugins")),
+    ("ground", ("pixelseg_env.errors", "pixelseg_env.arrays", "pixelseg_env.plugins", "pixelseg_env.torchrl_spaces")),
     ("rules", ("pixelseg_env.metrics", "pixelseg_env.dynamics", "pixelseg_env.rewards", "pixelseg_env.rendering")),
     ("data", ("pixelseg_env.datasets",)),
     ("environment", tuple(f"pixelseg_env.{name}" for name in ("task", "backend", "env", "vector_env"))),

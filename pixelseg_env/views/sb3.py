@@ -169,7 +169,9 @@ class PixelVecEnv(VecEnv):
 
     def _add_terminal(self, infos: list[Info], final: NDArray[Any], terminated: NDArray[np.bool_]) -> None:
         """Gives every cell of an ended image a dictionary of its own with its last window."""
-        mean_return = round(float(self._returns[terminated].mean()), 6)  # of all that ended, whichever cells SB3 looks at
+        mean_return = round(
+            float(self._returns[terminated].mean()), 6
+        )  # of all that ended, whichever cells SB3 looks at
         each = self.num_envs // self.num_images
         for i in np.flatnonzero(terminated):
             cells = self._cells(final[i][None])
@@ -248,9 +250,9 @@ class PixelVecEnv(VecEnv):
         """
         if wrapper_class is Monitor:
             warnings.warn(
-                f"PixelVecEnv: an episode is one pixel's, {self.num_envs // self.num_images} an image, so n_eval_episodes "
-                "and the last 100 episodes are a few pixels; their returns are given as the mean over the images that "
-                "ended together. To score whole images use pixelseg_env.views.ImageEvalCallback, or "
+                f"PixelVecEnv: an episode is one pixel's, {self.num_envs // self.num_images} an image, so "
+                "n_eval_episodes and the last 100 episodes are a few pixels; their returns are given as the mean over "
+                "the images that ended together. To score whole images use pixelseg_env.views.ImageEvalCallback, or "
                 "pixelseg_agents.evaluation.evaluate with PixelPolicy",
                 stacklevel=3,
             )
