@@ -124,6 +124,7 @@ def image_dice(predictor: Any, env: PixelSegVectorEnv, deterministic: bool = Tru
     Returns:
         float64 (N,), or (N, L) with labels.
     """
+    shape: tuple[int, ...] = env.single_action_space.shape or ()
     count, batch, steps = len(env.dataset), env.num_envs, check_horizon(env.horizon)
     scores = []
     for start in range(0, count, batch):
@@ -132,7 +133,7 @@ def image_dice(predictor: Any, env: PixelSegVectorEnv, deterministic: bool = Tru
         state, fresh = None, np.ones(batch, np.bool_)
         for _ in range(steps):
             actions, state = predictor.predict(to_numpy(observation), state, fresh, deterministic)
-            observation, _, _, _, info = env.step(actions.reshape(batch, *env.single_action_space.shape))
+            observation, _, _, _, info = env.step(actions.reshape((batch, *shape)))
             fresh = np.zeros(batch, np.bool_)
         info = info.get("final_info", info)
         scores.append(dice(to_numpy(info["segmentation"]), to_numpy(info["target"]))[: count - start])

@@ -160,7 +160,7 @@ def _inner(env: Any) -> Any:
     base = getattr(env, "unwrapped", env)
     if isinstance(base, PixelSegEnv | PixelSegVectorEnv) or (hasattr(base, "dataset") and hasattr(base, "num_envs")):
         return base
-    several = getattr(base, "envs", ())  # Gymnasium's SyncVectorEnv
+    several: Any = getattr(base, "envs", ())  # Gymnasium's SyncVectorEnv
     if len(several) == 1 and isinstance(several[0].unwrapped, PixelSegEnv):
         return several[0].unwrapped
     raise OptionError(
