@@ -26,7 +26,7 @@ class Options:
     """What to train, and for how long."""
 
     algorithm: Literal["recurrent-ppo", "maskable-ppo", "trpo"] = "trpo"
-    rounds: int = 20
+    rounds: int = 10
     """Of 8 images (2,048 pixels), two steps each."""
 
 
@@ -38,7 +38,7 @@ def main(options: Options) -> dict[str, float]:
     test = PixelSegVectorEnv(8, split="test", size=16, horizon=2)
     policy = "MlpLstmPolicy" if cls is RecurrentPPO else "MlpPolicy"
     model = cls(policy, env, n_steps=2, batch_size=512, learning_rate=1e-3, gamma=0.95, seed=0, device="cpu", **more)
-    began, best = time.perf_counter(), ImageEvalCallback(test, eval_freq=20, verbose=1)
+    began, best = time.perf_counter(), ImageEvalCallback(test, eval_freq=10, verbose=1)
     model.learn(options.rounds * 2 * env.num_envs, callback=best)
     print(f"trained for {time.perf_counter() - began:.0f} s")
     results = {options.algorithm: evaluate(PixelPolicy(model, view=7), test), "Otsu": evaluate(Otsu(), test)}

@@ -39,10 +39,11 @@ class PixelSegTorchRLEnv(EnvBase):  # type: ignore[misc]
     ```
 
     Keys: `observation` float32 (B, C', H, W), `action` int8 (B, [L,] H, W) of 0 = zero and 1 = keep (with
-    "additive" 0 to 7, and `probability` float32 like it), `reward` float32 (B, 1), the mean of
-    `reward_map` float32 (B, [L,] H, W); `segmentation` and `target` uint8 (B, [L,] H, W), `dice` float64
-    (B, 1) (and `label_dice` (B, L) with labels), `step_count`, `horizon`, `slice` and `index` (the image's place in the
-    data set, and so in `dataset.cases`) int64 (B, 1), `done` and `terminated` bool (B, 1). The horizon terminates an episode, and nothing truncates it.
+    "additive" 0 to 7, and `probability` float32 like it), `reward` float32 (B, 1), the mean of `reward_map` float32
+    (B, [L,] H, W); `segmentation` and `target` uint8 (B, [L,] H, W), `dice` float64 (B, 1) (and `label_dice` (B, L)
+    with labels), `step_count`, `horizon`, `slice` and `index` (the image's place in the data set, and so in
+    `dataset.cases`) int64 (B, 1), `done` and `terminated` bool (B, 1). The horizon terminates an episode, and nothing
+    truncates it.
 
     `render` has TorchRL's `PixelRenderTransform` draw frames, with `render_mode="rgb_array"`.
 
