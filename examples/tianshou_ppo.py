@@ -53,7 +53,7 @@ class Trained:
         return self.actor(cells)[0].argmax(1).numpy(), state
 
 
-def main(rounds: int = 15) -> dict[str, float]:
+def main(rounds: int = 30) -> dict[str, float]:
     torch.manual_seed(0)
     env = Pixels(8, view=7, size=16, horizon=1, reward=balanced(6.0))
     seen, space = env.single_observation_space.shape, env.single_action_space
