@@ -3,7 +3,8 @@
 | view | for | what an agent is |
 | --- | --- | --- |
 | `PixelSegParallelEnv`, `parallel_env` | PettingZoo | a pixel |
-| `PixelVecEnv`, and `PixelPolicy` for its models | Stable-Baselines3 | a pixel, each a sub-environment |
+| `PixelVecEnv`, and `PixelPolicy` and `ImageEvalCallback` for its models | Stable-Baselines3 | a pixel |
+| `PixelVectorEnv` | Gymnasium's vector environments: skrl, CleanRL, Tianshou | a pixel |
 | `PixelSegTorchRLEnv` | TorchRL | a batch of images |
 | `FlatActions` | libraries that take flat actions only | a whole image |
 """
@@ -17,25 +18,32 @@ from gymnasium.error import DependencyNotInstalled
 
 if TYPE_CHECKING:
     from pixelseg_env.views.flat_actions import FlatActions
+    from pixelseg_env.views.image_eval import ImageEvalCallback
     from pixelseg_env.views.pettingzoo import PixelSegParallelEnv
-    from pixelseg_env.views.sb3 import PixelPolicy, PixelVecEnv
+    from pixelseg_env.views.pixel_policy import PixelPolicy
+    from pixelseg_env.views.pixel_vector import PixelVectorEnv
+    from pixelseg_env.views.sb3 import PixelVecEnv
     from pixelseg_env.views.torchrl import PixelSegTorchRLEnv
 
 __all__ = [
     "FlatActions",
+    "ImageEvalCallback",
     "PixelPolicy",
     "PixelSegParallelEnv",
     "PixelSegTorchRLEnv",
     "PixelVecEnv",
+    "PixelVectorEnv",
     "parallel_env",
 ]
 
 _HOMES = {
     "FlatActions": "flat_actions",
-    "PixelPolicy": "sb3",
+    "ImageEvalCallback": "image_eval",
+    "PixelPolicy": "pixel_policy",
     "PixelSegParallelEnv": "pettingzoo",
     "PixelSegTorchRLEnv": "torchrl",
     "PixelVecEnv": "sb3",
+    "PixelVectorEnv": "pixel_vector",
 }
 
 

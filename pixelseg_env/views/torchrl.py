@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.error import DependencyNotInstalled
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelseg_env.datasets import SegmentationDataset
@@ -19,7 +20,7 @@ from pixelseg_env.vector_env import PixelSegVectorEnv
 
 try:
     from tensordict import TensorDict, TensorDictBase
-    from torchrl.data import Binary, Bounded, Composite, Unbounded
+    from torchrl.data import Binary, Bounded, Categorical, Composite, Unbounded
     from torchrl.envs import EnvBase
 except ImportError as missing:  # pragma: no cover
     raise DependencyNotInstalled(
@@ -37,11 +38,14 @@ class PixelSegTorchRLEnv(EnvBase):  # type: ignore[misc]
     rollout = env.rollout(10, policy)
     ```
 
-    Keys: `observation` float32 (B, C', H, W), `action` int8 (B, [L,] H, W) of 0 = zero and 1 = keep, `reward`
-    float32 (B, 1), the mean of `reward_map` float32 (B, [L,] H, W); `segmentation` and `target` uint8
-    (B, [L,] H, W), `dice` float64 (B, 1) (and `label_dice` (B, L) with labels), `step_count`, `horizon`, `slice` and
-    `index` (the image's place in the data set, and so in `dataset.cases`) int64 (B, 1), `done` and `terminated` bool
-    (B, 1). The horizon terminates an episode, and nothing truncates it.
+    Keys: `observation` float32 (B, C', H, W), `action` int8 (B, [L,] H, W) of 0 = zero and 1 = keep (with
+    "additive" 0 to 7, and `probability` float32 like it), `reward` float32 (B, 1), the mean of `reward_map` float32
+    (B, [L,] H, W); `segmentation` and `target` uint8 (B, [L,] H, W), `dice` float64 (B, 1) (and `label_dice` (B, L)
+    with labels), `step_count`, `horizon`, `slice` and `index` (the image's place in the data set, and so in
+    `dataset.cases`) int64 (B, 1), `done` and `terminated` bool (B, 1). The horizon terminates an episode, and nothing
+    truncates it.
+
+    `render` has TorchRL's `PixelRenderTransform` draw frames, with `render_mode="rgb_array"`.
 
     Images that have ended start anew when TorchRL resets them (the `_reset` mask); the others go on. `reset` takes
     `index` and `horizon` as keyword arguments, for those images, as `PixelSegVectorEnv` does in its options.
@@ -57,13 +61,13 @@ class PixelSegTorchRLEnv(EnvBase):  # type: ignore[misc]
     """
 
     def __init__(self, num_images: int = 1, *, device: str | torch.device = "cpu", **options: Any) -> None:
-        for name in ("num_envs", "autoreset_mode", "backend"):
+        for name in ("num_envs", "autoreset_mode", "backend", "actions", "reward_output"):
             if name in options:
                 raise OptionError(f"PixelSegTorchRLEnv: {name}={options[name]!r} cannot be chosen here; leave it out")
         self._env = PixelSegVectorEnv(
             num_images, autoreset_mode="Disabled", backend="torch", device=str(device), **options
         )
-        self._env.task.check_binary("PixelSegTorchRLEnv")
+        choices = self._env.task.choices
         super().__init__(device=torch.device(device), batch_size=[num_images])
         maps = (num_images, *self._env.task.map_shape)
         observation = (num_images, *self._env.task.observation_shape)
@@ -84,7 +88,11 @@ class PixelSegTorchRLEnv(EnvBase):  # type: ignore[misc]
         if self._env.dataset.labels > 1:
             of_labels = (num_images, self._env.dataset.labels)
             self.observation_spec["label_dice"] = Bounded(0.0, 1.0, of_labels, dtype=torch.float64, **where)
-        self.action_spec = Binary(n=maps[-1], shape=maps, dtype=torch.int8, **where)
+        if self._env.task.graded:
+            self.observation_spec["probability"] = Bounded(0.0, 1.0, maps, dtype=torch.float32, **where)
+            self.action_spec = Categorical(choices, shape=maps, dtype=torch.int8, **where)
+        else:
+            self.action_spec = Binary(n=maps[-1], shape=maps, dtype=torch.int8, **where)
         self.reward_spec = Unbounded((num_images, 1), dtype=torch.float32, **where)
         flag = {"n": 1, "shape": (num_images, 1), "dtype": torch.bool}
         self.done_spec = Composite(
@@ -133,11 +141,24 @@ class PixelSegTorchRLEnv(EnvBase):  # type: ignore[misc]
         batch = self.batch_size[0]
         values: dict[str, Tensor] = {"observation": observation, **{key: infos[key] for key in ON_DEVICE}}
         values["dice"] = values["dice"][:, None]
-        if "label_dice" in infos:
-            values["label_dice"] = infos["label_dice"]
+        values |= {key: infos[key] for key in ("label_dice", "probability") if key in infos}
         for name, key in (("step_count", "step"), ("index", "index"), ("slice", "slice"), ("horizon", "horizon")):
             values[name] = torch.as_tensor(infos[key], device=self.device)[:, None]
         return TensorDict(values, batch_size=[batch], device=self.device)
+
+    def render(self, mode: str = "rgb_array") -> NDArray[np.uint8]:
+        """One frame per image, uint8 (B, H', W', 3), for `PixelRenderTransform`.
+
+        Raises:
+            OptionError: the environment was made without `render_mode="rgb_array"`.
+        """
+        frames = self._env.render() if mode == "rgb_array" else None
+        if frames is None:
+            raise OptionError(
+                f"render(mode={mode!r}) of an environment with render_mode={self._env.render_mode!r}: expected "
+                '"rgb_array" for both; make it with PixelSegTorchRLEnv(..., render_mode="rgb_array")'
+            )
+        return np.stack(frames)
 
     def close(self, **kwargs: Any) -> None:
         """Closes the environment and gives its memory back."""

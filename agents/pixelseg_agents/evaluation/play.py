@@ -10,11 +10,12 @@ import math
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_agents.evaluation.results import EvaluationResult
-from pixelseg_env import OptionError, to_numpy
+from pixelseg_env import OptionError, PixelSegEnv, PixelSegVectorEnv, check_horizon, to_numpy
 from pixelseg_env.metrics import METRICS, biou, compute_metrics, dice
 
 
@@ -43,7 +44,8 @@ def evaluate(
 
     Args:
         predictor: what decides, see `play`.
-        env: a `PixelSegVectorEnv` of any number of images. It is left at the end of the last batch's episodes: reset it
+        env: a `PixelSegVectorEnv` of any number of images, or a `PixelSegEnv`, each in any of Gymnasium's wrappers: the
+            predictor sees what the wrappers hand out. It is left at the end of the last batch's episodes: reset it
             before any further use.
         horizon: steps of an episode; the environment's own by default.
         deterministic: whether the predictor takes its most probable action.
@@ -53,10 +55,11 @@ def evaluate(
         The scores, in the order of the data set.
 
     Raises:
-        OptionError: the environment's episode did not end at the horizon, or restarts within a step.
+        OptionError: the environment is another one, or its episode did not end at the horizon.
     """
-    dataset = env.dataset
-    steps = int(env.horizon if horizon is None else horizon)
+    inner = _inner(env)
+    dataset = inner.dataset
+    steps = check_horizon(inner.horizon if horizon is None else horizon)
     count, (height, width), labels = len(dataset), dataset.image_shape[1:], dataset.labels
     curves = {"DICE": np.empty((labels, count, steps)), "BIoU": np.empty((labels, count, steps))}
     returns = np.zeros((labels, count))
@@ -73,7 +76,7 @@ def evaluate(
         curves["DICE"][:, wanted, step] = dice(segmentation, target)
         curves["BIoU"][:, wanted, step] = biou(segmentation, target)
         if labels == 1:
-            returns[0, wanted] += to_numpy(reward)[: len(wanted)]
+            returns[0, wanted] += to_numpy(reward)[: len(wanted)].reshape(len(wanted), -1).mean(axis=1)
         else:  # the scalar is the mean over labels
             returns[:, wanted] += by_label(info["reward_map"]).mean(axis=(-2, -1), dtype=np.float64)
         if packed is not None:
@@ -108,7 +111,7 @@ def play(
 
     Args:
         predictor: what decides; it is told of new episodes by `state=None` and `episode_start`.
-        env: a `PixelSegVectorEnv` of any number of images, B.
+        env: as in `evaluate`, of B images.
         steps: of an episode.
         deterministic: whether the predictor takes its most probable action.
 
@@ -118,19 +121,26 @@ def play(
         Whoever uses them takes the first N.
 
     Raises:
-        OptionError: the environment's episodes did not end at that step.
+        OptionError: the environment is another one, or its episodes did not end at that step.
     """
-    count, batch = len(env.dataset), int(env.num_envs)
+    inner = _inner(env)
+    if isinstance(env, gym.Env):
+        env = _BatchOfOne(env)
+    count, batch, alone = len(inner.dataset), int(env.num_envs), isinstance(inner, PixelSegEnv)
+    shape = getattr(inner.action_space if alone else getattr(inner, "single_action_space", None), "shape", None)
     for start in range(0, count, batch):
         wanted = np.arange(start, min(start + batch, count))
         index = np.concatenate([wanted, np.full(batch - len(wanted), wanted[-1])])
-        observation, _ = env.reset(options={"index": index, "horizon": steps})
+        observation, _ = env.reset(options={"index": int(index[0]) if alone else index, "horizon": steps})
         state, fresh = None, np.ones(batch, np.bool_)
         for step in range(steps):
             actions, state = predictor.predict(
                 observation, state=state, episode_start=fresh, deterministic=deterministic
             )
-            observation, reward, terminated, _, info = env.step(_shaped(actions, (batch, *env.dataset.map_shape)))
+            actions = _shaped(actions, (batch, *inner.dataset.map_shape))
+            observation, reward, terminated, _, info = env.step(
+                actions if shape is None else actions.reshape(batch, *shape)
+            )
             fresh = np.zeros(batch, np.bool_)
             info = info.get("final_info", info)  # autoreset within the step: the ended episode's own info
             if bool(terminated.all()) != (step == steps - 1):
@@ -139,6 +149,52 @@ def play(
                     f"{np.count_nonzero(to_numpy(terminated))} of {batch} ended there"
                 )
             yield wanted, step, reward, info
+
+
+def _inner(env: Any) -> Any:
+    """The environment in its wrappers: what knows data set and horizon.
+
+    Raises:
+        OptionError: it is none of ours, or several of them that Gymnasium steps one by one.
+    """
+    base = getattr(env, "unwrapped", env)
+    if isinstance(base, PixelSegEnv | PixelSegVectorEnv) or (hasattr(base, "dataset") and hasattr(base, "num_envs")):
+        return base
+    several: Any = getattr(base, "envs", ())  # Gymnasium's SyncVectorEnv
+    if len(several) == 1 and isinstance(several[0].unwrapped, PixelSegEnv):
+        return several[0].unwrapped
+    raise OptionError(
+        f"evaluate: expected a PixelSegVectorEnv or a PixelSegEnv, wrapped or not, got {type(base).__name__}"
+        f"{f' of {len(several)}' if several else ''}; make one with "
+        'gym.make_vec("PixelSegEnv-v0", num_envs=8, ...), which chooses its images by itself'
+    )
+
+
+class _BatchOfOne:
+    """A single environment as a batch of one image."""
+
+    num_envs = 1
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        self.env = env
+
+    def reset(self, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(options=options)
+        return np.asarray(observation)[None], _batched(info)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(actions[0])
+        return (
+            np.asarray(observation)[None],
+            np.asarray(reward)[None],
+            np.array([terminated]),
+            np.array([truncated]),
+            _batched(info),
+        )
+
+
+def _batched(info: dict[str, Any]) -> dict[str, Any]:
+    return {key: np.asarray(info[key])[None] for key in ("reward_map", "segmentation", "target")}
 
 
 def _shaped(actions: Any, shape: tuple[int, ...]) -> Any:

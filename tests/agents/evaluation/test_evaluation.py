@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import pixelseg_env  # noqa: F401  (registers the ids)
+import pixelseg_env
 from pixelseg_agents.evaluation import EvaluationResult, evaluate, table
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.references import KeepAll, Otsu, Random
@@ -267,3 +267,48 @@ def test_table_lines_up() -> None:
     assert lines[2].rstrip(" |").endswith("0.5 ± 0.2")
     uneven = {"x": result_of([0.0, 0.2, 0.4, 1.0], ["a", "a", "a", "b"])}
     assert "0.600 ± 0.400" in table(uneven, by_patient=True)
+
+
+OPTIONS: dict[str, Any] = {"dataset": "phantom", "split": "test", "size": 16, "horizon": 2, "count": 30}
+
+
+def wrapped(kind: str) -> Any:
+    if kind == "vector wrapper":
+        return gym.wrappers.vector.RecordEpisodeStatistics(gym.make_vec("PixelSegEnv-v0", num_envs=4, **OPTIONS))
+    single = gym.wrappers.RecordEpisodeStatistics(gym.make("PixelSegEnv-v0", **OPTIONS))
+    return gym.vector.SyncVectorEnv([lambda: single]) if kind == "one in SyncVectorEnv" else single
+
+
+@pytest.mark.parametrize("kind", ["vector wrapper", "single", "one in SyncVectorEnv"])
+def test_wrapped_environments_score_like_plain_ones(kind: str) -> None:
+    plain = evaluate(Otsu(), pixelseg_env.PixelSegVectorEnv(3, **OPTIONS))
+    found = evaluate(Otsu(), wrapped(kind))
+    np.testing.assert_array_equal(found.dice_by_step, plain.dice_by_step)
+    np.testing.assert_allclose(found.returns, plain.returns)
+
+
+def test_the_predictor_sees_what_wrappers_hand_out() -> None:
+    dark = gym.wrappers.vector.TransformObservation(
+        gym.make_vec("PixelSegEnv-v0", num_envs=4, **OPTIONS), lambda observation: observation * 0
+    )
+    seen: list[float] = []
+
+    class Looks(KeepAll):
+        def predict(self, observation: Any, *others: Any, **more: Any) -> Any:
+            seen.append(float(observation.max()))
+            return super().predict(observation, *others, **more)
+
+    evaluate(Looks(), dark)
+    assert set(seen) == {0.0}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: gym.vector.SyncVectorEnv([lambda: gym.make("PixelSegEnv-v0", **OPTIONS)] * 2),
+        lambda: gym.make("CartPole-v1"),
+    ],
+)
+def test_other_environments_are_refused_in_words(make: Any) -> None:
+    with pytest.raises(OptionError, match="make_vec"):
+        evaluate(Otsu(), make())

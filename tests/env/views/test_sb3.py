@@ -109,7 +109,9 @@ def test_algorithms_train_unmodified(algorithm: Any) -> None:
     options: dict[str, Any] = {"n_steps": 2} if algorithm is not DQN else {"learning_starts": 256, "buffer_size": 2048}
     if algorithm is PPO:
         options["batch_size"] = 128
-    model = algorithm("MlpPolicy", VecMonitor(env), seed=0, device="cpu", **options)
+    with pytest.warns(UserWarning, match="one pixel's"):
+        monitored = VecMonitor(env)
+    model = algorithm("MlpPolicy", monitored, seed=0, device="cpu", **options)
     before = torch.cat([p.detach().flatten().clone() for p in model.policy.parameters()])
     model.learn(4 * 256)
     assert not torch.equal(before, torch.cat([p.detach().flatten() for p in model.policy.parameters()]))
@@ -141,7 +143,7 @@ def test_labels_have_cells_of_their_own() -> None:
 class KeepsTheFirstLabel:
     """A model that keeps what belongs to label 0."""
 
-    def predict(self, cells: Any, deterministic: bool = True) -> Any:
+    def predict(self, cells: Any, state: Any, episode_start: Any, deterministic: bool = True) -> Any:
         return cells[:, -2, 1, 1].astype(np.int64), None
 
 

@@ -1,0 +1,244 @@
+"""What third-party learners ask of the views: state, statistics, evaluation by image, masks, amounts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from sb3_contrib import MaskablePPO, RecurrentPPO
+from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
+from stable_baselines3 import PPO
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNormalize
+from torchrl.envs import GymEnv, GymWrapper, TransformedEnv
+from torchrl.envs.utils import check_env_specs
+from torchrl.record import PixelRenderTransform
+
+from pixelseg_agents.evaluation import evaluate
+from pixelseg_env import OptionError, PixelSegVectorEnv
+from pixelseg_env.views import (
+    ImageEvalCallback,
+    PixelPolicy,
+    PixelSegTorchRLEnv,
+    PixelVecEnv,
+    PixelVectorEnv,
+)
+from pixelseg_env.views.image_eval import image_dice
+from tests.helpers.env import random_actions, small_set
+
+SMALL: dict[str, Any] = {"dataset": "phantom", "size": 16, "count": 20}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+class Counts:
+    """Keeps a pixel for as many steps as its number in the batch says: needs state and starts, each per pixel."""
+
+    def predict(self, cells: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True) -> Any:
+        count = np.zeros(len(cells)) if state is None else np.where(episode_start, 0, state[0])
+        return (count < np.arange(len(cells)) % 3).astype(int), (count + 1,)
+
+
+def test_state_and_starts_reach_every_pixel() -> None:
+    policy, observation = PixelPolicy(Counts(), view=3), np.zeros((2, 1, 3, 3), np.float32)
+    limit = np.arange(18).reshape(2, 3, 3) % 3
+    state = None
+    for step, starts in enumerate([[True, True], [False, False], [True, False]]):
+        actions, state = policy.predict(observation, state, np.array(starts))
+        count = np.array([0, 2] if step == 2 else [step, step])[:, None, None]
+        np.testing.assert_array_equal(actions, count < limit)
+
+
+def trained(env: Any, cls: Any = PPO, policy: str = "MlpPolicy") -> Any:
+    return cls(policy, env, n_steps=2, batch_size=256, seed=0, device="cpu").learn(2 * env.num_envs)
+
+
+def test_a_recurrent_model_decides_as_in_its_own_environment() -> None:
+    env = PixelVecEnv(1, view=3, horizon=3, observation="stacked", **SMALL)
+    model, plain = (
+        trained(env, RecurrentPPO, "MlpLstmPolicy"),
+        PixelSegVectorEnv(1, horizon=3, observation="stacked", **SMALL),
+    )
+    env.seed(1)
+    cells, (observation, _) = env.reset(), plain.reset(seed=1)
+    own, starts = None, np.ones(256, bool)
+    state, fresh = None, np.ones(1, bool)
+    policy = PixelPolicy(model, 3)
+    for _ in range(3):
+        expected, own = model.predict(cells, own, starts, deterministic=True)
+        found, state = policy.predict(observation, state, fresh)
+        np.testing.assert_array_equal(found.reshape(-1), expected)
+        cells, *_ = env.step(expected)
+        observation, *_ = plain.step(found)
+        starts, fresh = np.zeros(256, bool), np.zeros(1, bool)
+    assert state is not None
+    assert np.abs(state[1][0]).max() > 0, "an LSTM's state went through"
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        VecNormalize,
+        lambda env: VecFrameStack(env, 3, channels_order="first"),
+        lambda env: VecNormalize(VecFrameStack(env, 3, channels_order="first")),
+        lambda env: VecFrameStack(VecNormalize(env), 3, channels_order="first"),
+    ],
+    ids=["normalized", "stacked", "stacked, then normalized", "normalized, then stacked"],
+)
+def test_the_model_sees_what_its_wrappers_made(wrap: Any) -> None:
+    env = wrap(PixelVecEnv(1, view=3, horizon=3, **SMALL))
+    model = trained(env)
+    normalize = model.get_vec_normalize_env()
+    if normalize is not None:
+        normalize.training = False
+    seen: list[Any] = []
+    choose = model.predict
+    model.predict = lambda cells, *others, **more: seen.append(cells.copy()) or choose(cells, *others, **more)
+    env.seed(1)
+    cells, expected = env.reset().copy(), []
+    plain = PixelSegVectorEnv(1, horizon=3, **SMALL)
+    observation, _ = plain.reset(seed=1)
+    policy, state = PixelPolicy(model, 3), None
+    for step in range(3):
+        expected.append(cells)
+        found, state = policy.predict(observation, state, np.array([step == 0]))
+        cells = env.step(found.reshape(-1))[0].copy()
+        observation, *_ = plain.step(found)
+    for one, other in zip(seen, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_normalization_can_be_given_or_left_out() -> None:
+    model = trained(VecNormalize(PixelVecEnv(1, view=3, **SMALL)))
+    assert PixelPolicy(model, 3)._normalize is not None
+    assert PixelPolicy(model, 3, normalize=False)._normalize is None
+    assert PixelPolicy(Counts(), 3, normalize=model.get_vec_normalize_env())._normalize is not None
+    with pytest.raises(OptionError, match="expected a VecNormalize"):
+        PixelPolicy(model, 3, normalize="yes")
+    with pytest.raises(OptionError, match="trained on windows of shape"):
+        PixelPolicy(model, 5).predict(np.zeros((1, 1, 8, 8), np.float32))
+
+
+def test_columns_are_not_stacked() -> None:
+    with pytest.raises(OptionError, match="channels_order"):
+        VecNormalize(VecFrameStack(PixelVecEnv(1, **SMALL), 3)).reset()
+    stacked = VecFrameStack(PixelVecEnv(1, view=5, **SMALL), 3, channels_order="first")
+    assert stacked.reset().shape == (256, 3, 5, 5)
+
+
+def test_statistics_are_of_all_images_and_say_so() -> None:
+    with pytest.warns(UserWarning, match="one pixel's"):
+        env = VecMonitor(PixelVecEnv(4, horizon=2, **SMALL))
+    env.seed(0)
+    env.reset()
+    total = np.zeros(env.num_envs)
+    for action in random_actions((4, 16, 16), 2):
+        _, rewards, _, infos = env.step(action.reshape(-1))
+        total += rewards
+    assert {info["episode"]["l"] for info in infos} == {2}
+    np.testing.assert_allclose([info["episode"]["r"] for info in infos], total.mean(), atol=1e-5)
+    assert total[-100:].mean() != pytest.approx(total.mean(), abs=1e-3), "the last hundred pixels would say otherwise"
+    with pytest.warns(UserWarning, match="ImageEvalCallback"):
+        evaluate_policy(trained(PixelVecEnv(1, horizon=1, **SMALL)), PixelVecEnv(1, horizon=1, **SMALL))
+
+
+def test_images_are_scored_during_training_and_the_best_model_kept(tmp_path: Path) -> None:
+    test = PixelSegVectorEnv(3, split="test", horizon=2, **SMALL)
+    env = VecNormalize(PixelVecEnv(1, view=3, horizon=2, **SMALL))
+    callback = ImageEvalCallback(test, eval_freq=2, best_model_save_path=tmp_path)
+    model = PPO("MlpPolicy", env, n_steps=2, batch_size=256, seed=0, device="cpu").learn(8 * 256, callback=callback)
+    assert [steps for steps, _ in callback.history] == [512, 1024, 1536, 2048]
+    assert callback.best_dice == max(score for _, score in callback.history)
+    restored = VecNormalize.load(str(tmp_path / "vecnormalize.pkl"), PixelVecEnv(1, view=3, **SMALL))
+    best = PixelPolicy(PPO.load(tmp_path / "best_model", device="cpu"), 3, normalize=restored)
+    assert evaluate(best, test).metrics["DICE"].mean() == pytest.approx(callback.best_dice)
+    policy = PixelPolicy(model, 3)
+    np.testing.assert_allclose(image_dice(policy, test), evaluate(policy, test).metrics["DICE"])
+    with pytest.raises(OptionError, match="make_vec"):
+        ImageEvalCallback(gym.make("CartPole-v1"))
+    with pytest.raises(OptionError, match="eval_freq"):
+        ImageEvalCallback(test, eval_freq=0)
+
+
+def test_zeroed_pixels_have_one_action_left() -> None:
+    env = PixelVecEnv(2, horizon=2, **SMALL)
+    assert is_masking_supported(env)
+    env.reset()
+    assert env.action_masks().all()
+    action = random_actions((512,), 1)[0]
+    env.step(action)
+    masks = get_action_masks(env)
+    np.testing.assert_array_equal(masks, np.stack([np.ones(512), action], axis=1).astype(bool))
+    env.step(action)
+    assert env.action_masks().all(), "a new episode"
+    trained(env, MaskablePPO)
+    free = PixelVecEnv(1, transition="restorable", **SMALL)
+    free.reset()
+    free.step(np.zeros(256, int))
+    assert free.action_masks().all()
+
+
+def test_amounts_reach_the_views() -> None:
+    options: dict[str, Any] = {"dataset": small_set(), "transition": "additive", "horizon": 2}
+    sb3, cells, tensors = PixelVecEnv(2, **options), PixelVectorEnv(2, **options), PixelSegTorchRLEnv(2, **options)
+    plain = PixelSegVectorEnv(2, autoreset_mode="SameStep", **options)
+    assert sb3.action_space == cells.single_action_space == gym.spaces.Discrete(8)
+    check_env_specs(tensors, seed=0)
+    sb3.seed(3)
+    tensors.set_seed(3)
+    state = tensors.reset()
+    for env in (cells, plain):
+        env.reset(seed=3)
+    sb3.reset()
+    action = np.random.default_rng(0).integers(8, size=(2, 12, 9)).astype(np.int8)
+    expected = plain.step(action)[4]["reward_map"]
+    np.testing.assert_array_equal(sb3.step(action.reshape(-1))[1], expected.reshape(-1))
+    np.testing.assert_array_equal(cells.step(action.reshape(-1))[1], expected.reshape(-1))
+    state["action"] = torch.from_numpy(action)
+    np.testing.assert_array_equal(tensors.step(state)["next", "reward_map"].numpy(), expected)
+
+
+def test_pixels_of_a_gymnasium_vector_environment_are_those_of_sb3s() -> None:
+    ours, theirs = PixelVectorEnv(2, view=3, horizon=2, **SMALL), PixelVecEnv(2, view=3, horizon=2, **SMALL)
+    theirs.seed(5)
+    np.testing.assert_array_equal(ours.reset(seed=5)[0], theirs.reset())
+    for action in random_actions((512,), 4):
+        seen, rewards, terminated, truncated, infos = ours.step(action)
+        cells, expected, dones, others = theirs.step(action)
+        for one, other in ((seen, cells), (rewards, expected), (terminated, dones)):
+            np.testing.assert_array_equal(one, other)
+        assert not truncated.any()
+        if dones.any():
+            np.testing.assert_array_equal(infos["final_obs"][300], others[300]["terminal_observation"])
+    with pytest.raises(OptionError, match="leave it out"):
+        PixelVectorEnv(1, backend="torch")
+
+
+def test_torchrl_takes_maps_and_draws_them() -> None:
+    env = GymWrapper(gym.make("PixelSegEnv-v0", horizon=2, **SMALL))
+    assert env.action_spec.shape == (16, 16)
+    check_env_specs(env, seed=0)
+    frames = TransformedEnv(PixelSegTorchRLEnv(2, render_mode="rgb_array", **SMALL), PixelRenderTransform())
+    rollout = frames.rollout(2)
+    assert rollout["pixels"].shape[:2] == (2, 2)
+    assert rollout["pixels"].dtype == torch.uint8
+    assert rollout["pixels"].shape[-1] == 3
+    with pytest.raises(OptionError, match="render_mode"):
+        PixelSegTorchRLEnv(1, **SMALL).render()
+
+
+def test_torchrl_makes_the_environment_by_name() -> None:
+    try:
+        env = GymEnv("PixelSegEnv-v0", **SMALL)
+    except OptionError as error:
+        if isinstance(error, TypeError):
+            raise
+        pytest.skip("unknown options are no TypeError yet, by which TorchRL tells that there is no frameskip")
+    assert env.rollout(3)["action"].shape == (3, 16, 16)
