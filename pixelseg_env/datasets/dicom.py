@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.base import SegmentationDataset
-from pixelseg_env.datasets.files import IMAGE_FOLDERS, MASK_FOLDERS, FileImages, FileReader, Masks
+from pixelseg_env.datasets.files import IMAGE_FOLDERS, MASK_FOLDERS, FileImages, FileReader, Masks, below
 from pixelseg_env.datasets.labels import check_label, check_labels
 from pixelseg_env.datasets.nifti_files import SUFFIXES, Geometry, encode_at, on_grid, read_geometry, read_volume
 from pixelseg_env.datasets.pairs import Pair
@@ -259,7 +259,7 @@ class SeriesReader(FileReader):
 
     def find(self, folder: Path, planes: int, options: Mapping[str, Any]) -> list[Path]:
         """Lists the folders of series, at or below a folder, without those in a folder of masks."""
-        found = [path for path in (folder, *sorted(folder.rglob("*"))) if path.is_dir() and series_files(path)]
+        found = [path for path in (folder, *below(folder)) if path.is_dir() and series_files(path)]
         return [path for path in found if not set(MASK_FOLDERS) & {part.lower() for part in _inner(path, folder)}]
 
     def mask_name(self, path: Path, planes: int, options: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from pixelseg_env.datasets.fitting import fit_image, fit_masks
 
 Masks = NDArray[np.uint8]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "labels", "label")
 
@@ -77,7 +77,7 @@ class FileReader:
 
     def find(self, folder: Path, planes: int, options: Mapping[str, Any]) -> list[Path]:
         """Lists the inputs below a folder, without the masks beside them, sorted."""
-        found = [path for path in sorted(folder.rglob("*")) if self.is_input(path)]
+        found = [path for path in below(folder) if self.is_input(path)]
         return without_masks(folder, found, str(options.get("mask_suffix", "_mask")), self.stem)
 
     def stem(self, path: Path) -> str:
@@ -101,7 +101,7 @@ class ImageReader(FileReader):
 
     endings: tuple[str, ...] = IMAGE_SUFFIXES
     mask_endings: tuple[str, ...] = (".png", ".tif", ".tiff", ".bmp")  # lossless: a mask of 0 and 255 stays one
-    pixels: Callable[..., NDArray[Any]] | None = None
+    pixels: Callable[..., Any] | None = None
 
     def read(
         self, path: Path, size: tuple[int, int] | None, fit: str, planes: int, options: Mapping[str, Any]
@@ -126,11 +126,17 @@ def named(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str,
     return {p.name: options[p.name] for p in parameters[2:] if p.name in options}
 
 
+def below(folder: Path) -> list[Path]:
+    """What lies in a folder and its sub-folders, sorted, without hidden ones such as `.ipynb_checkpoints`."""
+    found = sorted(folder.rglob("*"))
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
 def encode_mask(masks: Masks, name: str) -> bytes:
     """One mask, uint8 (1, H, W), as an image file of 0 and 255."""
-    import cv2
+    from pixelseg_env.datasets.page_reader import encode_masks
 
-    return bytes(cv2.imencode(Path(name).suffix.lower(), masks[0] * 255)[1].tobytes())
+    return encode_masks(masks, name)
 
 
 def without_masks(root: Path, paths: list[Path], suffix: str, stem: Callable[[Path], str]) -> list[Path]:
