@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.fitting import fit_image, fit_masks
+from pixelseg_env.datasets.mask_files import encode_masks
 
 Masks = NDArray[np.uint8]
+Values = NDArray[np.float32]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
@@ -30,16 +32,22 @@ class FileImages:
         native: (H, W) of the file's own images.
         fit: "resize" or "crop", how they were brought to the size of `images`.
         encode: (masks uint8 (N, H, W) of the native size, the name of their file) -> that file's content.
+        encode_values: the same for float32 maps in [0, 1], as TIFF or NIfTI; None where it is not known.
     """
 
     images: NDArray[Any]
     native: tuple[int, int]
     fit: str
     encode: Callable[[Masks, str], bytes]
+    encode_values: Callable[[Values, str], bytes] | None = None
 
     def restore(self, masks: Masks) -> Masks:
         """Brings masks uint8 (N, H, W), or (N, L, H, W), back to the file's own size."""
         return fit_masks(masks, self.native, self.fit)
+
+    def restore_values(self, values: Values) -> Values:
+        """Brings maps float32 (N, H, W) back to the file's own size: enlarged linearly, or 0 around a crop."""
+        return np.stack([fit_image(one, self.native, self.fit)[0] for one in values])
 
 
 @dataclass(frozen=True)
@@ -134,8 +142,6 @@ def below(folder: Path) -> list[Path]:
 
 def encode_mask(masks: Masks, name: str) -> bytes:
     """One mask, uint8 (1, H, W), as an image file of 0 and 255."""
-    from pixelseg_env.datasets.page_reader import encode_masks
-
     return encode_masks(masks, name)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pixelseg_env.datasets.files import FileImages, ImageReader, Masks, named
+from pixelseg_env.datasets.files import FileImages, ImageReader, Masks, Values, named
 from pixelseg_env.datasets.fitting import fit_image
-from pixelseg_env.datasets.pages import as_stored
-from pixelseg_env.errors import OptionError
-
-_TIFF = (".tif", ".tiff")
-_ORIENTATION = 274
+from pixelseg_env.datasets.mask_files import encode_masks, encode_tiff
 
 
 @dataclass(frozen=True)
@@ -43,36 +38,7 @@ class PageReader(ImageReader):
         def encode(masks: Masks, name: str) -> bytes:
             return encode_masks(masks, name, orientation)
 
-        return FileImages(np.ascontiguousarray(images), native, fit, encode)
+        def encode_values(values: Values, name: str) -> bytes:
+            return encode_tiff(values, orientation)
 
-
-def encode_masks(masks: Masks, name: str, orientation: int = 1) -> bytes:
-    """Masks as an image file of 0 and 255.
-
-    Args:
-        masks: uint8 (N, H, W) of 0 and 1, upright.
-        name: of the file.
-        orientation: of the image that they belong to, as EXIF counts.
-
-    Raises:
-        OptionError: there are several, and the file is no TIFF.
-    """
-    pixels = np.ascontiguousarray(as_stored(masks, orientation, (-2, -1))) * np.uint8(255)
-    ending = Path(name).suffix.lower()
-    buffer = io.BytesIO()
-    if ending in _TIFF:
-        import tifffile
-
-        note = [(_ORIENTATION, 3, 1, orientation, True)] if orientation > 1 else []
-        tifffile.imwrite(buffer, pixels, photometric="minisblack", compression="zlib", metadata=None, extratags=note)
-        return buffer.getvalue()
-    if len(pixels) > 1:
-        raise OptionError(f"{name}: the masks of {len(pixels)} pages need a file that ends in {' or '.join(_TIFF)}")
-    from PIL import Image
-
-    more: dict[str, Any] = {}
-    if orientation > 1 and ending == ".png":
-        more["exif"] = Image.Exif()
-        more["exif"][_ORIENTATION] = orientation
-    Image.fromarray(pixels[0]).save(buffer, {".bmp": "BMP"}.get(ending, "PNG"), **more)
-    return buffer.getvalue()
+        return FileImages(np.ascontiguousarray(images), native, fit, encode, encode_values)
