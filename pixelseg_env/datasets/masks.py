@@ -104,6 +104,7 @@ def _one_colour(path: Path, pixels: NDArray[Any]) -> tuple[Mask, Value | None]:
     found, first = np.unique(codes, return_index=True)
     colours = [tuple(int(part) for part in pixels.reshape(-1, 3)[k]) for k in first]
     if len(found) > 2 or (len(found) == 2 and found[0] != 0):
+        colours.sort(key=lambda colour: float(luminance(np.array([[colour]]))[0, 0]))
         named = ", ".join(map(shown, colours[:6])) + (", ..." if len(colours) > 6 else "")
         levels = np.unique(luminance(np.array(colours)[None]))
         raise DataError(
@@ -115,11 +116,11 @@ def _one_colour(path: Path, pixels: NDArray[Any]) -> tuple[Mask, Value | None]:
 
 def _advice(levels: Sequence[float] | NDArray[Any] = ()) -> str:
     """What a person can do whose mask has several values."""
-    example = f"e.g. {(float(levels[0]) + float(levels[-1])) / 2:.0f}" if len(levels) > 1 else "a grey level"
+    halfway = f"{(float(levels[0]) + float(levels[-1])) / 2:.0f} or another grey level" if len(levels) > 1 else ""
     return (
-        f"make it binary, or with the data set 'folder' say threshold={example} (object is what is brighter), or "
+        f"make it binary, or with the data set 'folder' say threshold={halfway or '<grey level>'} (object is what is brighter), or "
         "labels=... if each value is an object of its own (values of a grey or indexed mask, or folders of masks)"
-    ).replace("threshold=a grey level", "threshold=<grey level>")
+    )
 
 
 # ---------------------------------------------------------------- blurred masks
