@@ -122,9 +122,7 @@ class SegmentationDataset:
         try:
             numbers = running_numbers(owners) if slices is None else np.asarray(slices, np.int64)
         except OverflowError as error:
-            raise DataError(
-                f"data set {name!r}: slice numbers must fit 64 bits ({error}); count them 0, 1, 2"
-            ) from error
+            raise DataError(f"data set {name!r}: slice numbers must fit 64 bits ({error}); count them anew") from error
         return cls(name, pixels, truth, owners, numbers, tuple(label_names))
 
     def __copy__(self) -> SegmentationDataset:

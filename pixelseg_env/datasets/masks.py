@@ -116,11 +116,12 @@ def _one_colour(path: Path, pixels: NDArray[Any]) -> tuple[Mask, Value | None]:
 
 def _advice(levels: Sequence[float] | NDArray[Any] = ()) -> str:
     """What a person can do whose mask has several values."""
-    halfway = f"{(float(levels[0]) + float(levels[-1])) / 2:.0f} or another grey level" if len(levels) > 1 else ""
+    level = "<grey level>"
+    if len(levels) > 1:
+        level = f"{(float(levels[0]) + float(levels[-1])) / 2:.0f} or another grey level"
     return (
-        f"make it binary, or with the data set 'folder' say threshold={halfway or '<grey level>'} (object is what "
-        "is brighter), or labels=... if each value is an object of its own (values of a grey or indexed mask, or folders of "
-        "masks)"
+        f"make it binary, or with the data set 'folder' say threshold={level} (object is what is brighter), or "
+        "labels=... if each value is an object of its own (values of a grey or indexed mask, or folders of masks)"
     )
 
 
