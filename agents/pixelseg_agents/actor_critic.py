@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import PolicyConfig
 from pixelseg_agents.learning.distributions import Bernoulli, Categorical
+from pixelseg_agents.learning.episodes import tensor
+from pixelseg_env import OptionError
 
 
 class ActorCritic(PixelAgent):
@@ -57,6 +62,26 @@ class ActorCritic(PixelAgent):
         for name, value in losses.items():
             self.logger.record_mean(f"train/{name}", float(value.detach()))
         self.logger.record_mean("train/gradient_norm", norm)
+
+    @torch.no_grad()
+    def keep_probability(self, observation: NDArray[Any] | Tensor) -> NDArray[np.float32]:
+        """The probability that the policy keeps a pixel.
+
+        Args:
+            observation: float32 (B, C, H, W).
+
+        Returns:
+            float32 (B, [L,] H, W), NumPy.
+
+        Raises:
+            OptionError: the policy has more than two actions.
+        """
+        if not isinstance(self.policy, Bernoulli):
+            raise OptionError(f"{self.name}: its actions change a map, none of them keeps a pixel")
+        self.network.eval()
+        logits: Tensor = self._forward(tensor(observation, self.device))[0]
+        found: NDArray[np.float32] = logits.float().sigmoid().cpu().numpy()
+        return found
 
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
         logits: Tensor = self._forward(observation)[0]

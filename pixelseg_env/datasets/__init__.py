@@ -5,9 +5,11 @@ imported on first use: NIfTI, DICOM and image libraries are loaded by those who 
 """
 
 from pixelseg_env.datasets.base import SegmentationDataset
+from pixelseg_env.datasets.brightness import DimImagesWarning
 from pixelseg_env.datasets.files import FileImages, FileReader, ImageReader
 from pixelseg_env.datasets.fitting import Size, check_size
 from pixelseg_env.datasets.memory import LargeDatasetWarning
+from pixelseg_env.datasets.naming import UnclearPatientsWarning
 from pixelseg_env.datasets.pairs import Pair
 from pixelseg_env.datasets.registry import file_reader, load_dataset, register_dataset, registered_datasets
 from pixelseg_env.datasets.splits import split_indices
@@ -38,6 +40,7 @@ _add("cardiac", f"{_HERE}.nifti", "load_cardiac", share=True)
 _add("dicom", f"{_HERE}.dicom", "load_dicom", share=True)
 
 __all__ = [
+    "DimImagesWarning",
     "FileFacts",
     "FileImages",
     "FileReader",
@@ -48,6 +51,7 @@ __all__ = [
     "SegmentationDataset",
     "Size",
     "Survey",
+    "UnclearPatientsWarning",
     "check_size",
     "file_reader",
     "guess_dataset",

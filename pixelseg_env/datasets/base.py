@@ -129,7 +129,10 @@ class SegmentationDataset:
         pixels = as_images(name, images, truth.shape[-2:])
         width = len(str(max(len(pixels) - 1, 0)))
         owners = tuple(str(k).zfill(width) for k in range(len(pixels))) if cases is None else tuple(map(str, cases))
-        numbers = running_numbers(owners) if slices is None else np.asarray(slices, np.int64)
+        try:
+            numbers = running_numbers(owners) if slices is None else np.asarray(slices, np.int64)
+        except OverflowError as error:
+            raise DataError(f"data set {name!r}: slice numbers must fit 64 bits ({error}); count them anew") from error
         return cls(name, pixels, truth, owners, numbers, tuple(label_names))
 
     def __copy__(self) -> SegmentationDataset:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.base import SegmentationDataset
-from pixelseg_env.datasets.files import ImageReader
-from pixelseg_env.datasets.image_files import read_mask, read_pixels
+from pixelseg_env.datasets.image_files import read_pages
+from pixelseg_env.datasets.masks import read_masks
+from pixelseg_env.datasets.naming import plain, whole
+from pixelseg_env.datasets.page_reader import PageReader
 from pixelseg_env.datasets.pairs import Pair, load_pairs
 from pixelseg_env.errors import DataError, check_choice
 
 _MASK = "_mask"
-_ENDINGS = (".tif", ".TIF")
+_ENDINGS = (".tif", ".tiff")
 _NAME = re.compile(r"(?P<case>.+)_(?P<number>\d+)")
 
 
@@ -45,7 +48,7 @@ def load_brain(
     """
     check_choice("channels", channels, ("all", "flair"))
     return load_pairs(
-        "brain", list_files(data), size, fit, keep_empty, partial(read_image, channels=channels), read_mask
+        "brain", list_files(data), size, fit, keep_empty, partial(read_images, channels=channels), read_masks
     )
 
 
@@ -58,20 +61,23 @@ def _find_pairs(root: Path) -> list[Pair]:
     folder = root / "kaggle_3m" if (root / "kaggle_3m").is_dir() else root
     pairs = []
     for case in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        names = {path.name for path in case.iterdir() if path.suffix in _ENDINGS and not path.name.startswith(".")}
-        for name in sorted(names):
-            stem, ending = name[:-4], name[-4:]
+        # Stems without their endings, of which image and mask may have different ones: .tif, .TIF.
+        names = {
+            path.stem: path.name
+            for path in sorted(case.iterdir())
+            if path.suffix.lower() in _ENDINGS and not path.name.startswith(".")
+        }
+        for stem, name in sorted(names.items()):
             if stem.endswith(_MASK):
-                if stem.removesuffix(_MASK) + ending not in names:
+                if stem.removesuffix(_MASK) not in names:
                     raise DataError(
-                        f"{case / name}: this mask has no image {stem.removesuffix(_MASK)}{ending}; "
+                        f"{case / name}: this mask has no image {stem.removesuffix(_MASK)}.tif; "
                         "add it or remove the mask"
                     )
                 continue
-            mask = f"{stem}{_MASK}{ending}"
-            if mask not in names:
+            if stem + _MASK not in names:
                 raise DataError(
-                    f"{case / name}: its mask {mask} is missing; expected it beside the image: "
+                    f"{case / name}: its mask {stem}{_MASK}.tif is missing; expected it beside the image: "
                     "add it or remove the image"
                 )
             match = _NAME.fullmatch(stem)
@@ -80,7 +86,8 @@ def _find_pairs(root: Path) -> list[Pair]:
                     f"{case / name}: expected a name of the form <case>_<slice>.tif; rename it, "
                     "or use the data set 'folder'"
                 )
-            pairs.append(Pair(case / name, case / mask, case.name, int(match["number"])))
+            mask = case / names[stem + _MASK]
+            pairs.append(Pair(case / name, mask, plain(case.name), whole(match["number"])))
     if not pairs:
         raise DataError(
             f"{folder}: no image found; expected <case>/<case>_<slice>.tif and <case>/<case>_<slice>_mask.tif in it; "
@@ -89,19 +96,26 @@ def _find_pairs(root: Path) -> list[Pair]:
     return pairs
 
 
-def read_image(path: Path, channels: str) -> NDArray[np.uint8]:
-    """Reads one image as the data set holds it, (H, W, 3) or, for "flair", (H, W)."""
-    pixels = read_pixels(path)
-    if pixels.ndim != 3 or pixels.dtype != np.uint8:
+def read_images(path: Path, channels: str) -> list[NDArray[Any]]:
+    """Reads one image as the data set holds it, (H, W, 3) or, for "flair", (H, W).
+
+    Raises:
+        DataError: the file is a stack, or holds other pixels.
+    """
+    pages = read_pages(path)
+    if len(pages) > 1:
+        raise DataError(f"{path}: expected one image, got {len(pages)} pages; use the data set 'folder' for stacks")
+    pixels = pages[0]
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise DataError(
             f"{path}: expected 3 channels of 8 bits (pre-contrast, FLAIR, post-contrast), got shape {pixels.shape} "
             f"{pixels.dtype}; use the data set 'folder' for other images"
         )
-    return pixels if channels == "all" else np.ascontiguousarray(pixels[..., 1])
+    return [pixels if channels == "all" else np.ascontiguousarray(pixels[..., 1])]
 
 
-def _read_for(path: Path, planes: int, channels: str = "all") -> NDArray[np.uint8]:
-    return read_image(path, channels)
+def _read_for(path: Path, planes: int, channels: str = "all") -> list[NDArray[Any]]:
+    return read_images(path, channels)
 
 
-READER = ImageReader(pixels=_read_for)
+READER = PageReader(pixels=_read_for)

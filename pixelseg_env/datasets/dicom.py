@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.base import SegmentationDataset
-from pixelseg_env.datasets.files import IMAGE_FOLDERS, MASK_FOLDERS, FileImages, FileReader, Masks
+from pixelseg_env.datasets.files import IMAGE_FOLDERS, MASK_FOLDERS, FileImages, FileReader, below
 from pixelseg_env.datasets.labels import check_label, check_labels
 from pixelseg_env.datasets.nifti_files import SUFFIXES, Geometry, encode_at, on_grid, read_geometry, read_volume
 from pixelseg_env.datasets.pairs import Pair
@@ -247,11 +247,11 @@ class SeriesReader(FileReader):
         native = geometry.shape[0], geometry.shape[1]
         images = channel_slices([volume], range(volume.shape[2]), size or native, fit)
 
-        def encode(masks: Masks, name: str) -> bytes:
+        def encode(masks: NDArray[Any], name: str) -> bytes:
             place = np.eye(4) if geometry.affine is None else geometry.affine
             return encode_at(place, np.moveaxis(masks, 0, -1), name)
 
-        return FileImages(images, native, fit, encode)
+        return FileImages(images, native, fit, encode, encode)
 
     def is_input(self, path: Path) -> bool:
         """Whether a path is a DICOM file, or a folder that such files lie in."""
@@ -259,7 +259,7 @@ class SeriesReader(FileReader):
 
     def find(self, folder: Path, planes: int, options: Mapping[str, Any]) -> list[Path]:
         """Lists the folders of series, at or below a folder, without those in a folder of masks."""
-        found = [path for path in (folder, *sorted(folder.rglob("*"))) if path.is_dir() and series_files(path)]
+        found = [path for path in (folder, *below(folder)) if path.is_dir() and series_files(path)]
         return [path for path in found if not set(MASK_FOLDERS) & {part.lower() for part in _inner(path, folder)}]
 
     def mask_name(self, path: Path, planes: int, options: Mapping[str, Any]) -> str:

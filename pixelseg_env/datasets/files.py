@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.fitting import fit_image, fit_masks
+from pixelseg_env.datasets.mask_files import encode_masks
 
 Masks = NDArray[np.uint8]
+Values = NDArray[np.float32]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "labels", "label")
 
@@ -30,16 +32,22 @@ class FileImages:
         native: (H, W) of the file's own images.
         fit: "resize" or "crop", how they were brought to the size of `images`.
         encode: (masks uint8 (N, H, W) of the native size, the name of their file) -> that file's content.
+        encode_values: the same for float32 maps in [0, 1], as TIFF or NIfTI; None where it is not known.
     """
 
     images: NDArray[Any]
     native: tuple[int, int]
     fit: str
     encode: Callable[[Masks, str], bytes]
+    encode_values: Callable[[Values, str], bytes] | None = None
 
     def restore(self, masks: Masks) -> Masks:
         """Brings masks uint8 (N, H, W), or (N, L, H, W), back to the file's own size."""
         return fit_masks(masks, self.native, self.fit)
+
+    def restore_values(self, values: Values) -> Values:
+        """Brings maps float32 (N, H, W) back to the file's own size: enlarged linearly, or 0 around a crop."""
+        return np.stack([fit_image(one, self.native, self.fit)[0] for one in values])
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class FileReader:
 
     def find(self, folder: Path, planes: int, options: Mapping[str, Any]) -> list[Path]:
         """Lists the inputs below a folder, without the masks beside them, sorted."""
-        found = [path for path in sorted(folder.rglob("*")) if self.is_input(path)]
+        found = [path for path in below(folder) if self.is_input(path)]
         return without_masks(folder, found, str(options.get("mask_suffix", "_mask")), self.stem)
 
     def stem(self, path: Path) -> str:
@@ -101,7 +109,7 @@ class ImageReader(FileReader):
 
     endings: tuple[str, ...] = IMAGE_SUFFIXES
     mask_endings: tuple[str, ...] = (".png", ".tif", ".tiff", ".bmp")  # lossless: a mask of 0 and 255 stays one
-    pixels: Callable[..., NDArray[Any]] | None = None
+    pixels: Callable[..., Any] | None = None
 
     def read(
         self, path: Path, size: tuple[int, int] | None, fit: str, planes: int, options: Mapping[str, Any]
@@ -126,11 +134,15 @@ def named(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str,
     return {p.name: options[p.name] for p in parameters[2:] if p.name in options}
 
 
+def below(folder: Path) -> list[Path]:
+    """What lies in a folder and its sub-folders, sorted, without hidden ones such as `.ipynb_checkpoints`."""
+    found = sorted(folder.rglob("*"))
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
 def encode_mask(masks: Masks, name: str) -> bytes:
     """One mask, uint8 (1, H, W), as an image file of 0 and 255."""
-    import cv2
-
-    return bytes(cv2.imencode(Path(name).suffix.lower(), masks[0] * 255)[1].tobytes())
+    return encode_masks(masks, name)
 
 
 def without_masks(root: Path, paths: list[Path], suffix: str, stem: Callable[[Path], str]) -> list[Path]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.base import SegmentationDataset
-from pixelseg_env.datasets.files import IMAGE_FOLDERS, IMAGE_SUFFIXES, MASK_FOLDERS, ImageReader
-from pixelseg_env.datasets.image_files import is_image_file, read_mask, read_pixels
+from pixelseg_env.datasets.brightness import check_white, choose_white, scaled
+from pixelseg_env.datasets.files import IMAGE_FOLDERS, IMAGE_SUFFIXES, MASK_FOLDERS
+from pixelseg_env.datasets.image_files import is_image_file, page_count, read_pages
 from pixelseg_env.datasets.indexed import read_numbers
 from pixelseg_env.datasets.labels import check_label_names, stack_values
+from pixelseg_env.datasets.masks import read_masks
+from pixelseg_env.datasets.naming import name_pairs, warn_of_patients
+from pixelseg_env.datasets.page_reader import PageReader
 from pixelseg_env.datasets.pairs import Pair, load_pairs
 from pixelseg_env.errors import DataError, OptionError, check_choice
 
-DEFAULT_CASE = r"(?P<case>.+)_(?P<slice>\d+)"
+CHANNELS = ("auto", "grey", "rgb", "all")
 
 
 def load_folder(
@@ -34,31 +39,43 @@ def load_folder(
     threshold: int | None = None,
     invert: bool = False,
     labels: Sequence[int] | Sequence[str] | None = None,
+    white: float | None = None,
 ) -> SegmentationDataset:
-    """Reads png, jpeg, tiff and bmp files (8 or 16 bits) that lie side by side or in two folders.
+    """Reads png, jpeg, tiff, bmp, gif, webp, ppm and pgm files that lie side by side or in two folders.
 
     Side by side: `x.png` and `x_mask.png`. In two folders: `images/x.png` and `masks/x.png` or
-    `masks/x_mask.png` (also `image`, `imgs`, `img`; `mask`, `labels`, `label`). The two formats may differ.
-    16-bit images are scaled by 1/65535 and kept as float32, 8-bit ones stay uint8.
+    `masks/x_mask.png` (also `image`, `imgs`, `img`; `mask`, `labels`, `label`). The two formats may differ. Both may
+    lie in sub-folders, the same for image and mask; these are then the patients (`images/p1/a.png`), except for
+    `train`, `val`, `test` and the like. Hidden folders are left alone.
+
+    All pages of a TIFF stack are slices of one case. What comes out of each kind of file is told at `image_files`,
+    what is object in a mask at `read_masks`.
+
+    8-bit images stay uint8; others become float32, 1 being the grey level `white`. By default it is 65535 for 16-bit
+    images, or, where no pixel of the whole set is brighter, the smallest of 1023, 4095 and 16383 (10, 12 and 14
+    bits), which a warning says; `predict` applies the same rule to each file, so give `white` to have all alike.
 
     Args:
         data: the folders.
         size: (H, W), or None for the native size.
         fit: "resize" or "crop".
         keep_empty: keep images with empty masks.
-        channels: "grey" (C = 1), "rgb" (C = 3), or "auto": as the first image is, where three equal channels
-            count as grey.
+        channels: "grey" (C = 1), "rgb" (C = 3), "all" (as many as the files have), or "auto": as the first image is,
+            where three equal channels count as grey.
         mask_suffix: what a mask's name has after the image's.
         case_pattern: regular expression searched in the image's name without extension. Its group `case`, or
-            first group, or else the whole match, is the case; group `slice` the slice's number. Default: what
-            stands before the last `_<number>` is the case ("la_003_17" is slice 17 of "la_003"), and a name without is
-            a case of its own. Slices of one patient must share a case, or they leak between the splits.
-        threshold: object is what is brighter than this in the mask. Default: jpeg masks at 127; others
-            must hold 0 and one other value.
+            first group, or else the whole match, is the case; group `slice` the slice's number. Default: a sub-folder
+            is a case, and so is a stack; else what stands before the last `_<number>` ("la_003_17" is slice 17 of
+            "la_003"), and a name without is a case of its own. A prefix that is a word ("img_017", or a few such as
+            "COVID_1", "Normal_1") is no case: each image then is one. Slices of one patient must share a case, or
+            they leak between the splits; where names are not clear, a warning says what was taken for a patient.
+        threshold: object is what is brighter than this in the mask; colours count by their luminance. Default: jpeg
+            masks are cut halfway between their two levels; others must hold black and one other value.
         invert: swap object and background, e.g. where the object is dark.
         labels: several labels, so that masks are (N, L, H, W): values of a grey or indexed mask, such as (1, 2); or
             names of folders in the mask folder, such as ("organ", "lesion"), that hold a mask of each label for each
             image, and may overlap.
+        white: the grey level that is white, such as 4095 for 12 bits; see above.
 
     Returns:
         The whole set, images uint8 or float32.
@@ -66,19 +83,28 @@ def load_folder(
     Raises:
         OptionError: an option's value is not valid.
         DataError: see `load_pairs`; or an image has no mask, or a folder holds no images.
+
+    Warns:
+        UnclearPatientsWarning: names tell no clear patient.
+        DimImagesWarning: see above.
     """
-    wanted = check_options(channels, threshold, invert, labels)
+    wanted = check_options(channels, threshold, invert, labels, white)
     pairs = list_files(data, mask_suffix, case_pattern, labels)
-    return load_images("folder", pairs, size, fit, keep_empty, channels, threshold, invert, wanted)
+    if case_pattern is None:
+        warn_of_patients("folder", pairs)
+    return load_images("folder", pairs, size, fit, keep_empty, channels, threshold, invert, wanted, white)
 
 
-def check_options(channels: str, threshold: Any, invert: bool, labels: Any) -> tuple[int, ...] | tuple[str, ...]:
+def check_options(
+    channels: str, threshold: Any, invert: bool, labels: Any, white: Any = None
+) -> tuple[int, ...] | tuple[str, ...]:
     """Checks what `folder` and `table` have in common, and returns the labels, () where there is one only.
 
     Raises:
         OptionError: a value is not valid.
     """
-    check_choice("channels", channels, ("auto", "grey", "rgb"))
+    check_choice("channels", channels, CHANNELS)
+    check_white(white)
     if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int | np.integer)):
         raise OptionError(f"threshold={threshold!r} is not valid; expected a whole number (a grey level) or None")
     wanted = check_label_names(labels)
@@ -97,19 +123,21 @@ def load_images(
     threshold: int | None,
     invert: bool,
     labels: tuple[int, ...] | tuple[str, ...],
+    white: float | None = None,
 ) -> SegmentationDataset:
     """Reads pairs of image files with options that are checked; see `load_folder` and `load_pairs`."""
     if channels == "auto":
         channels = _channels_of(pairs[0].image)
-    read: Any = partial(read_mask, threshold=threshold, invert=invert)
+    read: Any = partial(read_masks, threshold=threshold, invert=invert)
     if labels and not isinstance(labels[0], str):
         read = partial(_read_labels, labels=labels)
-    return load_pairs(name, pairs, size, fit, keep_empty, partial(read_image, channels=channels), read, labels)
+    image: Any = partial(read_images, channels=channels)
+    return load_pairs(name, pairs, size, fit, keep_empty, image, read, labels, check_white(white))
 
 
-def _read_labels(path: Path, labels: Sequence[int]) -> tuple[NDArray[np.uint8], None]:
-    """Masks (L, H, W), and no value, for the values are given."""
-    return stack_values(read_numbers(path), labels), None
+def _read_labels(path: Path, labels: Sequence[int]) -> tuple[list[NDArray[np.uint8]], None]:
+    """Masks (L, H, W) of each page, and no value, for the values are given."""
+    return [stack_values(numbers, labels) for numbers in read_numbers(path)], None
 
 
 def list_files(
@@ -123,27 +151,17 @@ def list_files(
     """
     if not isinstance(mask_suffix, str):
         raise OptionError(f"mask_suffix={mask_suffix!r} is not valid; expected text such as '_mask'")
-    name_case = case_namer(case_pattern)
     names = [name for name in check_label_names(labels) if isinstance(name, str)]
     found = [item for root in data for item in _find_files(root, mask_suffix, names)]
-    return [Pair(image, masks[0], *name_case(image), more_masks=tuple(masks[1:])) for image, masks in found]
+    named = name_pairs([(image, folder) for image, folder, _ in found], case_pattern, page_count)
+    return [
+        replace(pair, mask=masks[0], more_masks=tuple(masks[1:]))
+        for pair, (_, _, masks) in zip(named, found, strict=True)
+    ]
 
 
-def case_namer(case_pattern: str | None) -> Callable[[Path], tuple[str, int]]:
-    """Returns what reads case and slice in a file's name; see `load_folder`.
-
-    Raises:
-        OptionError: the pattern is no regular expression.
-    """
-    try:
-        pattern = re.compile(DEFAULT_CASE + "$" if case_pattern is None else case_pattern)
-    except (re.error, TypeError) as error:
-        raise OptionError(f"case_pattern={case_pattern!r} is not a regular expression: {error}") from error
-    return partial(_name_case, pattern=pattern, default=case_pattern is None)
-
-
-def _find_files(root: Path, suffix: str, labels: Sequence[str] = ()) -> list[tuple[Path, list[Path]]]:
-    """Each image with its mask, or with a mask for each of the labels that have folders of their own."""
+def _find_files(root: Path, suffix: str, labels: Sequence[str] = ()) -> list[tuple[Path, str, list[Path]]]:
+    """Each image, the sub-folder that it lies in, and its mask, or a mask for each label that has a folder."""
     images_at, masks_at = _subfolder(root, IMAGE_FOLDERS), _subfolder(root, MASK_FOLDERS)
     if labels:
         if not (images_at and masks_at):
@@ -152,8 +170,29 @@ def _find_files(root: Path, suffix: str, labels: Sequence[str] = ()) -> list[tup
                 f"with {' and '.join(labels)} in it"
             )
         each = [_match(images_at, _label_folder(masks_at, label), suffix) for label in labels]
-        return [(pairs[0][0], [mask for _, mask in pairs]) for pairs in zip(*each, strict=True)]
-    return [(image, [mask]) for image, mask in _match(images_at, masks_at, suffix, root)]
+        return [
+            (pairs[0][0], _folder_in(images_at, pairs[0][0]), [mask for _, mask in pairs])
+            for pairs in zip(*each, strict=True)
+        ]
+    if not (images_at and masks_at):
+        patients = [
+            path for path in _folders(root) if _subfolder(path, IMAGE_FOLDERS) and _subfolder(path, MASK_FOLDERS)
+        ]
+        if patients:  # <patient>/images and <patient>/masks
+            inner = [(patient, item) for patient in patients for item in _find_files(patient, suffix)]
+            return [(image, "/".join(filter(None, (at.name, folder))), masks) for at, (image, folder, masks) in inner]
+    start = images_at if images_at and masks_at else root
+    pairs = _match(images_at, masks_at, suffix, root)
+    return [(image, _folder_in(start, image), [mask]) for image, mask in pairs]
+
+
+def _folder_in(root: Path, image: Path) -> str:
+    place = image.parent.relative_to(root).as_posix()
+    return "" if place == "." else place
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _label_folder(masks_at: Path, label: str) -> Path:
@@ -209,66 +248,63 @@ def _subfolder(root: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
+    """The image files in a folder and its sub-folders, by place and name without ending."""
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if is_image_file(path):
-            if path.stem in files:
-                raise DataError(
-                    f"{path}: the same name as {files[path.stem].name} in another format; remove one of them"
-                )
-            files[path.stem] = path
+    for path in _walk(folder):
+        # macOS decomposes accents, other systems do not: both are one name.
+        stem = unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
+        if stem in files:
+            raise DataError(f"{path}: the same name as {files[stem].name} in another format; remove one of them")
+        files[stem] = path
     return files
 
 
-def _name_case(image: Path, *, pattern: re.Pattern[str], default: bool) -> tuple[str, int]:
-    match = pattern.search(image.stem)
-    digits = re.search(r"(\d+)$", image.stem)
-    number = _number(digits[1]) if digits else 0
-    if match is None:
-        if default:
-            return image.stem, number
-        raise DataError(f"{image}: case_pattern={pattern.pattern!r} does not match the name {image.stem!r}; correct it")
-    groups = match.groupdict()
-    case = groups.get("case") or (match[1] if pattern.groups else None) or match[0]
-    if groups.get("slice"):
-        try:
-            number = _number(groups["slice"])
-        except ValueError:
-            raise DataError(
-                f"{image}: case_pattern={pattern.pattern!r} finds the slice {groups['slice']!r}; expected a number"
-            ) from None
-    return case, number
-
-
-def _number(digits: str) -> int:
-    """A slice's number; of the long numbers in series UIDs, which are names and not counts, the last digits."""
-    return int(digits[-18:])
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if is_image_file(path):
+            yield path
+        elif path.is_dir() and not path.name.startswith("."):
+            yield from _walk(path)
 
 
 def _channels_of(path: Path) -> str:
-    pixels = read_pixels(path)
-    return "grey" if pixels.ndim == 2 or _is_grey(pixels) else "rgb"
+    first = read_pages(path)[0]
+    if first.ndim == 2 or _is_grey(first):
+        return "grey"
+    return "rgb" if first.shape[2] == 3 else "all"
 
 
 def _is_grey(pixels: NDArray[Any]) -> bool:
-    return np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(pixels[..., 0], pixels[..., 2])
+    return pixels.shape[2] == 3 and bool((pixels == pixels[..., :1]).all())
 
 
-def read_image(path: Path, channels: str) -> NDArray[Any]:
-    """Reads one image as the data set holds it, "grey" (H, W) or "rgb" (H, W, 3), uint8 or float32."""
-    pixels = read_pixels(path)
+def read_images(path: Path, channels: str) -> list[NDArray[Any]]:
+    """Reads the pages of an image: "grey" (H, W), "rgb" (H, W, 3) or "all", of the file's depth.
+
+    Raises:
+        DataError: see `read_pages`; or the file has channels of which neither grey nor RGB can be made.
+    """
+    return [_with_channels(path, page, channels) for page in read_pages(path)]
+
+
+def _with_channels(path: Path, pixels: NDArray[Any], channels: str) -> NDArray[Any]:
+    if pixels.ndim == 3 and pixels.shape[2] != 3 and channels != "all":
+        raise DataError(
+            f"{path}: channels={channels!r}: expected 1 or 3 channels, got {pixels.shape[2]}; say channels=all"
+        )
     if channels == "rgb" and pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=2)
-    elif channels == "grey" and pixels.ndim == 3:
+        return np.repeat(pixels[..., None], 3, axis=2)
+    if channels == "grey" and pixels.ndim == 3:
         pixels = pixels[..., 0] if _is_grey(pixels) else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    if pixels.dtype == np.uint16:
-        return (pixels.astype(np.float32) / np.float32(65535)).astype(np.float32)
     return np.ascontiguousarray(pixels)
 
 
-def _read_for(path: Path, planes: int) -> NDArray[Any]:
-    """An image for an agent of one channel or three."""
-    return read_image(path, "grey" if planes == 1 else "rgb")
+def _read_for(path: Path, planes: int, white: float | None = None) -> list[NDArray[Any]]:
+    """The pages of an image for an agent of so many channels."""
+    pages = read_images(path, {1: "grey", 3: "rgb"}.get(planes, "all"))
+    brightest = max(float(page.max(initial=0)) for page in pages)
+    level = choose_white(str(path), pages[0].dtype, brightest, check_white(white))
+    return [scaled(page, level) for page in pages]
 
 
-READER = ImageReader(pixels=_read_for)
+READER = PageReader(pixels=_read_for)

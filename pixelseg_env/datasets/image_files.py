@@ -1,19 +1,32 @@
-"""Reading one image or mask file, whole or not at all."""
+"""Reading an image file of any kind, whole or not at all.
+
+| kind | what comes out |
+| --- | --- |
+| png, bmp, ppm, pgm, webp | one page, 8 or 16 bits; grey or RGB, with its transparency apart |
+| gif | the same, its palette resolved; an animation is refused |
+| jpeg | one page, 8 bits; CMYK as RGB; of several pictures (MPO) the first, which viewers show |
+| tiff | all pages of one size, 1 to 16 bits, any number of channels; see `tiff_files` |
+
+Everywhere a palette is resolved, its positions kept as numbers of labels; the EXIF orientation is applied as a viewer
+does; and a file that is cut off or damaged is refused, whatever its decoder makes of it.
+"""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.files import IMAGE_SUFFIXES
-from pixelseg_env.datasets.integrity import find_damage
+from pixelseg_env.datasets.integrity import TIFF_MAGIC, find_damage, is_lie
+from pixelseg_env.datasets.pages import ImageFile, Page, turned
 from pixelseg_env.errors import DataError
 
-JPEG_SUFFIXES = (".jpg", ".jpeg")
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "PPM")
+_ORIENTATION = 274  # the tag's number in EXIF
 
 
 def is_image_file(path: Path) -> bool:
@@ -21,17 +34,12 @@ def is_image_file(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def read_pixels(path: Path) -> NDArray[Any]:
+def open_image(path: Path) -> ImageFile:
     """Decodes an image file.
 
-    Args:
-        path: png, jpeg, tiff or bmp.
-
-    Returns:
-        (H, W) or (H, W, 3) in RGB order, uint8 or uint16; an alpha channel is dropped.
-
     Raises:
-        DataError: the file cannot be read, is cut off, is no image, or has another pixel type.
+        DataError: the file cannot be read, is cut off or damaged, is no image, or of a kind that is not read; it
+            needs a codec that is not installed.
     """
     try:
         content = path.read_bytes()
@@ -43,68 +51,114 @@ def read_pixels(path: Path) -> NDArray[Any]:
     if damage:
         raise DataError(f"{path}: expected a whole image file, but {damage}; copy or download the file again")
     try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
-    except cv2.error:
-        pixels = None
-    if pixels is None:
+        if content[:4] in TIFF_MAGIC:
+            from pixelseg_env.datasets.tiff_files import decode_tiff
+
+            return decode_tiff(content)
+        return _decode(content)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except Exception as error:  # decoders raise what they like
         raise DataError(
-            f"{path}: expected an image (png, jpeg, tiff or bmp), but it could not be decoded ({len(content)} bytes); "
-            "the file is damaged or is not an image: replace or remove it"
-        )
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise DataError(f"{path}: expected 8-bit or 16-bit pixels, got {pixels.dtype}; convert the file")
-    if pixels.ndim == 3:
-        if pixels.shape[2] == 1:
-            return pixels[..., 0]
-        if pixels.shape[2] not in (3, 4):
-            raise DataError(f"{path}: expected 1, 3 or 4 channels, got {pixels.shape[2]}; convert the file")
-        return np.ascontiguousarray(pixels[..., 2::-1])
-    return pixels
+            f"{path}: expected an image ({', '.join(IMAGE_SUFFIXES)}), but it could not be decoded ({len(content)} "
+            f"bytes; {error}); the file is damaged or is not an image: replace or remove it"
+        ) from error
 
 
-def read_mask(path: Path, threshold: int | None = None, invert: bool = False) -> tuple[NDArray[np.uint8], int | None]:
-    """Reads a mask file as 0 and 1.
+def read_pages(path: Path) -> list[NDArray[Any]]:
+    """The pages of a file: (H, W) or (H, W, C) each, of 8 or 16 bits or float; transparency is dropped.
 
-    Args:
-        path: the file. A jpeg is cut at 127 (compression blurs its two values); in other formats
-            everything but 0 is object, and there may be one such value only.
-        threshold: object is what lies above it, instead of the above.
-        invert: swap object and background afterwards.
-
-    Returns:
-        The mask, uint8 (H, W) of 0 and 1, and the value that stood for the object in the file (None where
-        there was none, or a threshold was used).
+    Values of other depths, such as 12 bits, are brought to 8 or 16 bits.
 
     Raises:
-        DataError: the file cannot be read, or holds more than two values.
+        DataError: see `open_image`; the pixels are of another type.
     """
-    pixels = read_pixels(path)
-    if pixels.ndim == 3:
-        pixels = _merge_channels(pixels)
-    value: int | None = None
-    if threshold is None and path.suffix.lower() in JPEG_SUFFIXES:
-        threshold = 127
-    if threshold is not None:
-        mask = (pixels > threshold).astype(np.uint8)
-    else:
-        mask = (pixels != 0).astype(np.uint8)
-        value = int(pixels.max(initial=0))
-        # Cheaper than np.unique: two values means that every pixel is 0 or the largest.
-        if value and np.count_nonzero(pixels == value) != np.count_nonzero(mask):
-            values = [int(v) for v in np.unique(pixels)]
-            listed = ", ".join(map(str, values[:6])) + (", ..." if len(values) > 6 else "")
+    pages = []
+    for page in open_image(path).pages:
+        pixels = page.pixels
+        if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+            raise DataError(f"{path}: expected 8-bit or 16-bit pixels, got {pixels.dtype}; convert the file")
+        if pixels.dtype == np.uint16 and page.white < 65535:
+            pixels = np.rint(pixels * (65535 / page.white)).astype(np.uint16)
+        if pixels.dtype == np.float32 and not pixels.min(initial=0) >= 0:  # also false for NaN
+            raise DataError(f"{path}: expected float pixels of 0 or more, found {pixels.min():g}; convert the file")
+        pages.append(np.ascontiguousarray(pixels))
+    return pages
+
+
+def page_count(path: Path) -> int:
+    """How many pages a file has, from its directories alone; 1 where it cannot be read, which its reader will say."""
+    try:
+        with path.open("rb") as file:
+            if file.read(4) not in TIFF_MAGIC:
+                return 1
+        from pixelseg_env.datasets.tiff_files import count_pages
+
+        return count_pages(path)
+    except Exception:  # tifffile raises what it likes
+        return 1
+
+
+def _decode(content: bytes) -> ImageFile:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
+        frames = int(getattr(picture, "n_frames", 1))
+        if frames > 1 and picture.format != "MPO":
             raise DataError(
-                f"{path}: expected a mask of two values, 0 and one other, got {len(values)} values ({listed}); "
-                "make it binary, or use the data set 'folder' with threshold=<grey level> (object above it)"
+                f"expected one picture, got an animation ({picture.format}) of {frames}; save them as files of their "
+                "own, or as the pages of a TIFF"
             )
-        value = value or None
-    return (1 - mask if invert else mask), value
+        width, height = picture.size
+        if is_lie(width * height * len(picture.getbands()), len(content)):
+            raise DataError(f"says that it is {height}x{width} pixels, but has {len(content)} bytes; it is damaged")
+        orientation = _orientation(picture)
+        picture.load()
+        lossy = picture.format in ("JPEG", "MPO") or (picture.format == "WEBP" and b"VP8L" not in content[:64])
+        page = _deep(content) or _page(picture)
+    return ImageFile((turned(page, orientation),), orientation, lossy)
 
 
-def _merge_channels(pixels: NDArray[Any]) -> NDArray[Any]:
-    """One number per colour: the grey level if the channels are equal, else a code that keeps colours apart."""
-    first = pixels[..., 0]
-    if np.array_equal(first, pixels[..., 1]) and np.array_equal(first, pixels[..., 2]):
-        return np.asarray(first)
-    wide: NDArray[np.int64] = pixels.astype(np.int64)
-    return np.asarray(wide[..., 0] + (wide[..., 1] << 16) + (wide[..., 2] << 32))
+def _orientation(picture: Any) -> int:
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except Exception:  # its EXIF block is damaged: viewers leave it alone, too
+        return 1
+
+
+def _page(picture: Any) -> Page:
+    """One decoded picture, whatever its mode."""
+    numbers = None
+    if picture.mode == "P":
+        numbers = np.array(picture)
+        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    elif picture.mode == "PA":
+        picture = picture.convert("RGBA")
+    elif "transparency" in picture.info and picture.mode in ("1", "L", "RGB"):
+        picture = picture.convert("RGBA" if picture.mode == "RGB" else "LA")
+    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        picture = picture.convert("RGB")
+    pixels = np.array(picture)
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    elif pixels.dtype.kind in "iu" and pixels.dtype != np.uint8 and pixels.min() >= 0 and pixels.max() <= 65535:
+        pixels = pixels.astype(np.uint16)
+    alpha = None
+    if picture.mode in ("LA", "RGBA"):
+        pixels, alpha = pixels[..., :-1], pixels[..., -1]
+        pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    return Page(pixels, 65535 if pixels.dtype == np.uint16 else 255, alpha, numbers)
+
+
+def _deep(content: bytes) -> Page | None:
+    """A PNG of 16 bits with several channels, of which Pillow would keep 8; None for any other file."""
+    if not content.startswith(b"\x89PNG") or content[24] != 16 or content[25] not in (2, 4, 6):
+        return None
+    import cv2
+
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED))
+    if pixels.ndim == 2:
+        return Page(pixels, 65535)
+    alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
+    colours = pixels[..., 2::-1]
+    return Page(colours[..., 0] if content[25] == 4 else colours, 65535, alpha)

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _TIFF_TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_LETTERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _OFFSETS, _COUNTS = (273, 324), (279, 325)  # strips, tiles
+_WIDTH, _HEIGHT, _SAMPLES, _ROWS, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 277, 278, 284, 322, 323
+_READ = {*_OFFSETS, *_COUNTS, _WIDTH, _HEIGHT, _SAMPLES, _ROWS, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT}
+MOST_PAGES = 1 << 16
+# No codec for pictures packs more pixels than this into a byte; small files may claim what they like.
+PACKED, SMALL = 4000, 1 << 26
+
+
+def is_lie(claimed: int, there: int) -> bool:
+    """Whether a file of so many bytes cannot hold the bytes of pixels that its header claims."""
+    return claimed > SMALL and claimed > PACKED * there
 
 
 def find_damage(content: bytes) -> str:
-    """Looks for missing bytes.
+    """Looks for missing bytes, and in PNG files, which have checksums, for wrong ones.
 
-    OpenCV returns some cut-off files as images whose missing part is blank, with at most a line on
-    stderr, and which ones it does so for changes with its version.
+    Decoders return some cut-off files as images whose missing part is blank, with at most a line on
+    stderr, and which ones they do so for changes with their version.
 
     Args:
         content: the whole file.
@@ -22,42 +38,134 @@ def find_damage(content: bytes) -> str:
         benefit of the doubt: the decoder will refuse it.
     """
     if content.startswith(b"\x89PNG"):
-        return "" if b"IEND" in content else "its end marker (IEND) is missing: it is cut off"
+        return _png_damage(content)
     if content.startswith(b"\xff\xd8"):
         # An embedded preview has an end marker of its own, but before the picture's start of scan.
         complete = content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda") >= 0
         return "" if complete else "its end marker (EOI) is missing: it is cut off"
-    if content[:4] in (b"II*\x00", b"MM\x00*"):
+    if content[:4] in TIFF_MAGIC:
         return _tiff_damage(content)
     if content.startswith(b"BM") and len(content) >= 6:
         (size,) = struct.unpack_from("<I", content, 2)
-        return f"it says it has {size} bytes and has {len(content)}: it is cut off" if size > len(content) else ""
+        return _short(size, content)
+    if content.startswith(b"RIFF") and len(content) >= 8:
+        (size,) = struct.unpack_from("<I", content, 4)
+        return _short(size + 8, content)
+    if content.startswith(b"GIF8"):
+        return "" if b";" in content[-16:] else "its end marker is missing: it is cut off"
     return ""
+
+
+def _short(size: int, content: bytes) -> str:
+    return f"it says it has {size} bytes and has {len(content)}: it is cut off" if size > len(content) else ""
+
+
+def _png_damage(content: bytes) -> str:
+    position = 8
+    while position + 12 <= len(content):
+        (length,) = struct.unpack_from(">I", content, position)
+        end = position + 12 + length
+        if end > len(content):
+            break
+        (checksum,) = struct.unpack_from(">I", content, end - 4)
+        name = content[position + 4 : position + 8]
+        if checksum != zlib.crc32(content[position + 4 : end - 4]):
+            return f"the checksum of its part {name.decode('latin-1')!r} is wrong: it is damaged"
+        if name == b"IEND":
+            return ""
+        position = end
+    return "its end marker (IEND) is missing: it is cut off"
+
+
+# ---------------------------------------------------------------- TIFF
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How numbers are written: byte order, and whether positions have 4 bytes or, in BigTIFF, 8."""
+
+    order: str
+    big: bool
+
+    @classmethod
+    def of(cls, content: bytes) -> _Layout:
+        return cls("<" if content[:2] == b"II" else ">", 43 in content[2:4])
+
+    def number(self, content: bytes, position: int, wide: bool = True) -> int:
+        """A position (wide), or a number of entries."""
+        letter = "Q" if self.big else "I" if wide else "H"
+        return int(struct.unpack_from(self.order + letter, content, position)[0])
 
 
 def _tiff_damage(content: bytes) -> str:
-    order = "<" if content[:2] == b"II" else ">"
     try:
-        (position,) = struct.unpack_from(order + "I", content, 4)
-        (entries,) = struct.unpack_from(order + "H", content, position)
-        tags = {}
-        for i in range(entries):
-            tag, kind, count = struct.unpack_from(order + "HHI", content, position + 2 + 12 * i)
-            if tag in _OFFSETS or tag in _COUNTS:
-                tags[tag] = _tiff_values(content, order, position + 2 + 12 * i + 8, kind, count)
+        for number, tags in enumerate(_directories(content)):
+            damage = _page_damage(tags, len(content))
+            if damage:
+                return f"page {number + 1}: {damage}" if number else damage
     except struct.error:
-        return "its directory lies beyond the end of the file: it is cut off"
-    for offset_tag, count_tag in zip(_OFFSETS, _COUNTS, strict=True):
-        for offset, count in zip(tags.get(offset_tag, ()), tags.get(count_tag, ()), strict=False):
-            if offset + count > len(content):
-                return f"its pixels need {offset + count} bytes and it has {len(content)}: it is cut off"
+        return "a directory of it lies beyond the end of the file: it is cut off"
+    except _LoopError:
+        return "its directories lead back to themselves: it is damaged"
     return ""
 
 
-def _tiff_values(content: bytes, order: str, position: int, kind: int, count: int) -> tuple[int, ...]:
-    letter = {3: "H", 4: "I", 16: "Q"}.get(kind)
-    if letter is None:
-        return ()
-    if count * _TIFF_TYPES[kind] > 4:
-        (position,) = struct.unpack_from(order + "I", content, position)
-    return struct.unpack_from(f"{order}{count}{letter}", content, position)
+class _LoopError(Exception):
+    pass
+
+
+def _directories(content: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
+    """The tags that are needed here, page by page."""
+    layout = _Layout.of(content)
+    step, count_size = (20, 8) if layout.big else (12, 2)
+    position = layout.number(content, 8 if layout.big else 4)
+    seen: set[int] = set()
+    while position:
+        if position in seen or len(seen) > MOST_PAGES:
+            raise _LoopError
+        seen.add(position)
+        entries = layout.number(content, position, wide=False)
+        start = position + count_size
+        if start + entries * step > len(content):
+            raise struct.error
+        yield dict(_tags(content, layout, range(start, start + entries * step, step)))
+        position = layout.number(content, start + entries * step)
+
+
+def _tags(content: bytes, layout: _Layout, places: range) -> Iterator[tuple[int, tuple[int, ...]]]:
+    for at in places:
+        tag, kind = struct.unpack_from(layout.order + "HH", content, at)
+        if tag not in _READ or kind not in _LETTERS:
+            continue
+        count = layout.number(content, at + 4)
+        here = at + (12 if layout.big else 8)
+        if count * _TIFF_TYPES[kind] > (8 if layout.big else 4):
+            here = layout.number(content, here)
+        if here + count * _TIFF_TYPES[kind] > len(content):
+            raise struct.error
+        yield tag, struct.unpack_from(f"{layout.order}{count}{_LETTERS[kind]}", content, here)
+
+
+def _page_damage(tags: dict[int, tuple[int, ...]], size: int) -> str:
+    for offset_tag, count_tag in zip(_OFFSETS, _COUNTS, strict=True):
+        offsets, counts = tags.get(offset_tag, ()), tags.get(count_tag, ())
+        for offset, count in zip(offsets, counts, strict=False):
+            if offset + count > size:
+                return f"its pixels need {offset + count} bytes and it has {size}: it is cut off"
+            if not (offset and count):
+                return "a part of its pixels is not there: it was never written, or is damaged"
+        expected = _parts(tags, tiled=offset_tag == _OFFSETS[1])
+        if offsets and expected and len(offsets) != expected:
+            return f"its pixels lie in {len(offsets)} part(s), where its size needs {expected}: it is damaged"
+    return ""
+
+
+def _parts(tags: dict[int, tuple[int, ...]], tiled: bool) -> int:
+    """How many strips or tiles a page needs; 0 where it does not tell."""
+    height, width = tags.get(_HEIGHT, (0,))[0], tags.get(_WIDTH, (0,))[0]
+    planes = tags.get(_SAMPLES, (1,))[0] if tags.get(_PLANAR, (1,))[0] == 2 else 1
+    if tiled:
+        high, wide = tags.get(_TILE_HEIGHT, (0,))[0], tags.get(_TILE_WIDTH, (0,))[0]
+        return math.ceil(height / high) * math.ceil(width / wide) * planes if high and wide else 0
+    rows = tags.get(_ROWS, (height,))[0]
+    return math.ceil(height / min(rows, height)) * planes if height and rows else 0

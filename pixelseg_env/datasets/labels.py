@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pixelseg_env.errors import DataError, OptionError
 
+Value = float | tuple[int, ...]  # what stands for the object in a mask: a number, or a colour
 NEARLY = 1e-3  # a label further than this from a whole number is not one that rounding has spoilt
 
 
@@ -86,6 +87,11 @@ def listed(values: NDArray[Any]) -> str:
     """The different values of an array for a message, as they are: 0.9999999 is not written 1."""
     found = np.unique(values)
     return ", ".join(f"{value:.9g}" for value in found[:6]) + (", ..." if len(found) > 6 else "")
+
+
+def shown(value: Value) -> str:
+    """A grey level or colour, for a message."""
+    return f"{value:.9g}" if isinstance(value, int | float) else f"({', '.join(map(str, value))})"
 
 
 def stack_values(values: NDArray[Any], wanted: Sequence[int]) -> NDArray[np.uint8]:

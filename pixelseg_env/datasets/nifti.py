@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.base import SegmentationDataset
-from pixelseg_env.datasets.files import FileImages, FileReader, Masks, without_masks
+from pixelseg_env.datasets.files import FileImages, FileReader, below, without_masks
 from pixelseg_env.datasets.labels import check_label, check_labels
 from pixelseg_env.datasets.nifti_files import (
     SUFFIXES,
@@ -311,14 +311,14 @@ class VolumeReader(FileReader):
         native = channels[0].shape[0], channels[0].shape[1]
         images = channel_slices(channels, range(channels[0].shape[2]), size or native, fit)
 
-        def encode(masks: Masks, name: str) -> bytes:
+        def encode(masks: NDArray[Any], name: str) -> bytes:
             return encode_like(path, np.moveaxis(masks, 0, -1), name)
 
-        return FileImages(images, native, fit, encode)
+        return FileImages(images, native, fit, encode, encode)
 
     def find(self, folder: Path, planes: int, options: Mapping[str, Any]) -> list[Path]:
         """See `FileReader.find`; of channels that belong together, the first."""
-        found = [path for path in sorted(folder.rglob("*")) if self.is_input(path)]
+        found = [path for path in below(folder) if self.is_input(path)]
         found = [path for path in found if not (path.parent.name == "labelsTr" and _images_beside(path.parent))]
         found = without_masks(folder, found, "_mask", self.stem)
         return [path for path in found if not self._together(planes, options) or _is_first(path)]

@@ -248,19 +248,30 @@ def read_channels(path: Path, one: bool = False) -> list[NDArray[Any]]:
     return [np.asarray(voxels)]
 
 
-def encode_like(source: Path, mask: NDArray[np.uint8], name: str) -> bytes:
-    """A mask (X, Y, Z) of 0 and 1 as a NIfTI file with the geometry of `source`."""
+def encode_like(source: Path, mask: NDArray[Any], name: str) -> bytes:
+    """A mask (X, Y, Z) of 0 and 1, or a float32 map in [0, 1], as a NIfTI file with the geometry of `source`."""
     image, _ = open_image(source)
     header = image.header.copy()
-    header.set_data_dtype(np.uint8)
+    header.set_data_dtype(mask.dtype)
     header["cal_min"], header["cal_max"] = 0, 1
-    header["descrip"] = b"PixelSeg mask"
+    header["descrip"] = b"PixelSeg mask" if mask.dtype == np.uint8 else b"PixelSeg probability"
+    _mend_rotation(header)
     header.extensions.clear()  # they describe the image's voxels
     shape = image.shape if math.prod(image.shape) == mask.size else mask.shape
     return packed(type(image)(mask.reshape(shape), image.affine, header), name)
 
 
-def encode_at(affine: NDArray[np.float64], mask: NDArray[np.uint8], name: str) -> bytes:
+def _mend_rotation(header: Any) -> None:
+    """Brings a rotation that rounding has spoilt back to one, so that every program reads what is written."""
+    names = ("quatern_b", "quatern_c", "quatern_d")
+    parts = np.array([header[name] for name in names], np.float64)
+    square = float(parts @ parts)
+    if square > 1:
+        for name, value in zip(names, parts / math.sqrt(square) * (1 - 1e-7), strict=True):
+            header[name] = value
+
+
+def encode_at(affine: NDArray[np.float64], mask: NDArray[Any], name: str) -> bytes:
     """A mask (X, Y, Z) of 0 and 1 as a NIfTI file at a place."""
     return packed(nib.Nifti1Image(mask, affine), name)
 

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.base import SegmentationDataset
+from pixelseg_env.datasets.brightness import choose_white, scaled
 from pixelseg_env.datasets.fitting import common_size, fit_image, fit_masks
-from pixelseg_env.datasets.labels import check_present
+from pixelseg_env.datasets.labels import Value, check_present, shown
 from pixelseg_env.datasets.memory import allocate
 from pixelseg_env.errors import DataError
 
-ReadMask = Callable[[Path], tuple[NDArray[np.uint8], int | None]]
-ReadImage = Callable[[Path], NDArray[Any]]
+ReadMask = Callable[[Path], tuple[list[NDArray[np.uint8]], Value | None]]
+ReadImage = Callable[[Path], list[NDArray[Any]]]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -36,6 +37,7 @@ class Pair:
         number: the slice's number within its case.
         more_images: the files of further channels.
         more_masks: the masks of further labels.
+        stack: the file holds several slices of the case, which are numbered by themselves.
     """
 
     image: Path
@@ -44,6 +46,7 @@ class Pair:
     number: int
     more_images: tuple[Path, ...] = ()
     more_masks: tuple[Path, ...] = ()
+    stack: bool = False
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -56,6 +59,17 @@ class Pair:
         return (self.mask, *self.more_masks)
 
 
+@dataclass(frozen=True)
+class _Item:
+    """A pair whose mask file is read: the size of its pages, how many there are, and the masks that stay, by page."""
+
+    pair: Pair
+    shape: tuple[int, int]
+    pages: int
+    masks: dict[int, NDArray[np.uint8]]
+    value: Value | None
+
+
 def load_pairs(
     name: str,
     pairs: Sequence[Pair],
@@ -65,8 +79,12 @@ def load_pairs(
     read_image: ReadImage,
     read_mask: ReadMask,
     labels: Sequence[int | str] = (),
+    white: float | None = None,
 ) -> SegmentationDataset:
     """Reads pairs of files: the masks first, then only those images that stay.
+
+    A file of several pages gives a slice each. Slices are numbered as their pairs are; where a case has a file of
+    several pages, through all its files from 0.
 
     Args:
         name: the data set's name.
@@ -74,84 +92,125 @@ def load_pairs(
         size: (H, W) of the result, or None for the native size.
         fit: see `fitting`.
         keep_empty: keep images whose mask is empty.
-        read_image: path -> (H, W) or (H, W, C), uint8 or float32 in [0, 1].
-        read_mask: path -> the mask and the file value that stood for the object; see `read_mask`. With `labels` of
-            one mask file, masks are (L, H, W); a pair with several mask files has one for each label.
+        read_image: path -> its pages, (H, W) or (H, W, C) each, uint8, uint16 or float32.
+        read_mask: path -> the mask of each page and the file value that stood for the object; see `read_masks`. With
+            `labels` of one mask file, masks are (L, H, W); a pair with several mask files has one for each label.
         labels: names or values of L > 1 labels.
+        white: the grey level that becomes 1; None: by the rule of `choose_white`, for the whole set.
 
     Returns:
         The whole set.
 
     Raises:
-        DataError: a file cannot be read; a mask differs in size from its image; masks use different values;
+        DataError: a file cannot be read; a mask differs in size or pages from its image; masks use different values;
             all masks are empty; the same slice comes twice.
     """
     pairs = sort_unique(name, pairs)
 
-    def mask_of(pair: Pair) -> tuple[tuple[int, int], NDArray[np.uint8] | None, int | None]:
-        mask, value = _masks_of(pair, read_mask)
-        shape = (mask.shape[-2], mask.shape[-1])
-        if not mask.any() and not keep_empty:
-            return shape, None, value
-        return shape, fit_masks(mask, size, fit) if size else mask, value
+    def masks_of(pair: Pair) -> _Item:
+        masks, value = _masks_of(pair, read_mask)
+        shape = (masks[0].shape[-2], masks[0].shape[-1])
+        kept = {}
+        for page, mask in enumerate(masks):
+            if keep_empty or mask.any():
+                fitted = fit_masks(mask, size, fit) if size else mask
+                # A small object can vanish when the mask shrinks, or lie outside the crop.
+                if keep_empty or fitted.any():
+                    kept[page] = fitted
+        return _Item(pair, shape, len(masks), kept, value)
 
-    read = in_threads(mask_of, pairs)
+    items = in_threads(masks_of, pairs)
     hint = "keep one class, or use the data set 'folder' with threshold=0 to take all"
-    check_one_value(pairs, [value for _, _, value in read], hint)
-    kept = [(pair, shape, mask) for pair, (shape, mask, _) in zip(pairs, read, strict=True) if mask is not None]
-    del read
-    # A small object can vanish when the mask shrinks, or lie outside the crop.
-    kept = [item for item in kept if keep_empty or item[2].any()]
-    if not any(mask.any() for _, _, mask in kept):
+    check_one_value(pairs, [item.value for item in items], hint)
+    numbers = _numbers(items)
+    items = [item for item in items if item.masks]
+    every = [mask for item in items for mask in item.masks.values()]
+    if not any(mask.any() for mask in every):
         raise DataError(all_empty(name, len(pairs), pairs[0].mask))
-    check_present([mask for _, _, mask in kept], labels, pairs[0].mask.parent)
-    height, width = size or common_size(name, [shape for _, shape, _ in kept], [str(p.image) for p, _, _ in kept])
+    check_present(every, labels, pairs[0].mask.parent)
+    height, width = size or common_size(name, [item.shape for item in items], [str(item.pair.image) for item in items])
 
-    first = read_image(kept[0][0].image)
-    channels = 1 if first.ndim == 2 else first.shape[2]
-    images, masks = allocate(name, len(kept), channels, height, width, first.dtype, len(labels) or 1)
+    first = read_image(items[0].pair.image)
+    channels = 1 if first[0].ndim == 2 else first[0].shape[2]
+    kind = first[0].dtype
+    depth = np.uint8 if kind == np.uint8 else np.float32
+    images, all_masks = allocate(name, len(every), channels, height, width, depth, len(labels) or 1)
+    starts = np.cumsum([0, *(len(item.masks) for item in items)])
 
-    def fill(position: int) -> None:
-        pair, shape, mask = kept[position]
-        image = read_image(pair.image) if position else first
-        if image.shape[:2] != shape:
+    def fill(position: int) -> float:
+        item = items[position]
+        pages = read_image(item.pair.image) if position else first
+        _check_fit(item, pages)
+        got = 1 if pages[0].ndim == 2 else pages[0].shape[2]
+        if got != channels or pages[0].dtype != kind:
             raise DataError(
-                f"{pair.image}: the image is {image.shape[0]}x{image.shape[1]} but its mask {pair.mask} is "
-                f"{shape[0]}x{shape[1]}; expected the same height and width: replace one of them"
+                f"{item.pair.image}: {got} channel(s) of {pages[0].dtype}, but {items[0].pair.image} has {channels} of "
+                f"{kind}; expected all images of one kind: convert the files"
             )
-        got = 1 if image.ndim == 2 else image.shape[2]
-        if got != channels or image.dtype != first.dtype:
-            raise DataError(
-                f"{pair.image}: {got} channel(s) of {image.dtype}, but {kept[0][0].image} has {channels} of "
-                f"{first.dtype}; expected all images of one kind: convert the files"
-            )
-        images[position] = fit_image(image, (height, width), fit)
-        masks[position] = mask
+        for row, (page, mask) in enumerate(item.masks.items(), int(starts[position])):
+            pixels = scaled(pages[page], white) if white else pages[page]
+            images[row] = fit_image(pixels if kind == np.uint8 else pixels.astype(np.float32), (height, width), fit)
+            all_masks[row] = mask
+        return max(float(pages[page].max(initial=0)) for page in item.masks)
 
-    in_threads(fill, range(len(kept)))
+    brightest = max(in_threads(fill, range(len(items))))
+    if white is None:
+        level = choose_white(f"data set {name!r}", kind, brightest, None)
+        if depth == np.float32:
+            np.clip(np.divide(images, np.float32(level), out=images), 0, 1, out=images)
     return SegmentationDataset(
         name,
         images,
-        masks,
-        tuple(pair.case for pair, _, _ in kept),
-        np.array([pair.number for pair, _, _ in kept], np.int64),
+        all_masks,
+        tuple(item.pair.case for item in items for _ in item.masks),
+        np.array([numbers[item.pair.image] + page for item in items for page in item.masks], np.int64),
         tuple(one if isinstance(one, str) else f"label {one}" for one in labels),
     )
 
 
-def _masks_of(pair: Pair, read_mask: ReadMask) -> tuple[NDArray[np.uint8], int | None]:
-    """The mask (H, W), or (L, H, W), and the value that stood for the object in its first file that has one."""
+def _numbers(items: Sequence[_Item]) -> dict[Path, int]:
+    """The slice number of each file's first page."""
+    stacked = {item.pair.case for item in items if item.pages > 1}
+    numbers: dict[Path, int] = {}
+    counted: dict[str, int] = {}
+    for item in items:
+        case = item.pair.case
+        numbers[item.pair.image] = counted.get(case, 0) if case in stacked else item.pair.number
+        counted[case] = counted.get(case, 0) + item.pages
+    return numbers
+
+
+def _check_fit(item: _Item, pages: Sequence[NDArray[Any]]) -> None:
+    pair, (height, width) = item.pair, pages[0].shape[:2]
+    if len(pages) != item.pages:
+        raise DataError(
+            f"{pair.image}: the image has {len(pages)} page(s) but its mask {pair.mask} has {item.pages}; expected as "
+            "many: replace one of them"
+        )
+    if (height, width) != item.shape:
+        hint = " (the orientation that a file notes, EXIF, is applied)" if (width, height) == item.shape else ""
+        raise DataError(
+            f"{pair.image}: the image is {height}x{width} but its mask {pair.mask} is "
+            f"{item.shape[0]}x{item.shape[1]}{hint}; expected the same height and width: replace one of them"
+        )
+
+
+def _masks_of(pair: Pair, read_mask: ReadMask) -> tuple[list[NDArray[np.uint8]], Value | None]:
+    """The mask (H, W), or (L, H, W), of each page, and the object's value in its first file that has one."""
     if not pair.more_masks:
         return read_mask(pair.mask)
     read = [read_mask(path) for path in pair.masks]
-    for path, (mask, _) in zip(pair.masks, read, strict=True):
-        if mask.shape != read[0][0].shape:
-            (h, w), (first_h, first_w) = mask.shape, read[0][0].shape
+    for path, (masks, _) in zip(pair.masks, read, strict=True):
+        (h, w), (first_h, first_w) = masks[0].shape, read[0][0][0].shape
+        count, first_count = len(masks), len(read[0][0])
+        if (h, w) != (first_h, first_w) or count != first_count:
+            own, other = (f"{h}x{w}", f"{first_h}x{first_w}") if count == first_count else (count, first_count)
             raise DataError(
-                f"{path}: this mask is {h}x{w} but {pair.mask}, of the same image, is {first_h}x{first_w}; "
-                "expected one size: replace one of them"
+                f"{path}: this mask is {own} but {pair.mask}, of the same image, is {other}; expected one size and as "
+                "many pages: replace one of them"
             )
-    return np.stack([mask for mask, _ in read]), next((value for _, value in read if value is not None), None)
+    together = [np.stack(layers) for layers in zip(*(masks for masks, _ in read), strict=True)]
+    return together, next((value for _, value in read if value is not None), None)
 
 
 def sort_unique(name: str, pairs: Iterable[Pair]) -> list[Pair]:
@@ -161,8 +220,9 @@ def sort_unique(name: str, pairs: Iterable[Pair]) -> list[Pair]:
         DataError: there is no pair, or two claim to be the same slice of the same case.
     """
     ordered = sorted(pairs, key=lambda pair: (pair.case, pair.number, str(pair.image)))
+    stacks = {pair.case for pair in ordered if pair.stack}
     for one, other in itertools.pairwise(ordered):
-        if (one.case, one.number) == (other.case, other.number):
+        if (one.case, one.number) == (other.case, other.number) and one.case not in stacks:
             raise DataError(
                 f"data set {name!r}: {one.image} and {other.image} are both slice {one.number} of case {one.case!r}; "
                 "expected each slice once: remove or rename one, or give one data path only"
@@ -187,7 +247,7 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
         pool.shutdown(cancel_futures=True)
 
 
-def check_one_value(pairs: Sequence[Pair], values: Sequence[float | None], hint: str) -> None:
+def check_one_value(pairs: Sequence[Pair], values: Sequence[Value | None], hint: str) -> None:
     """Refuses a set whose masks use different values for the object: they may be different organs.
 
     Args:
@@ -198,13 +258,13 @@ def check_one_value(pairs: Sequence[Pair], values: Sequence[float | None], hint:
     Raises:
         DataError: two masks differ; the message names both.
     """
-    seen: dict[float, Path] = {}
+    seen: dict[Value, Path] = {}
     for pair, value in zip(pairs, values, strict=True):
         if value is not None:
             seen.setdefault(value, pair.mask)
         if len(seen) > 1:
             (one, first), (two, second) = seen.items()
             raise DataError(
-                f"{second}: its object has the value {two:g}, but {one:g} in {first}; "
+                f"{second}: its object has the value {shown(two)}, but {shown(one)} in {first}; "
                 f"expected one value for the object in all masks: {hint}"
             )

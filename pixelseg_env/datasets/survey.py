@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,13 @@ from numpy.typing import NDArray
 from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.files import IMAGE_FOLDERS, IMAGE_SUFFIXES, MASK_FOLDERS
 from pixelseg_env.datasets.fitting import Size
+from pixelseg_env.datasets.naming import UnclearPatientsWarning, unclear_patients
 from pixelseg_env.datasets.pairs import Pair, in_threads
 from pixelseg_env.datasets.registry import PathLike, check_option_names, list_files, load_dataset, own_options
 from pixelseg_env.datasets.splits import SPLITS, split_indices
 from pixelseg_env.errors import DataError, PixelSegError
 
 MOST_VALUES = 12
-FEW, MANY = 3, 10  # so few patients with so many images each may be kinds of images
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 
 
@@ -119,7 +120,7 @@ def _guess(path: Path) -> tuple[str, str]:
     folders = {entry.name.lower(): entry for entry in path.iterdir() if entry.is_dir()}
     if "imagestr" in folders:
         return "nifti", f"{path} holds imagesTr"
-    if "kaggle_3m" in folders or next(path.glob("*/*_mask.tif"), None):
+    if "kaggle_3m" in folders or next(path.glob("*/*_mask.[tT][iI][fF]"), None):
         return "brain", f"{path} holds patient folders with <case>_<slice>_mask.tif"
     images = next((folders[name] for name in IMAGE_FOLDERS if name in folders), None)
     masks = next((folders[name] for name in MASK_FOLDERS if name in folders), None)
@@ -174,14 +175,19 @@ def survey_dataset(
     keep_empty = bool(options.pop("keep_empty", False))
     pairs = list_files(name, data, **options)
     facts = None if pairs is None else _look_at(pairs)
+    own = own_options(name) or ()
+    told = "case_pattern" not in own or "case_pattern" in options
+    unclear = "" if pairs is None or told else unclear_patients(pairs, [pair.case for pair in pairs])
     try:
         # With the empty ones, so that they can be counted and shown; training is told from it without a second look.
-        whole = load_dataset(
-            name, data=data, split="all", size=size, split_by=split_by, split_seed=split_seed, fractions=fractions,
-            keep_empty=True, **options,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnclearPatientsWarning)  # it is told below
+            whole = load_dataset(
+                name, data=data, split="all", size=size, split_by=split_by, split_seed=split_seed, fractions=fractions,
+                keep_empty=True, **options,
+            )  # fmt: skip
     except DataError as error:
-        return Survey(name, None, str(error), files=facts, warnings=_warn(name, facts, ()))
+        return Survey(name, None, str(error), files=facts, warnings=_warn(facts, unclear))
     full = whole.masks.reshape(len(whole), -1).any(axis=1)
     kept = whole if keep_empty or full.all() else whole.subset(np.flatnonzero(full))
     parts: dict[str, Part] = {}
@@ -201,34 +207,22 @@ def survey_dataset(
         int(np.count_nonzero(~full)),
         facts,
         {} if problem else parts,
-        _warn(name, facts, kept.cases),
+        _warn(facts, unclear),
     )
 
 
-def _warn(name: str, facts: FileFacts | None, cases: Sequence[str]) -> tuple[str, ...]:
+def _warn(facts: FileFacts | None, unclear: str) -> tuple[str, ...]:
     """What a person should look at: names that tell no patient, copies, odd sizes."""
-    warnings = []
-    counts = Counter(cases)
-    if facts and len(cases) > 1 and "case_pattern" in (own_options(name) or ()):
-        path, case, _ = facts.example
-        if len(counts) == len(cases):
-            warnings.append(
-                f"every image counts as a patient of its own (e.g. {path.name} as {case!r}): if several images are of "
-                "one patient, they leak between the splits; say how names tell patients, e.g. "
-                "case_pattern='^(?P<case>[^_]+)', or list them in a table with a column patient"
-            )
-        elif len(counts) <= FEW and len(cases) >= MANY * len(counts):
-            warnings.append(
-                f"{len(cases)} images count as {len(counts)} patient(s) only ({', '.join(sorted(counts))}): are these "
-                "patients, or kinds of images? If each image is a patient of its own, say case_pattern='(.+)'"
-            )
+    found = []
+    if unclear:
+        found.append(unclear)
     if facts and facts.duplicates:
         copies = sum(len(group) - 1 for group in facts.duplicates)
         first = " and ".join(map(str, facts.duplicates[0][:2]))
-        warnings.append(f"{copies} image(s) are copies of others, e.g. {first}: in two splits they flatter the scores")
+        found.append(f"{copies} image(s) are copies of others, e.g. {first}: in two splits they flatter the scores")
     if facts and len(facts.sizes) > 1:
-        warnings.append(f"images have {len(facts.sizes)} sizes, so size=none is not possible")
-    return tuple(warnings)
+        found.append(f"images have {len(facts.sizes)} sizes, so size=none is not possible")
+    return tuple(found)
 
 
 # ---------------------------------------------------------------- the files
@@ -318,7 +312,10 @@ def _planes(path: Path) -> list[NDArray[Any]]:
         from pixelseg_env.datasets.nifti_files import read_channels
 
         return read_channels(path)
-    from pixelseg_env.datasets.image_files import read_pixels
+    from pixelseg_env.datasets.image_files import open_image
 
-    pixels = read_pixels(path)
-    return [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, -1, 0))
+    pages = [page.pixels for page in open_image(path).pages]
+    if len(pages) == 1:
+        return [pages[0]] if pages[0].ndim == 2 else list(np.moveaxis(pages[0], -1, 0))
+    stack = np.stack(pages, -1)
+    return [stack] if stack.ndim == 3 else list(np.moveaxis(stack, 2, 0))

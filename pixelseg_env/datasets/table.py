@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pixelseg_env.datasets.base import SegmentationDataset
-from pixelseg_env.datasets.folder import READER, case_namer, check_options, load_images
+from pixelseg_env.datasets.folder import READER, check_options, load_images
+from pixelseg_env.datasets.image_files import page_count
 from pixelseg_env.datasets.labels import check_label_names
+from pixelseg_env.datasets.naming import LARGEST, name_pairs, warn_of_patients
 from pixelseg_env.datasets.pairs import Pair
 from pixelseg_env.errors import DataError
 
@@ -29,8 +32,9 @@ def load_table(
     threshold: int | None = None,
     invert: bool = False,
     labels: Sequence[int] | Sequence[str] | None = None,
+    white: float | None = None,
 ) -> SegmentationDataset:
-    """Reads the files that a table names, png, jpeg, tiff or bmp.
+    """Reads the files that a table names, of the kinds that `load_folder` reads.
 
     The first line names the columns: `image` and `mask`, and, if you like, `patient` and `slice`. Commas, semicolons
     or tabs part them; other columns are ignored. Paths are relative to the table's own folder.
@@ -47,6 +51,7 @@ def load_table(
         invert: see `load_folder`.
         labels: values of the mask, such as (1, 2), or names of columns that hold a mask for each label, such as
             ("organ", "lesion"), in place of the column `mask`.
+        white: see `load_folder`.
 
     Returns:
         The whole set, images uint8 or float32.
@@ -54,19 +59,28 @@ def load_table(
     Raises:
         OptionError: an option's value is not valid.
         DataError: see `load_pairs`; or a table has no such columns, or names a file that is missing.
+
+    Warns:
+        UnclearPatientsWarning: there is no column `patient`, and names tell no clear patient.
+        DimImagesWarning: see `load_folder`.
     """
-    wanted = check_options(channels, threshold, invert, labels)
-    pairs = list_files(data, case_pattern, labels)
-    return load_images("table", pairs, size, fit, keep_empty, channels, threshold, invert, wanted)
+    wanted = check_options(channels, threshold, invert, labels, white)
+    pairs, named = _find(data, case_pattern, labels)
+    if not named and case_pattern is None:
+        warn_of_patients("table", pairs)
+    return load_images("table", pairs, size, fit, keep_empty, channels, threshold, invert, wanted, white)
 
 
 def list_files(data: list[Path], case_pattern: str | None = None, labels: Any = None) -> list[Pair]:
     """Finds the files that the tables name."""
-    name_case = case_namer(case_pattern)
+    return _find(data, case_pattern, labels)[0]
+
+
+def _find(data: list[Path], case_pattern: str | None, labels: Any) -> tuple[list[Pair], bool]:
+    """The files that the tables name, and whether any table names patients."""
     columns = [label for label in check_label_names(labels) if isinstance(label, str)] or ["mask"]
-    pairs: list[Pair] = []
+    found: list[tuple[Path, tuple[Path, ...], dict[str, str], str]] = []
     seen: dict[Path, str] = {}
-    counted: Counter[str] = Counter()
     for table in data:
         for line, row in _rows(table, columns):
             where = f"{table}, line {line}"
@@ -74,14 +88,23 @@ def list_files(data: list[Path], case_pattern: str | None = None, labels: Any = 
             if image in seen:
                 raise DataError(f"{where}: {image} is in {seen[image]} already; expected each image once")
             seen[image] = where
-            case, number = name_case(image) if "patient" not in row else (row["patient"], counted[row["patient"]])
+            found.append((image, tuple(masks), row, where))
+    nameless = [(image, "") for image, _, row, _ in found if "patient" not in row]
+    named = {pair.image: pair for pair in name_pairs(nameless, case_pattern, page_count)}
+    pairs: list[Pair] = []
+    counted: Counter[str] = Counter()
+    for image, files, row, where in found:
+        if image in named:
+            pair = replace(named[image], mask=files[0], more_masks=files[1:])
+        else:
+            case = row["patient"]
             if not case:
                 raise DataError(f"{where}: the patient is empty; name one, or leave the column out")
-            counted[case] += 1
-            if row.get("slice"):
-                number = _whole(row["slice"], where)
-            pairs.append(Pair(image, masks[0], case, number, more_masks=tuple(masks[1:])))
-    return pairs
+            stack = page_count(image) > 1
+            pair = Pair(image, files[0], case, counted[case], more_masks=files[1:], stack=stack)
+        counted[pair.case] += 1
+        pairs.append(replace(pair, number=_whole(row["slice"], where)) if row.get("slice") else pair)
+    return pairs, len(named) < len(found)
 
 
 def _rows(table: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -125,6 +148,9 @@ def _file(table: Path, text: str, column: str, where: str) -> Path:
 
 def _whole(text: str, where: str) -> int:
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
         raise DataError(f"{where}: the slice is {text!r}; expected a whole number") from None
+    if abs(number) > LARGEST:
+        raise DataError(f"{where}: the slice is {text}; expected a number up to {LARGEST}, such as 1, 2, 3, ...")
+    return number

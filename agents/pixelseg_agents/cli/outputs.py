@@ -30,6 +30,9 @@ class Predictor(Protocol):
     def label_names(self) -> tuple[str, ...]: ...  # noqa: D102
 
 
+OVERLAY, SURE = "overlay", "probability"  # what may be written beside a mask
+
+
 @dataclass(frozen=True)
 class Job:
     """One input and where its mask goes."""
@@ -38,7 +41,9 @@ class Job:
     target: Path
 
 
-def plan(predictor: Predictor, inputs: Sequence[Path], out: Path, overwrite: bool) -> list[Job]:
+def plan(
+    predictor: Predictor, inputs: Sequence[Path], out: Path, overwrite: bool, extras: Sequence[str] = ()
+) -> list[Job]:
     """Pairs every input with its output.
 
     Args:
@@ -47,6 +52,7 @@ def plan(predictor: Predictor, inputs: Sequence[Path], out: Path, overwrite: boo
         inputs: files, or folders that are searched with their subfolders (which `out` then has as well).
         out: a file for a single input; otherwise a folder.
         overwrite: whether an output may exist.
+        extras: what else is written beside each mask.
 
     Raises:
         DataError: an input is missing or of an unknown kind, or an output exists.
@@ -68,7 +74,7 @@ def plan(predictor: Predictor, inputs: Sequence[Path], out: Path, overwrite: boo
             Job(source, out / place.parent / reader.mask_name(source, predictor.channels, predictor.options))
             for source, place in found
         ]
-    _check(predictor, jobs, overwrite)
+    _check(predictor, jobs, overwrite, extras)
     return jobs
 
 
@@ -76,9 +82,19 @@ def label_targets(reader: FileReader, target: Path, labels: Sequence[str]) -> li
     """Where the mask of each label goes: `target`, or with several labels `<name>_<label><ending>` each."""
     if len(labels) == 1:
         return [target]
-    ending = max((e for e in reader.mask_endings if target.name.lower().endswith(e)), key=len, default=target.suffix)
-    stem, ending = target.name[: len(target.name) - len(ending)], target.name[len(target.name) - len(ending) :]
-    return [target.with_name(f"{stem}_{label.replace(' ', '-')}{ending}") for label in labels]
+    return [beside(reader, target, label.replace(" ", "-")) for label in labels]
+
+
+def beside(reader: FileReader, target: Path, what: str) -> Path:
+    """`<name>_<what><ending>` beside a mask: of an overlay .png, of probabilities .tif for images; else its own."""
+    own = max((e for e in reader.mask_endings if target.name.lower().endswith(e)), key=len, default=target.suffix)
+    stem = target.name[: len(target.name) - len(own)]
+    ending = target.name[len(stem) :]
+    if what == OVERLAY:
+        ending = ".png"
+    elif what == SURE and ".tif" in reader.mask_endings:
+        ending = ".tif"
+    return target.with_name(f"{stem}_{what}{ending}")
 
 
 def _kinds(reader: FileReader) -> str:
@@ -107,7 +123,7 @@ def _advice(predictor: Predictor) -> str:
     return f"; data set {predictor.dataset!r} reads these only, --dataset names another whose files yours are"
 
 
-def _check(predictor: Predictor, jobs: Sequence[Job], overwrite: bool) -> None:
+def _check(predictor: Predictor, jobs: Sequence[Job], overwrite: bool, extras: Sequence[str]) -> None:
     reader = predictor.reader
     sources = {job.source.resolve() for job in jobs}
     taken: dict[Path, Path] = {}
@@ -119,7 +135,8 @@ def _check(predictor: Predictor, jobs: Sequence[Job], overwrite: bool) -> None:
         if not job.target.name.lower().endswith(reader.mask_endings):
             endings = " or ".join(reader.mask_endings)
             raise OptionError(f"-o {job.target}: the mask of {job.source.name} must end in {endings}")
-        for target in label_targets(reader, job.target, predictor.label_names):
+        masks = label_targets(reader, job.target, predictor.label_names)
+        for target in (*masks, *(beside(reader, mask, extra) for mask in masks for extra in extras)):
             goal = target.resolve()
             if goal in taken:
                 raise OptionError(f"{taken[goal]} and {job.source} would both write {target}; predict them apart")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,20 +14,23 @@ from tyro.conf import Positional, arg
 
 from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, Switch, Which, parse
 from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag, parse_pairs
-from pixelseg_agents.cli.outputs import Job, label_targets, plan
+from pixelseg_agents.cli.outputs import OVERLAY, SURE, Job, beside, label_targets, plan
+from pixelseg_agents.cli.probabilities import probabilities
 from pixelseg_agents.cli.runs import open_run, run_size
 from pixelseg_agents.evaluation import play
 from pixelseg_agents.files import write_atomically
-from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset, check_horizon
+from pixelseg_env import DataError, OptionError, PixelSegError, PixelSegVectorEnv, SegmentationDataset, check_horizon
 from pixelseg_env.datasets import FileImages, FileReader, check_size, file_reader
+from pixelseg_env.rendering import contour_panel
 
 Masks = NDArray[np.uint8]
 DEFAULT_HORIZON = 10
 DEFAULT_DATASET = "folder"  # of a checkpoint without a run
 
 PREDICT = """\
-Segments images and NIfTI volumes. A mask has the size of its input.
-In image files it is 0 and 255, in NIfTI 0 and 1, in the place of the volume.
+Segments images, stacks and NIfTI volumes. A mask has the size of its input and lies on the file's own pixels.
+In image files it is 0 and 255, in NIfTI 0 and 1, in the place of the volume. A stack of pages gets a stack of masks.
+Of several inputs, those that cannot be read are left out and named at the end; the exit code is then 1.
 
 Examples:
   pixelseg predict runs/first scan.png -o mask.png
@@ -57,6 +61,10 @@ class PredictArguments:
     """That data set's own options; see pixelseg train --help."""
     overwrite: Switch = False
     """Replace masks that exist. An input is never replaced."""
+    overlay: Switch = False
+    """Also write <mask>_overlay.png, the image with the mask's outline (of a stack or volume, one slice)."""
+    probabilities: Switch = False
+    """Also write <mask>_probability (TIFF or NIfTI, float32): of each pixel the probability of being object."""
     checkpoint: Which = "last"
     """Which of the run's checkpoints: the last, or the best on validation patients."""
     batch: int = 8
@@ -177,19 +185,97 @@ def predict(arguments: PredictArguments) -> int:
     options = parse_pairs(arguments.dataset_option or pairs)
     predictor = FilePredictor(agent, size, check_horizon(horizon), dataset, options, arguments.batch, start)
     print(f"{run.file(arguments.checkpoint)}, the {arguments.checkpoint} checkpoint of the run")
-    for job in plan(predictor, arguments.inputs, arguments.out, arguments.overwrite):
-        run_job(predictor, job)
-    return 0
+    extras = [name for name, wanted in ((OVERLAY, arguments.overlay), (SURE, arguments.probabilities)) if wanted]
+    jobs = plan(predictor, arguments.inputs, arguments.out, arguments.overwrite, extras)
+    if len(jobs) == 1:
+        run_job(predictor, jobs[0], *extras)
+        return 0
+    return run_jobs(predictor, jobs, *extras)
 
 
-def run_job(predictor: FilePredictor, job: Job) -> None:
-    """Segments one file and writes its mask, or with several labels one mask per label."""
-    file, names = predictor.read(job.source), predictor.label_names
-    masks = file.restore(predictor.segment(file.images))
-    each = np.moveaxis(masks, 1, 0) if len(names) > 1 else masks[None]
-    for mask, name, target in zip(each, names, label_targets(predictor.reader, job.target, names), strict=True):
+def run_jobs(predictor: FilePredictor, jobs: Sequence[Job], *extras: str) -> int:
+    """Segments files one by one; one that cannot be read is left out, and named at the end.
+
+    Returns:
+        The exit code: 0; 1 if some failed, 2 if all did.
+    """
+    failed: list[str] = []
+    for job in jobs:
         try:
-            write_atomically(target, file.encode(np.ascontiguousarray(mask), target.name))
-        except OSError as error:
-            raise DataError(f"{target}: cannot be written ({error.strerror})") from error
+            run_job(predictor, job, *extras)
+        except PixelSegError as error:
+            failed.append(str(error))
+            print(f"pixelseg: {error}", file=sys.stderr)
+    if failed:
+        print(f"pixelseg: {len(failed)} of {len(jobs)} inputs have no mask:", *failed, sep="\n  ", file=sys.stderr)
+    return 0 if not failed else 1 if len(failed) < len(jobs) else 2
+
+
+def run_job(predictor: FilePredictor, job: Job, *extras: str) -> None:
+    """Segments one file and writes its mask, or with several labels one mask per label.
+
+    Args:
+        predictor: the agent.
+        job: the file, and where its mask goes.
+        *extras: OVERLAY, the image with the mask's outline; SURE, the probabilities.
+    """
+    file, names, reader = predictor.read(job.source), predictor.label_names, predictor.reader
+    masks = by_label(file.restore(predictor.segment(file.images)), names)
+    sure = _sure(predictor, file, names) if SURE in extras else [None] * len(names)
+    for mask, name, values, target in zip(masks, names, sure, label_targets(reader, job.target, names), strict=True):
+        _write(target, file.encode(np.ascontiguousarray(mask), target.name))
         print(f"{target}: {mask.mean():.1%} of {job.source} is {name}")
+        if OVERLAY in extras:
+            picture, number = draw_overlay(replace(predictor, size=None).read(job.source), mask)
+            place = beside(reader, target, OVERLAY)
+            _write(place, picture)
+            print(f"{place}: its outline" + (f" in slice {number} of {len(mask)}" if len(mask) > 1 else ""))
+        if values is not None and file.encode_values is not None:
+            place = beside(reader, target, SURE)
+            _write(place, file.encode_values(values, place.name))
+            print(f"{place}: the probability of {name}, {values.min():.3g} to {values.max():.3g}")
+
+
+def by_label(maps: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
+    """Maps (N, H, W), or (N, L, H, W) with L > 1 labels, as (L, N, H, W)."""
+    return np.moveaxis(maps, 1, 0) if len(names) > 1 else maps[None]
+
+
+def _sure(predictor: FilePredictor, file: FileImages, names: Sequence[str]) -> list[NDArray[np.float32]]:
+    """The probabilities of each label, of native size."""
+    if file.encode_values is None:
+        raise OptionError(f"--probabilities: data set {predictor.dataset!r} does not say how maps are written")
+    maps = probabilities(
+        predictor.agent,
+        file.images,
+        predictor.horizon,
+        predictor.batch,
+        lambda watched: replace(predictor, agent=watched).segment(file.images),
+    )
+    return [file.restore_values(np.ascontiguousarray(one)) for one in by_label(maps, names)]
+
+
+def draw_overlay(file: FileImages, masks: Masks) -> tuple[bytes, int]:
+    """A PNG of an image with the outline of its mask.
+
+    Args:
+        file: the images, of native size.
+        masks: uint8 (N, H, W).
+
+    Returns:
+        The file's content, and which of the N images it shows: the one with most of the object.
+    """
+    import cv2
+
+    number = int(masks.reshape(len(masks), -1).sum(axis=1).argmax())
+    image = file.images[number]
+    pixels = image.astype(np.float32) / np.float32(255 if image.dtype == np.uint8 else 1)
+    panel = contour_panel(pixels, np.ascontiguousarray(masks[number]))
+    return bytes(cv2.imencode(".png", panel[..., ::-1])[1].tobytes()), number
+
+
+def _write(target: Path, content: bytes) -> None:
+    try:
+        write_atomically(target, content)
+    except OSError as error:
+        raise DataError(f"{target}: cannot be written ({error.strerror})") from error

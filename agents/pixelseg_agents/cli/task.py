@@ -28,7 +28,8 @@ OPTIONS = (
     "all: fit=crop, keep_empty=true, fractions=[0.7,0.1,0.2]\n"
     "brain: channels=flair\n"
     "nifti: label=1 or labels=1,2, channels=0, align=false; cardiac, dicom: label or labels, align\n"
-    "folder: channels=grey (or rgb), mask_suffix=_mask, case_pattern=REGEX, threshold=127, invert=true, labels=1,2\n"
+    "folder: channels=grey (or rgb), mask_suffix=_mask, case_pattern=REGEX, threshold=127, invert=true, labels=1,2, "
+    "white=4095\n"
     "table: as folder, without mask_suffix\n"
     "phantom: count=400, seed=0, labels=1 or 2"
 )

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
 import cv2
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 from pixelseg_agents import PA3C
 from pixelseg_agents.cli import main
@@ -324,3 +328,107 @@ def test_a_dicom_series_becomes_a_volume(run: Path, tmp_path: Path, capsys: pyte
     assert one.shape == (12, 10, 3)
     assert one.affine[2, 2] == pytest.approx(3.0)
     np.testing.assert_array_equal(np.asanyarray(one.dataobj), np.asanyarray(other.dataobj))
+
+
+# ---------------------------------------------------------------- stacks, turned files, what else is written
+
+
+def test_a_stack_becomes_a_stack_of_masks(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pages = np.stack([picture(24, 18), np.flipud(picture(24, 18)), picture(24, 18) // 2])
+    tifffile.imwrite(tmp_path / "s.tif", pages, photometric="minisblack", metadata=None)
+    assert main(["predict", str(run), str(tmp_path / "s.tif"), "-o", str(tmp_path / "out")]) == 0
+    masks = tifffile.imread(tmp_path / "out/s.tif")
+    assert masks.shape == (3, 24, 18)
+    for k, page in enumerate(pages):
+        write(tmp_path / "one.png", page)
+        words = ["predict", str(run), str(tmp_path / "one.png"), "-o", str(tmp_path / "m.png"), "--overwrite"]
+        assert main(words) == 0
+        np.testing.assert_array_equal(masks[k], read(tmp_path / "m.png"))
+    refused([str(run), str(tmp_path / "s.tif"), "-o", str(tmp_path / "s.png")], "3 pages need a file that ends", capsys)
+
+
+@pytest.mark.parametrize("orientation", [3, 5, 6, 8])
+def test_the_mask_of_a_turned_file_lies_on_its_own_pixels(run: Path, tmp_path: Path, orientation: int) -> None:
+    shown = picture(24, 18)
+    turns = {3: Image.ROTATE_180, 5: Image.TRANSPOSE, 6: Image.ROTATE_90, 8: Image.ROTATE_270}
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(shown).transpose(turns[orientation]).save(tmp_path / "turned.png", exif=exif)
+    write(tmp_path / "upright.png", shown)
+    out = tmp_path / "out"
+    words = [str(tmp_path / "turned.png"), str(tmp_path / "upright.png"), "-o", str(out)]
+    assert main(["predict", str(run), *words]) == 0
+    upright = Image.open(out / "upright.png")
+    stored = np.asarray(Image.open(out / "turned.png"))
+    np.testing.assert_array_equal(stored, np.asarray(upright.transpose(turns[orientation])))
+    assert np.unique(stored).size == 2
+    assert Image.open(out / "turned.png").getexif()[274] == orientation  # and viewers turn it as they turn the image
+
+
+def test_a_broken_file_does_not_stop_the_others(
+    run: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        write(tmp_path / "in" / name, picture(40, 40))
+    write(tmp_path / "in/.ipynb_checkpoints/a.png", picture(40, 40))
+    cut(tmp_path / "in/b.png")
+    words = ["predict", str(run), str(tmp_path / "in"), "-o", str(tmp_path / "masks.v1")]
+    assert main(words) == 1
+    assert sorted(path.name for path in (tmp_path / "masks.v1").iterdir()) == ["a.png", "c.png"]
+    error = capsys.readouterr().err
+    assert "1 of 3 inputs have no mask" in error
+    assert "b.png: expected a whole image file" in error.rpartition("no mask")[2]
+    for name in ("a.png", "c.png"):
+        cut(tmp_path / "in" / name)
+    assert main([*words, "--overwrite"]) == 2
+
+
+def test_overlay(run: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(run), str(image), "-o", str(tmp_path / "m.png"), "--overlay"]) == 0
+    mask, overlay = read(tmp_path / "m.png"), cv2.imread(str(tmp_path / "m_overlay.png"))
+    assert overlay is not None
+    assert overlay.shape == (21, 30, 3)
+    coloured = np.ptp(overlay.astype(int), axis=-1) > 0
+    assert coloured.any()
+    assert not coloured[mask == 0].any()  # the rim of the object, and nothing else
+    np.testing.assert_array_equal(overlay[~coloured][:, 0], picture(21, 30)[~coloured])
+    refused([str(run), str(image), "-o", str(tmp_path / "n.png"), "--overlay", "--horizon", "0"], "horizon=0", capsys)
+    (tmp_path / "o_overlay.png").write_bytes(b"mine")
+    refused([str(run), str(image), "-o", str(tmp_path / "o.png"), "--overlay"], "o_overlay.png: exists", capsys)
+
+
+def test_probabilities_are_of_keeping_at_every_step(run: Path, image: Path, tmp_path: Path) -> None:
+    words = ["predict", str(run), str(image), "--native", "--probabilities", "--horizon", "2"]
+    assert main([*words, "-o", str(tmp_path / "m.png")]) == 0
+    found = tifffile.imread(tmp_path / "m_probability.tif")
+    assert found.dtype == np.float32
+    agent = PA3C.load(run / "checkpoint.safetensors")
+    pixels = picture(21, 30)[None, None].astype(np.float32) / np.float32(255)
+    first = agent.keep_probability(pixels)
+    kept = agent.predict(pixels)[0][:, None]
+    expected = first * agent.keep_probability(pixels * kept)
+    np.testing.assert_allclose(found, expected[0], rtol=1e-4, atol=1e-6)
+    assert (found[read(tmp_path / "m.png") == 0] < 0.5).all()
+
+
+def test_probabilities_of_a_volume(run: Path, tmp_path: Path) -> None:
+    volume = geometry(tmp_path / "v.nii.gz")
+    words = ["predict", str(run), str(tmp_path / "v.nii.gz"), "--dataset", "nifti", "--probabilities"]
+    assert main([*words, "--overlay", "-o", str(tmp_path / "m.nii.gz")]) == 0
+    sure = nib.load(tmp_path / "m_probability.nii.gz")
+    assert sure.get_data_dtype() == np.float32
+    assert sure.shape == volume.shape
+    np.testing.assert_array_equal(sure.affine, volume.affine)
+    values = np.asanyarray(sure.dataobj)
+    assert 0 <= values.min() < values.max() <= 1
+    assert (tmp_path / "m_overlay.png").exists()
+
+
+def test_names_that_a_console_cannot_show(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding="cp1252"))
+    source = write(tmp_path / "x.png", picture(16, 16)).rename(tmp_path / "\u5fc3\u810f.png")
+    assert main(["predict", str(run), str(source), "-o", str(tmp_path / "out")]) == 0
+    sys.stdout.flush()
+    assert rb"\u5fc3\u810f.png" in buffer.getvalue()
+    assert (tmp_path / "out/\u5fc3\u810f.png").exists()

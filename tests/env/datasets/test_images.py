@@ -132,17 +132,23 @@ def test_folder_colour_and_depth(tmp_path: Path) -> None:
     files.write(tmp_path / "b_mask.png", files.blob_mask())
     assert load("folder", tmp_path, channels="rgb").images[1, :, 0, 0].tolist() == [7, 7, 7]
     files.write(tmp_path / "b.png", np.full((12, 16), 13107, np.uint16))
-    with pytest.raises(DataError, match=r"b\.png: .*float32, but .*a\.png has .*uint8"):
+    with pytest.raises(DataError, match=r"b\.png: .*uint16, but .*a\.png has .*uint8"):
         load("folder", tmp_path)
     (tmp_path / "a.png").unlink()
     (tmp_path / "a_mask.png").unlink()
-    data = load("folder", tmp_path)
+    data = load("folder", tmp_path, white=65535)
     assert data.images.dtype == np.float32
     assert np.allclose(data.images, 0.2)
-    files.write(tmp_path / "b.tif", np.zeros((12, 16), np.float32))
+    files.write(tmp_path / "b.tif", np.full((12, 16), 0.25, np.float32))
     (tmp_path / "b.png").unlink()
-    with pytest.raises(DataError, match=r"b\.tif: expected 8-bit or 16-bit pixels, got float32"):
+    assert np.allclose(load("folder", tmp_path).images, 0.25)
+    files.write(tmp_path / "b.tif", np.full((12, 16), -1, np.float32))
+    with pytest.raises(DataError, match=r"b\.tif: expected float pixels of 0 or more"):
         load("folder", tmp_path)
+    files.write(tmp_path / "b.tif", np.full((12, 16), 200, np.float32))
+    with pytest.raises(DataError, match=r"expected float pixels in \[0, 1\], found 200.*white="):
+        load("folder", tmp_path)
+    assert np.allclose(load("folder", tmp_path, white=400).images, 0.5)
 
 
 def test_folder_mask_values(tmp_path: Path) -> None:

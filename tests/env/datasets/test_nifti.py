@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import tests.helpers.data as files
 from pixelseg_env.datasets import SegmentationDataset, file_reader, load_dataset
-from pixelseg_env.datasets.nifti_files import Geometry, on_grid
+from pixelseg_env.datasets.nifti_files import Geometry, on_grid, open_image, read_geometry, read_volume
 from pixelseg_env.errors import DataError, OptionError
 
 
@@ -216,3 +216,21 @@ def test_reader_sees_what_the_data_set_holds(tmp_path: Path) -> None:
     alone = np.concatenate([reader.read(p, (8, 8), "resize", 1, one).images for p in reader.find(root, 1, one)])
     assert np.array_equal(alone, data.images[:, 1:])
     assert len(reader.find(root, 1, {})) == 8, "an agent of one channel reads every file"
+
+
+def test_what_is_written_beside_a_spoilt_rotation_is_read_by_every_program(tmp_path: Path) -> None:
+    path = files.write_nifti(tmp_path / "a.nii", np.arange(24, dtype=np.int16).reshape(4, 3, 2))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<hh", content, 252, 1, 0)  # the qform counts, the sform does not
+    struct.pack_into("<fff", content, 256, 0.8, 0.6, 0.002)
+    path.write_bytes(content)
+    file = file_reader("nifti").read(path, None, "resize", 1, {})
+    written = tmp_path / "m.nii.gz"
+    written.write_bytes(file.encode(np.ones((2, 4, 3), np.uint8), written.name))
+    np.testing.assert_allclose(nib.load(written).affine, open_image(path)[0].affine, atol=2e-3)
+    assert on_grid(read_volume(written), read_geometry(written), read_geometry(path), written, path).all()
+
+
+def test_slice_numbers_beyond_64_bits_are_refused() -> None:
+    with pytest.raises(DataError, match="slice numbers must fit 64 bits"):
+        SegmentationDataset.from_arrays(np.zeros((1, 4, 4), np.uint8), np.ones((1, 4, 4), bool), slices=[2**64])

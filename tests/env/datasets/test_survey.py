@@ -97,13 +97,18 @@ def test_names_that_tell_no_patient(tmp_path: Path) -> None:
     files.write_folder(tmp_path / "own", tuple("abcd"))
     assert any("patient of its own" in text for text in survey_dataset("folder", tmp_path / "own", size=8).warnings)
     kinds = files.write_folder(tmp_path / "kinds", tuple(f"{kind}_{k}" for kind in ("sick", "well") for k in range(12)))
-    assert any("2 patient(s) only (sick, well)" in text for text in survey_dataset("folder", kinds, size=8).warnings)
+    seen = survey_dataset("folder", kinds, size=8)
+    assert any("patient of its own (e.g. sick_0.png as 'sick_0')" in text for text in seen.warnings)
+    assert seen.dataset is not None
+    assert len(set(seen.dataset.cases)) == 24
+    said = survey_dataset("folder", kinds, size=8, case_pattern="^[a-z]+")
+    assert not any("patient" in text for text in said.warnings)
     clear = files.write_folder(tmp_path / "clear", tuple(f"p{k}_{z}" for k in range(4) for z in range(3)))
     warnings = survey_dataset("folder", clear, size=8).warnings
     assert not any("patient" in text for text in warnings), warnings
     few = survey_dataset("folder", files.write_folder(tmp_path / "few", ("a_1", "a_2")), size=8)
     assert few.parts == {}
-    assert "cannot split 1 case" in few.error
+    assert "cannot split 2 case" in few.error
     assert few.dataset is not None
 
 

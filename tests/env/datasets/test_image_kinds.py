@@ -1,0 +1,280 @@
+"""Which pixels come out of each kind of image file."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+import tests.helpers.data as files
+from pixelseg_env.datasets import load_dataset
+from pixelseg_env.datasets.brightness import DimImagesWarning
+from pixelseg_env.datasets.files import encode_mask
+from pixelseg_env.datasets.image_files import open_image, page_count, read_pages
+from pixelseg_env.datasets.mask_files import encode_masks
+from pixelseg_env.datasets.pages import as_stored, upright
+from pixelseg_env.errors import DataError, OptionError
+
+
+def noise(*shape: int, top: int = 256, dtype: type = np.uint8) -> NDArray:
+    return np.random.default_rng(0).integers(0, top, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("codec", [None, "lzw", "zlib", "packbits", "zstd", "lzma"])
+@pytest.mark.parametrize("layout", ["strips", "tiles", "planes"])
+def test_tiff_of_any_codec_and_layout(tmp_path: Path, codec: str | None, layout: str) -> None:
+    for dtype in (np.uint8, np.uint16):
+        pixels = noise(40, 50, 3, top=np.iinfo(dtype).max, dtype=dtype)
+        more: dict = {"strips": {"rowsperstrip": 7}, "tiles": {"tile": (32, 32)}, "planes": {}}[layout]
+        stored = np.moveaxis(pixels, -1, 0) if layout == "planes" else pixels
+        planes = {"planarconfig": "separate"} if layout == "planes" else {}
+        tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", compression=codec, **planes, **more)
+        (page,) = read_pages(tmp_path / "a.tif")
+        np.testing.assert_array_equal(page, pixels)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_every_channel_of_a_tiff_is_kept(tmp_path: Path, count: int) -> None:
+    for name in "abc":
+        tifffile.imwrite(
+            tmp_path / f"{name}.tif", noise(12, 16, count), photometric="minisblack", planarconfig="contig"
+        )
+        files.write(tmp_path / f"{name}_mask.png", files.blob_mask())
+    data = load_dataset("folder", tmp_path, split="all", size=None)
+    np.testing.assert_array_equal(data.images[0], np.moveaxis(noise(12, 16, count), -1, 0))
+    if count != 3:
+        with pytest.raises(DataError, match=rf"expected 1 or 3 channels, got {count}; say channels=all"):
+            load_dataset("folder", tmp_path, split="all", size=None, channels="grey")
+
+
+def test_kinds_that_viewers_turn_into_grey_and_colours(tmp_path: Path) -> None:
+    colours = noise(20, 24, 3)
+    bits = colours[..., 0] > 128
+    indexed = Image.fromarray(colours).quantize(16)
+    for name, picture, options in (
+        ("bits.png", Image.fromarray(bits), {}),
+        ("bits.tif", Image.fromarray(bits), {"compression": "group4"}),
+        ("indexed.png", indexed, {}),
+        ("indexed.gif", indexed, {}),
+        ("indexed.tif", indexed, {}),
+        ("a.webp", Image.fromarray(colours), {"lossless": True}),
+        ("a.ppm", Image.fromarray(colours), {}),
+        ("a.pgm", Image.fromarray(colours[..., 0]), {}),
+        ("jpeg.tif", Image.fromarray(colours), {"compression": "jpeg"}),
+        ("cmyk.tif", Image.fromarray(colours).convert("CMYK"), {}),
+        ("cmyk.jpg", Image.fromarray(colours).convert("CMYK"), {}),
+    ):
+        picture.save(tmp_path / name, **options)
+        seen = Image.open(tmp_path / name)
+        wanted = np.asarray(seen.convert("L" if seen.mode in ("1", "L") else "RGB"))
+        (page,) = open_image(tmp_path / name).pages
+        np.testing.assert_array_equal(page.pixels, wanted, err_msg=name)
+        if seen.mode == "P":
+            np.testing.assert_array_equal(page.numbers, np.asarray(seen), err_msg=name)
+    tifffile.imwrite(tmp_path / "white.tif", colours[..., 0], photometric="miniswhite")
+    np.testing.assert_array_equal(read_pages(tmp_path / "white.tif")[0], 255 - colours[..., 0])
+
+
+def test_sixteen_bits_stay_sixteen(tmp_path: Path) -> None:
+    deep = noise(9, 8, 3, top=65536, dtype=np.uint16)
+    for ending in (".png", ".tif"):
+        files.write(tmp_path / f"c{ending}", deep)
+        np.testing.assert_array_equal(read_pages(tmp_path / f"c{ending}")[0], deep)
+    for ending in (".png", ".tif", ".pgm"):
+        files.write(tmp_path / f"g{ending}", deep[..., 0])
+        np.testing.assert_array_equal(read_pages(tmp_path / f"g{ending}")[0], deep[..., 0])
+
+
+def test_what_is_not_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [Image.fromarray(noise(8, 8)), Image.fromarray(255 - noise(8, 8))]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match=r"a\.gif: expected one picture, got an animation \(GIF\) of 2"):
+        open_image(tmp_path / "a.gif")
+    Image.fromarray(noise(8, 8, 3)).convert("YCbCr").save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif: its colours are YCBCR; expected grey, RGB"):
+        open_image(tmp_path / "a.tif")
+    with tifffile.TiffWriter(tmp_path / "b.tif") as writer:
+        for side in (8, 11):
+            writer.write(noise(side, side), photometric="minisblack", metadata=None)
+    with pytest.raises(DataError, match=r"b\.tif: expected pages of one size, got 8x8, 11x11"):
+        open_image(tmp_path / "b.tif")
+    tifffile.imwrite(tmp_path / "c.tif", noise(8, 8), compression="lzw")
+
+    def missing(self: object, key: object) -> object:
+        raise KeyError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    monkeypatch.setattr(type(tifffile.TIFF.DECOMPRESSORS), "__getitem__", missing)
+    with pytest.raises(DataError, match=r"c\.tif: its pixels are compressed with LZW, .*pip install imagecodecs"):
+        open_image(tmp_path / "c.tif")
+
+
+# ---------------------------------------------------------------- stacks
+
+
+def test_pages_of_a_stack_are_slices_of_a_case(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (4, 5, 12, 16)).astype(np.uint8)
+    masks = (rng.random((4, 5, 12, 16)) < 0.3).astype(np.uint8)
+    masks[0, 2] = 0
+    for k, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        tifffile.imwrite(tmp_path / f"s_{k}.tif", image, photometric="minisblack", metadata=None)
+        tifffile.imwrite(tmp_path / f"s_{k}_mask.tif", mask * 255, photometric="minisblack", metadata=None)
+    data = load_dataset("folder", tmp_path, split="all", size=None)
+    kept = [(k, z) for k in range(4) for z in range(5) if (k, z) != (0, 2)]
+    assert list(zip(data.cases, data.slices.tolist(), strict=True)) == [(f"s_{k}", z) for k, z in kept]
+    for position, (k, z) in enumerate(kept):
+        np.testing.assert_array_equal(data.images[position, 0], images[k, z])
+        np.testing.assert_array_equal(data.masks[position], masks[k, z])
+    one = load_dataset("folder", tmp_path, split="all", size=None, case_pattern="^s", keep_empty=True)
+    assert set(one.cases) == {"s"}
+    assert one.slices.tolist() == list(range(20))
+    tifffile.imwrite(tmp_path / "s_3_mask.tif", masks[3, :2] * 255, photometric="minisblack", metadata=None)
+    with pytest.raises(DataError, match=r"s_3\.tif: the image has 5 page\(s\) but its mask .* has 2"):
+        load_dataset("folder", tmp_path, split="all", size=None)
+
+
+def test_pages_of_microscopes(tmp_path: Path) -> None:
+    voxels = noise(3, 2, 12, 16, top=60000, dtype=np.uint16)
+    for name, kind in (("a.tif", {"imagej": True}), ("a.ome.tif", {"ome": True})):
+        tifffile.imwrite(tmp_path / name, voxels, metadata={"axes": "ZCYX"}, **kind)
+        assert page_count(tmp_path / name) == 3
+        pages = read_pages(tmp_path / name)
+        np.testing.assert_array_equal(np.stack(pages), np.moveaxis(voxels, 1, -1))
+    with tifffile.TiffWriter(tmp_path / "b.tif") as writer:  # a thumbnail is no page
+        writer.write(noise(20, 24), photometric="minisblack", metadata=None)
+        writer.write(noise(7, 8), photometric="minisblack", subfiletype=1, metadata=None)
+    assert len(read_pages(tmp_path / "b.tif")) == page_count(tmp_path / "b.tif") == 1
+
+
+@pytest.mark.parametrize("kind", [{"metadata": None}, {"imagej": True, "metadata": {"axes": "ZYX"}}])
+def test_a_stack_that_is_cut_off_is_refused(tmp_path: Path, kind: dict) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(5, 20, 24), photometric="minisblack", **kind)
+    whole = (tmp_path / "a.tif").read_bytes()
+    for share in (0.2, 0.5, 0.8, 0.93):
+        (tmp_path / "a.tif").write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(DataError, match=r"a\.tif"):
+            open_image(tmp_path / "a.tif")
+
+
+# ---------------------------------------------------------------- damage
+
+
+def test_damage_within_a_file_is_refused(tmp_path: Path) -> None:
+    pixels = noise(64, 64, 3)
+    files.write(tmp_path / "a.png", pixels)
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[len(content) // 2] ^= 0x55
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.png: .*the checksum of its part 'IDAT' is wrong"):
+        open_image(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "a.tif", np.repeat(pixels, 4, 0), photometric="rgb", compression="lzw")
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        start = file.pages[0].dataoffsets[0]
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[start + 40 : start + 60] = b"\xff" * 20
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.tif: .*could not be decoded"):
+        open_image(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "b.tif", pixels, photometric="rgb", rowsperstrip=8)
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        tag = file.pages[0].tags[279]
+    for wrong, message in ((0, "a part of its pixels is not there"), (9_000_000, "cut off"), (5, "decoded")):
+        content = bytearray((tmp_path / "b.tif").read_bytes())
+        size = {3: 2, 4: 4}[int(tag.dtype)]
+        number = min(wrong, 65535 if size == 2 else wrong).to_bytes(size, "little")
+        content[tag.valueoffset + 2 * size : tag.valueoffset + 3 * size] = number
+        (tmp_path / "c.tif").write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            open_image(tmp_path / "c.tif")
+
+
+def test_a_header_that_lies_costs_no_memory(tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.bmp")
+    content = bytearray((tmp_path / "a.bmp").read_bytes())
+    content[18:26] = np.array([12000, 12000], "<i4").tobytes()
+    (tmp_path / "a.bmp").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.bmp: says that it is 12000x12000 pixels, but has"):
+        open_image(tmp_path / "a.bmp")
+
+
+# ---------------------------------------------------------------- orientation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".tif"])
+def test_pixels_are_turned_as_a_viewer_does(tmp_path: Path, orientation: int, ending: str) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    picture = Image.fromarray(noise(20, 28, 3))
+    picture.save(tmp_path / f"a{ending}", exif=exif, **({"lossless": True} if ending == ".webp" else {}))
+    wanted = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / f"a{ending}")))
+    np.testing.assert_array_equal(read_pages(tmp_path / f"a{ending}")[0], wanted)
+
+
+@given(st.integers(-1, 12), st.integers(1, 4), st.integers(1, 4))
+def test_turning_is_undone(orientation: int, height: int, width: int) -> None:
+    pixels = np.arange(2 * height * width).reshape(2, height, width)
+    np.testing.assert_array_equal(as_stored(upright(pixels, orientation, (1, 2)), orientation, (1, 2)), pixels)
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif", ".bmp"])
+def test_a_mask_lies_on_the_files_own_pixels(tmp_path: Path, ending: str) -> None:
+    mask = (noise(3, 5) > 128).astype(np.uint8)
+    path = tmp_path / f"m{ending}"
+    path.write_bytes(encode_masks(mask[None], path.name, 6))
+    np.testing.assert_array_equal(files_own(path), np.rot90(mask) * 255)
+    if ending != ".bmp":  # it notes its orientation, so that it is read upright
+        np.testing.assert_array_equal(read_pages(path)[0], mask * 255)
+    with pytest.raises(OptionError, match=r"m\.png: the masks of 2 pages need a file that ends in \.tif"):
+        encode_masks(np.stack([mask, mask]), "m.png")
+    path.write_bytes(encode_mask(mask[None], path.name))
+    np.testing.assert_array_equal(read_pages(path)[0], mask * 255)
+
+
+def files_own(path: Path) -> NDArray:
+    """The pixels as they are stored."""
+    if path.suffix == ".tif":
+        return tifffile.imread(path)
+    return np.asarray(Image.open(path))
+
+
+# ---------------------------------------------------------------- brightness
+
+
+def dim(root: Path, top: int, dtype: type = np.uint16) -> Path:
+    for k, name in enumerate("abcd"):
+        image = np.full((12, 16), top // (k + 1), dtype)
+        files.write(root / f"{name}.png", image)
+        files.write(root / f"{name}_mask.png", files.blob_mask())
+    return root
+
+
+@pytest.mark.parametrize(("top", "white"), [(900, 1023), (4095, 4095), (4096, 16383), (16384, 65535), (65535, 65535)])
+def test_white_of_sixteen_bit_files_is_one_for_the_set(tmp_path: Path, top: int, white: int) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data = load_dataset("folder", dim(tmp_path, top), split="all", size=None)
+    np.testing.assert_allclose(data.images[:, 0, 0, 0], [top // (k + 1) / white for k in range(4)], rtol=1e-5)
+    said = [str(one.message) for one in caught if one.category is DimImagesWarning]
+    assert len(said) == (white < 65535)
+    assert all(f"white={white}" in text for text in said)
+    again = load_dataset("folder", tmp_path, split="all", size=None, white=65535)
+    np.testing.assert_allclose(again.images[:, 0, 0, 0], [top // (k + 1) / 65535 for k in range(4)], rtol=1e-5)
+
+
+def test_white_of_eight_bit_files(tmp_path: Path) -> None:
+    with pytest.warns(DimImagesWarning, match=r"brightest pixel is 12 of 255.*white=12"):
+        data = load_dataset("folder", dim(tmp_path, 12, np.uint8), split="all", size=None)
+    assert data.images.max() == 12
+    bright = load_dataset("folder", tmp_path, split="all", size=None, white=12)
+    assert bright.images[:, 0, 0, 0].tolist() == [255, 128, 85, 64]
+    for bad in (0, -1, "12", True, float("nan")):
+        with pytest.raises(OptionError, match="expected a positive number"):
+            load_dataset("folder", tmp_path, white=bad)

@@ -1,0 +1,112 @@
+"""A mask means what a person sees who opens it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+import tests.helpers.data as files
+from pixelseg_env.datasets.masks import luminance, read_masks
+from pixelseg_env.errors import DataError
+
+TRUE = files.blob_mask(32, 32, 8, 9, 12) // 255
+
+
+def save(path: Path, pixels: NDArray, **options: object) -> Path:
+    Image.fromarray(pixels).save(path, **options)  # type: ignore[arg-type]
+    return path
+
+
+def read(path: Path, **options: object) -> NDArray[np.uint8]:
+    (mask,), _ = read_masks(path, **options)  # type: ignore[arg-type]
+    return mask
+
+
+def test_threshold_is_on_luminance(tmp_path: Path) -> None:
+    viridis = np.array([[68, 1, 84], [253, 231, 36]], np.uint8)
+    path = save(tmp_path / "m.png", viridis[TRUE])
+    np.testing.assert_array_equal(read(path, threshold=127), TRUE)
+    with pytest.raises(
+        DataError, match=r"2 colours \(\(68, 1, 84\), \(253, 231, 36\)\).*threshold=122 or another.*labels="
+    ):
+        read(path)
+    red = np.array([[0, 0, 0], [255, 0, 0]], np.uint8)  # luminance 76
+    path = save(tmp_path / "r.png", red[TRUE])
+    assert read_masks(path)[1] == (255, 0, 0)
+    np.testing.assert_array_equal(read(path), TRUE)
+    np.testing.assert_array_equal(read(path, threshold=75), TRUE)
+    assert not read(path, threshold=76).any()
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
+def test_luminance_is_what_pillow_calls_grey(red: int, green: int, blue: int) -> None:
+    colour = np.array([[[red, green, blue]]], np.uint8)
+    assert abs(float(luminance(colour)[0, 0]) - Image.fromarray(colour).convert("L").getpixel((0, 0))) <= 1
+
+
+@pytest.mark.parametrize("quality", [60, 90])
+@pytest.mark.parametrize("colour", [(255, 255, 255), (255, 0, 0), (0, 0, 255), (128, 128, 128)])
+def test_a_jpeg_is_cut_halfway_between_its_two_levels(tmp_path: Path, colour: tuple, quality: int) -> None:
+    if colour == (0, 0, 255):
+        colour = (60, 60, 255)  # pure blue is as dark as the blur of black
+    table = np.array([(0, 0, 0), colour], np.uint8)
+    path = save(tmp_path / "m.jpg", table[TRUE], quality=quality)
+    wrong = np.count_nonzero(read(path) != TRUE)
+    assert wrong <= 0.1 * TRUE.sum(), wrong
+
+
+def test_a_jpeg_of_other_levels(tmp_path: Path) -> None:
+    three = TRUE * 255
+    three[2:7, 2:30] = 128
+    with pytest.raises(DataError, match=r"m\.jpg: expected a mask of two grey levels, got 3 .*threshold="):
+        read(save(tmp_path / "m.jpg", three, quality=95))
+    gradient = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None], 64, 0)
+    with pytest.raises(DataError, match=r"a gradient from .*threshold="):
+        read(save(tmp_path / "m.jpg", gradient, quality=95))
+    assert not read(save(tmp_path / "m.jpg", np.zeros((16, 16), np.uint8))).any()
+    assert read(save(tmp_path / "m.jpg", np.full((16, 16), 255, np.uint8))).all()
+    thin = np.zeros((32, 32), np.uint8)
+    thin[:, 15] = 255
+    np.testing.assert_array_equal(read(save(tmp_path / "m.jpg", thin, quality=95)), thin // 255)
+    # What matters is the compression, not the name.
+    Image.fromarray(np.stack([TRUE * 255] * 3, -1)).save(tmp_path / "m.tif", compression="jpeg", quality=90)
+    assert np.count_nonzero(read(tmp_path / "m.tif") != TRUE) <= 10
+
+
+def test_a_mask_in_the_transparency(tmp_path: Path) -> None:
+    white, black = np.full((32, 32, 3), 255, np.uint8), np.zeros((32, 32, 3), np.uint8)
+    for ending in (".png", ".tif"):
+        for colour in (white, black):
+            path = save(tmp_path / f"m{ending}", np.dstack([colour, TRUE * 255]))
+            np.testing.assert_array_equal(read(path), TRUE)
+        assert not read(save(tmp_path / f"m{ending}", np.dstack([white, TRUE * 0]))).any()
+        # Opaque everywhere, or colours that vary: the colours are the mask.
+        assert not read(save(tmp_path / f"m{ending}", np.dstack([black, TRUE * 0 + 255]))).any()
+        shape = np.dstack([TRUE * 255] * 3 + [255 - TRUE * 0])
+        np.testing.assert_array_equal(read(save(tmp_path / f"m{ending}", shape)), TRUE)
+
+
+def test_gif_float_and_many_channels(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read(save(tmp_path / "m.gif", TRUE * 255)), TRUE)
+    files.write(tmp_path / "m.tif", TRUE * np.float32(0.9999999))
+    np.testing.assert_array_equal(read(tmp_path / "m.tif"), TRUE)
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "c.tif", np.stack([TRUE] * 5, -1), photometric="minisblack", planarconfig="contig")
+    with pytest.raises(DataError, match=r"c\.tif: expected a mask in grey or colours, got 5 channels"):
+        read(tmp_path / "c.tif")
+
+
+def test_pages_with_different_values_are_refused(tmp_path: Path) -> None:
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "m.tif", np.stack([TRUE, TRUE * 2]), photometric="minisblack", metadata=None)
+    with pytest.raises(DataError, match=r"m\.tif: the object is 1 in one page and 2 in another"):
+        read_masks(tmp_path / "m.tif")
