@@ -17,7 +17,7 @@ from pixelseg_env.datasets.labels import check_label, check_labels
 from pixelseg_env.datasets.nifti_files import SUFFIXES, Geometry, encode_at, on_grid, read_geometry, read_volume
 from pixelseg_env.datasets.pairs import Pair
 from pixelseg_env.datasets.volumes import Source, channel_slices, load_volumes
-from pixelseg_env.errors import DataError, OptionError
+from pixelseg_env.errors import DataError, OptionError, PixelSegError
 
 ENDING = ".dcm"
 _SPREAD = 0.01  # of a slice's distance: by so much distances may differ in one series
@@ -134,6 +134,18 @@ def read_series(path: Path, pixels: bool = True) -> tuple[NDArray[Any], Geometry
     files = series_files(path) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path}: no DICOM file found; expected the files of one series")
+    try:
+        return _assembled(path, files, pixels)
+    except PixelSegError:
+        raise
+    except Exception as error:  # pydicom reads an element when it is asked for, and raises what it likes
+        raise DataError(
+            f"{path}: expected whole DICOM files of one series, but one is damaged ({type(error).__name__}: "
+            f"{str(error)[:200]}); export the series again"
+        ) from error
+
+
+def _assembled(path: Path, files: Sequence[Path], pixels: bool) -> tuple[NDArray[Any], Geometry]:
     slices = [_check(file, _read_file(file, pixels)) for file in files]
     series = sorted({str(item.get("SeriesInstanceUID", "")) for item in slices})
     if len(series) > 1:
@@ -154,10 +166,12 @@ def read_series(path: Path, pixels: bool = True) -> tuple[NDArray[Any], Geometry
                 f"{file}: {item.Rows}x{item.Columns}, but {files[0].name} is {shape[0]}x{shape[1]}; expected one size "
                 "in a series: move the odd files (often a localiser) out of the folder"
             )
-    volume = np.empty(shape if pixels else (0, 0, 0), np.float32)
-    if pixels:
-        for z, k in enumerate(order):
-            volume[..., z] = _pixels(files[k], slices[k])
+    if not pixels:
+        return np.empty((0, 0, 0), np.float32), Geometry(shape, affine)
+    first = _pixels(files[order[0]], slices[order[0]])  # before room is made for all: a damaged size has no pixels
+    volume = np.empty(shape, np.float32)
+    for z, k in enumerate(order):
+        volume[..., z] = _pixels(files[k], slices[k]) if z else first
     return volume, Geometry(shape, affine)
 
 

@@ -15,6 +15,7 @@ import nibabel.orientations
 import nibabel.quaternions
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import OrientationError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
@@ -30,7 +31,19 @@ SUFFIXES = (".nii.gz", ".nii")
 ROUNDING = 1e-3  # a squared norm of a rotation's quaternion up to 1 + this is one that rounding has spoilt
 SHIFT = 0.5  # voxels: with less, the nearest voxel of a label is still the one at the same place in its array
 
-_DAMAGED = (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError, WrapStructError)
+PIECE = 1 << 20  # bytes that are unpacked at once
+
+_DAMAGED = (
+    OSError,
+    EOFError,
+    zlib.error,
+    ValueError,
+    OverflowError,
+    ImageFileError,
+    HeaderDataError,
+    OrientationError,
+    WrapStructError,
+)
 
 
 class _Forgiving:
@@ -100,7 +113,7 @@ def open_image(path: Path) -> tuple[Any, int]:
     """
     try:
         if path.name.lower().endswith(".gz"):
-            content = gzip.decompress(path.read_bytes())
+            content = _unpacked(path)
             kind: Any = _Image2 if _is_nifti2(content) else _Image1
             return kind.from_bytes(content), len(content)
         with path.open("rb") as file:
@@ -108,6 +121,24 @@ def open_image(path: Path) -> tuple[Any, int]:
         return kind.from_filename(path), path.stat().st_size
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _unpacked(path: Path) -> bytes:
+    """A compressed file's header and voxels; what follows them is read for the checksum, but takes no memory."""
+    pieces: list[bytes] = []
+    with gzip.open(path) as file:
+        kind: Any = _Header2 if _is_nifti2(file.read(4)) else _Header1
+        file.seek(0)
+        header = kind.from_fileobj(file)
+        shape = (int(n) for n in header.get_data_shape())
+        left = int(header.get_data_offset()) + math.prod(shape) * header.get_data_dtype().itemsize
+        file.seek(0)
+        while left > 0 and (piece := file.read(min(left, PIECE))):
+            pieces.append(piece)
+            left -= len(piece)
+        while file.read(PIECE):
+            pass
+    return b"".join(pieces)
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -154,13 +185,9 @@ def on_grid(
     if align and own.affine is not None and image.affine is not None:
         if own.shape == image.shape and _near(own.affine, image.affine, image.shape):
             return label
-        turn = orientations.ornt_transform(
-            orientations.io_orientation(own.affine), orientations.io_orientation(image.affine)
-        )
-        turned = orientations.apply_orientation(label, turn)
-        affine = own.affine @ orientations.inv_ornt_aff(turn, own.shape)
-        if turned.shape == image.shape and _near(affine, image.affine, image.shape):
-            return np.asarray(turned)
+        turned = _turned(label, own, image)
+        if turned is not None:
+            return turned
     if own.shape != image.shape:
         raise DataError(
             f"{image_path}: the image has shape {image.shape} but its label {label_path} has {own.shape}; "
@@ -173,6 +200,21 @@ def on_grid(
             "wrong, take the voxels as they are with align=false"
         )
     return label
+
+
+def _turned(label: NDArray[Any], own: Geometry, image: Geometry) -> NDArray[Any] | None:
+    """The label after the flips and swaps of axes that bring it to its image's grid; None where none do."""
+    try:
+        turn = orientations.ornt_transform(
+            orientations.io_orientation(own.affine), orientations.io_orientation(image.affine)
+        )
+        turned = orientations.apply_orientation(label, turn)
+        affine = own.affine @ orientations.inv_ornt_aff(turn, own.shape)
+    except (ValueError, OrientationError):  # of a damaged header: its axes are not three different ones
+        return None
+    assert image.affine is not None
+    fits = turned.shape == image.shape and _near(affine, image.affine, image.shape)
+    return np.asarray(turned) if fits else None
 
 
 def _near(one: NDArray[np.float64], other: NDArray[np.float64], shape: Sequence[int]) -> bool:
@@ -217,6 +259,8 @@ def read_channels(path: Path, one: bool = False) -> list[NDArray[Any]]:
         image, available = open_image(path)
         shape = tuple(int(n) for n in image.shape)
         needed = int(image.dataobj.offset) + math.prod(shape) * image.get_data_dtype().itemsize
+        if min(shape, default=0) < 1:
+            raise EOFError(f"it holds no voxels, its shape is {shape}")
         if needed > available:
             raise EOFError(f"it needs {needed} bytes and has {available}")
         # What is refused below may be too large to be read for that.
@@ -258,7 +302,12 @@ def encode_like(source: Path, mask: NDArray[Any], name: str) -> bytes:
     _mend_rotation(header)
     header.extensions.clear()  # they describe the image's voxels
     shape = image.shape if math.prod(image.shape) == mask.size else mask.shape
-    return packed(type(image)(mask.reshape(shape), image.affine, header), name)
+    try:
+        return packed(type(image)(mask.reshape(shape), image.affine, header), name)
+    except _DAMAGED as error:
+        raise DataError(
+            f"{source}: a mask cannot be put in its place ({error}); correct the header's affine and save it again"
+        ) from error
 
 
 def _mend_rotation(header: Any) -> None:
