@@ -129,6 +129,8 @@ class SegmentationDataset:
         pixels = as_images(name, images, truth.shape[-2:])
         width = len(str(max(len(pixels) - 1, 0)))
         owners = tuple(str(k).zfill(width) for k in range(len(pixels))) if cases is None else tuple(map(str, cases))
+        if cases is not None and any(case is None for case in cases):
+            raise DataError(f"data set {name!r}: a case is None; expected the name of a patient for each image")
         try:
             numbers = running_numbers(owners) if slices is None else np.asarray(slices, np.int64)
         except OverflowError as error:

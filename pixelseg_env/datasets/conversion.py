@@ -36,6 +36,8 @@ def as_images(name: str, images: Any, sides: tuple[int, ...]) -> NDArray[Any]:
         )
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels)
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8) * np.uint8(255)
     if pixels.dtype == np.uint16:
         return pixels.astype(np.float32) / np.float32(65535)
     low, high = (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 0.0)
@@ -61,6 +63,8 @@ def as_masks(name: str, masks: Any) -> NDArray[np.uint8]:
     values = _array(name, "masks", masks)
     if values.ndim == 4 and values.shape[1] == 1:
         values = values[:, 0]
+    elif values.ndim == 4 and values.shape[-1] == 1:  # channels last, as Keras has them
+        values = values[..., 0]
     if values.ndim not in (3, 4):
         raise DataError(
             f"data set {name!r}: expected masks of shape (N, H, W), or (N, L, H, W) with L labels, "

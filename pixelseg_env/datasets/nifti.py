@@ -180,11 +180,16 @@ def _find_pairs(root: Path) -> list[Pair]:
     return listed or _paired_files(root)
 
 
+SHOWN = 200  # characters of somebody else's text in a message
+LONGEST = 1000  # of a path
+
+
 def _listing(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path}: expected a JSON object ({error!r}); correct it or remove it") from error
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"[:SHOWN]
+        raise DataError(f"{path}: expected a JSON object ({reason}); correct it or remove it") from error
 
 
 def _listed_pairs(root: Path, listing: Path) -> list[Pair]:
@@ -192,18 +197,20 @@ def _listed_pairs(root: Path, listing: Path) -> list[Pair]:
     ending = content.get("file_ending", SUFFIXES[0])
     if not str(ending).lower().endswith(SUFFIXES):
         raise DataError(
-            f"{listing}: file_ending is {ending!r}; expected {' or '.join(SUFFIXES)}: convert the files, or use the "
-            "data set 'folder' or 'table' for images"
+            f"{listing}: file_ending is {repr(ending)[:SHOWN]}; expected {' or '.join(SUFFIXES)}: convert the "
+            "files, or use the data set 'folder' or 'table' for images"
         )
     try:
         files = [(root / entry["image"], root / entry["label"]) for entry in content.get("training") or []]
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f'{listing}: expected "training": [{{"image": ..., "label": ...}}, ...] ({error!r}); '
+            f'{listing}: expected "training": [{{"image": ..., "label": ...}}, ...] ({repr(error)[:SHOWN]}); '
             "correct it or remove it"
         ) from error
     pairs = []
     for image, label in files:
+        if max(len(str(path)) for path in (image, label)) > LONGEST:  # the system would refuse to look for it
+            raise DataError(f"{listing}: lists a name of {len(str(image))} characters; correct it or remove it")
         # nnU-Net's first version lists <case>.nii.gz and has <case>_0000.nii.gz, ...
         images = [image] if image.is_file() else _channel_files(image.parent, volume_name(image))
         for path, there in ((image, bool(images)), (label, label.is_file())):

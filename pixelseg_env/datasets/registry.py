@@ -286,6 +286,7 @@ def _load_whole(
             f"data={data!r} cannot be used with data set {name!r}, which is not read from files; "
             "name the data set that your files are, e.g. 'folder'"
         )
+    _check_signature(name, entry.loader, paths, shape, fit, keep_empty, **options)
     loaded: Any = entry.loader(paths, shape, fit, keep_empty, **options)  # type: ignore[operator]  # it is imported
     if not isinstance(loaded, SegmentationDataset):
         raise DataError(
@@ -293,6 +294,18 @@ def _load_whole(
             "SegmentationDataset.from_arrays makes one of arrays"
         )
     return loaded
+
+
+def _check_signature(name: str, loader: Any, *arguments: Any, **options: Any) -> None:
+    try:
+        inspect.signature(loader).bind(*arguments, **options)
+    except TypeError as error:
+        raise OptionError(
+            f"data set {name!r}: its loader cannot be called as loader(data, size, fit, keep_empty, **options), "
+            f"{error}; give it these parameters"
+        ) from error
+    except ValueError:  # a built-in function without a signature
+        return
 
 
 def check_option_names(

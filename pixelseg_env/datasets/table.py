@@ -22,6 +22,9 @@ __all__ = ["READER", "list_files", "load_table"]  # a file of it is read as one 
 DELIMITERS = (",", ";", "\t")
 
 
+SHOWN = 200  # characters of a cell in a message
+
+
 def load_table(
     data: list[Path],
     size: tuple[int, int] | None,
@@ -117,20 +120,24 @@ def _rows(table: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]
         raise DataError(f"{table}: expected a text file in UTF-8 ({error}); save it so, e.g. 'CSV UTF-8'") from error
     header = text.partition("\n")[0]
     reader = csv.reader(text.splitlines(), delimiter=max(DELIMITERS, key=header.count))
-    names = [name.strip().lower() for name in next(reader, [])]
+    try:
+        lines = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise DataError(f"{table}, line {reader.line_num}: {error}; expected cells of file names") from error
+    names = [name.strip().lower() for name in (lines[0][1] if lines else [])]
     missing = [name for name in ("image", *columns) if name.lower() not in names]
     if missing:
         raise DataError(
             f"{table}: expected a first line that names the columns image and {', '.join(columns)} (and patient and "
-            f"slice, if there are any), got {', '.join(names) or 'nothing'}; {' and '.join(missing)} is missing"
+            f"slice, if there are any), got {', '.join(names)[:SHOWN] or 'nothing'}; {' and '.join(missing)} is missing"
         )
     rows = []
-    for cells in reader:
+    for number, cells in lines[1:]:
         if any(cell.strip() for cell in cells):
             if len(cells) < len(names):
-                raise DataError(f"{table}, line {reader.line_num}: expected {len(names)} cells, got {len(cells)}")
+                raise DataError(f"{table}, line {number}: expected {len(names)} cells, got {len(cells)}")
             row = dict(zip(names, (cell.strip() for cell in cells), strict=False))
-            rows.append((reader.line_num, row | {name: row[name.lower()] for name in columns}))
+            rows.append((number, row | {name: row[name.lower()] for name in columns}))
     if not rows:
         raise DataError(f"{table}: holds no row; expected a line for each image")
     return rows
@@ -138,10 +145,14 @@ def _rows(table: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]
 
 def _file(table: Path, text: str, column: str, where: str) -> Path:
     path = table.parent / text
-    if not text or not path.is_file():
+    try:
+        there = bool(text) and path.is_file()
+    except (OSError, ValueError):  # too long for a name, or with a zero byte
+        there = False
+    if not there:
         raise DataError(
-            f"{where}: {path if text else 'nothing'} in column {column!r} is no file; expected a path relative to "
-            f"{table.parent} (or a whole path)"
+            f"{where}: {repr(text)[1:-1][:SHOWN] if text else 'nothing'} in column {column!r} is no file; expected a path "
+            f"relative to {table.parent} (or a whole path)"
         )
     return path
 
@@ -150,7 +161,9 @@ def _whole(text: str, where: str) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise DataError(f"{where}: the slice is {text!r}; expected a whole number") from None
+        raise DataError(f"{where}: the slice is {repr(text)[:SHOWN]}; expected a whole number") from None
     if abs(number) > LARGEST:
-        raise DataError(f"{where}: the slice is {text}; expected a number up to {LARGEST}, such as 1, 2, 3, ...")
+        raise DataError(
+            f"{where}: the slice is {text[:SHOWN]}; expected a number up to {LARGEST}, such as 1, 2, 3, ..."
+        )
     return number

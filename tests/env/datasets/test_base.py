@@ -135,3 +135,18 @@ def test_what_is_no_array_or_list_is_named(changes: dict[str, Any], message: str
     assert data.slices.tolist() == [0, 1]
     with pytest.raises(DataError, match=message):
         SegmentationDataset(**right | changes)
+
+
+def test_channels_last_masks_booleans_and_missing_names() -> None:
+    masks = np.zeros((3, 8, 10), np.uint8)
+    masks[:, 2:5, 3:6] = 1
+    images = (masks * 200).astype(np.uint8)
+    plain = SegmentationDataset.from_arrays(images, masks)
+    keras = SegmentationDataset.from_arrays(images[..., None], masks[..., None])
+    np.testing.assert_array_equal(keras.masks, plain.masks)
+    np.testing.assert_array_equal(keras.images, plain.images)
+    assert keras.labels == 1
+    seen = SegmentationDataset.from_arrays(masks.astype(bool), masks)
+    assert seen.batch([0])[0].max() == 1
+    with pytest.raises(DataError, match="a case is None"):
+        SegmentationDataset.from_arrays(images, masks, cases=[None] * 3)  # type: ignore[list-item]

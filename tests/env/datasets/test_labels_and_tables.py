@@ -180,3 +180,19 @@ def test_table_is_a_file_of_its_kind(tmp_path: Path) -> None:
     path.write_bytes("image,mask\nä".encode("latin-1"))
     with pytest.raises(DataError, match="UTF-8"):
         load("table", path)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '"' + "a" * 200_000 + '",b.png',  # csv's own limit
+        "a" * 5000 + ",b.png",  # longer than a name may be
+        "a\x00b.png,b.png",
+    ],
+)
+def test_a_row_of_nonsense_is_refused_briefly(tmp_path: Path, row: str) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text(f"image,mask\n{row}\n")
+    with pytest.raises(DataError, match=r"pairs\.csv, line 2") as refused:
+        load_dataset("table", data=table)
+    assert len(str(refused.value)) < 1000

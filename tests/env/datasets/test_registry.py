@@ -270,3 +270,9 @@ def test_heavy_libraries_are_imported_when_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_loader_with_other_parameters_is_explained() -> None:
+    register_dataset("no_parameters", lambda: None, files=False, overwrite=True)  # type: ignore[arg-type, return-value]
+    with pytest.raises(OptionError, match=r"cannot be called as loader\(data, size, fit, keep_empty"):
+        load_dataset("no_parameters")
