@@ -21,6 +21,9 @@ PACKAGES = (
     "stable-baselines3",
     "opencv-python",
     "nibabel",
+    "pillow",
+    "tifffile",
+    "imagecodecs",
 )
 
 

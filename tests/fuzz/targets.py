@@ -253,7 +253,7 @@ def _read_single(dataset: str, path: Path, rng: random.Random) -> Any:
     file = file_reader(dataset).read(path, rng.choice(((16, 16), None)), "resize", 1, {})
     count, _, height, width = file.images.shape
     masks = file.restore(np.zeros((count, height, width), np.uint8))
-    return file.encode(np.ascontiguousarray(masks), "out.nii.gz" if dataset == "nifti" else "out.png")
+    return file.encode(np.ascontiguousarray(masks), "out.nii.gz" if dataset == "nifti" else "out.tif")
 
 
 def _brain(folder: Path, content: bytes, rng: random.Random) -> Any:
@@ -368,7 +368,7 @@ def _predict(ending: str, examples: _Examples, dataset: str = "folder") -> Read:
 
     def read(folder: Path, content: bytes, rng: random.Random) -> Any:
         spoilt = _write(folder / f"spoilt{ending}", content)
-        out = folder / ("out.nii.gz" if dataset == "nifti" else "out.png")
+        out = folder / ("out.nii.gz" if dataset == "nifti" else "out.tif")
         native = rng.random() < 0.5
         if rng.random() < 0.1:
             checkpoint = _write(folder / "honest.safetensors", examples.checkpoints[0])
