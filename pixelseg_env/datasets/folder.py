@@ -259,12 +259,14 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Image files in a folder and below; a link that leads back to a folder above it is not followed."""
+    here = (*above, folder.resolve())
     for path in sorted(folder.iterdir()):
         if is_image_file(path):
             yield path
-        elif path.is_dir() and not path.name.startswith("."):
-            yield from _walk(path)
+        elif path.is_dir() and not path.name.startswith(".") and path.resolve() not in here:
+            yield from _walk(path, here)
 
 
 def _channels_of(path: Path) -> str:

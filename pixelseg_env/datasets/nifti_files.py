@@ -311,11 +311,11 @@ def encode_like(source: Path, mask: NDArray[Any], name: str) -> bytes:
 
 
 def _mend_rotation(header: Any) -> None:
-    """Brings a rotation that rounding has spoilt back to one, so that every program reads what is written."""
+    """Brings a rotation that is none back to one, so that every program reads what is written."""
     names = ("quatern_b", "quatern_c", "quatern_d")
     parts = np.array([header[name] for name in names], np.float64)
     square = float(parts @ parts)
-    if square > 1:
+    if square > 1 + 3 * float(np.finfo(np.float32).eps):  # less is rounding, which every program takes
         for name, value in zip(names, parts / math.sqrt(square) * (1 - 1e-7), strict=True):
             header[name] = value
 

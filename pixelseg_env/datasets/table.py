@@ -151,7 +151,7 @@ def _file(table: Path, text: str, column: str, where: str) -> Path:
         there = False
     if not there:
         raise DataError(
-            f"{where}: {repr(text)[1:-1][:SHOWN] if text else 'nothing'} in column {column!r} is no file; expected a path "
+            f"{where}: {repr(text)[1:-1][:SHOWN] or 'nothing'} in column {column!r} is no file; expected a path "
             f"relative to {table.parent} (or a whole path)"
         )
     return path

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from pixelseg_env import OptionError, PixelSegEnv, PixelSegVectorEnv
 from pixelseg_env.draws import Order
-from pixelseg_env.views import PixelVecEnv
 from tests.helpers.env import assert_same, small_set
 
 KEEP = np.ones((12, 9), np.int8)
@@ -147,6 +146,9 @@ def test_it_can_be_set_between_episodes_however_it_is_wrapped() -> None:
     assert [env.step(KEEP)[2] for _ in range(3)] == [False, False, True], "the episode that runs stays as it is"
     env.reset()
     assert env.step(KEEP)[2]
+    pytest.importorskip("stable_baselines3")
+    from pixelseg_env.views import PixelVecEnv
+
     cells = PixelVecEnv(1, dataset=small_set(), horizon=3)
     cells.set_attr("horizon", 1)
     cells.reset()

@@ -16,7 +16,6 @@ from pixelseg_agents import DQN, PA3C
 from pixelseg_agents.learning.task import AgentTask
 from pixelseg_env import OptionError, PixelSegEnv, PixelSegVectorEnv
 from pixelseg_env.dynamics import OBSERVATIONS, image_channels, observation_channels, observe
-from pixelseg_env.views import PixelVecEnv
 from tests.helpers.env import TASKS, assert_same, random_actions, small_set
 
 
@@ -155,6 +154,9 @@ def test_the_option_is_a_truth_value(value: Any) -> None:
 
 
 def test_every_view_shows_it() -> None:
+    pytest.importorskip("stable_baselines3")
+    from pixelseg_env.views import PixelVecEnv
+
     cells = PixelVecEnv(1, view=3, dataset=small_set(), horizon=2, observe_time=True)
     assert cells.observation_space.shape == (3, 3, 3)
     assert (cells.reset()[:, -1, 1, 1] == 0.5).all()
