@@ -119,7 +119,7 @@ def test_a_failed_cell_stops_no_other_and_is_named(tmp_path: Path, capsys: pytes
 
 def test_a_killed_grid_goes_on_where_it_was(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "benchmarks", "run", "--agents", "keep-all", "pa3c", "--seeds", "0", "--size", "32"]
-    words += ["--passes", "1200", "--width", "0.125", "--out", str(tmp_path)]
+    words += ["--passes", "600", "--width", "0.125", "--out", str(tmp_path)]
     process = subprocess.Popen(words, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
     first = tmp_path / "phantom-keep-all-default-s0.json"
     deadline = time.monotonic() + 120
@@ -129,7 +129,7 @@ def test_a_killed_grid_goes_on_where_it_was(tmp_path: Path) -> None:
     process.wait()
     assert [path.name for path in tmp_path.glob("*.json")] == [first.name]
     before = first.stat().st_mtime_ns
-    protocol = Protocol(size=32, passes=1200, width=0.125)
+    protocol = Protocol(size=32, passes=600, width=0.125)
     again = Run(agents=("keep-all", "pa3c"), seeds=(0,), out=tmp_path, protocol=protocol)
     done = [is_done(tmp_path, one) for one in again.cells()]
     assert done == [True, False]
