@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -13,12 +12,13 @@ from numpy.typing import NDArray
 from pixelseg_env.arrays import Array, mean
 from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import check_option_names
-from pixelseg_env.draws import Horizon, Order, check_horizon, check_horizons, draw_horizon
+from pixelseg_env.draws import Horizon, Order, check_horizon, draw_horizon
 from pixelseg_env.dynamics import decided
 from pixelseg_env.errors import check_choice
+from pixelseg_env.facts import TaskFacts
 from pixelseg_env.metrics import map_dice
 from pixelseg_env.rendering import Viewer, render_frame
-from pixelseg_env.rewards import Reward, RewardFunction
+from pixelseg_env.rewards import RewardFunction
 from pixelseg_env.task import (
     DEFAULT_SIZE,
     DataPath,
@@ -32,7 +32,7 @@ from pixelseg_env.task import (
 RENDER_MODES = ("human", "rgb_array")
 
 
-class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
+class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     """
     ## Description
 
@@ -236,53 +236,6 @@ class PixelSegEnv(gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         self._episode_horizon = 0
         self._viewer: Viewer | None = None
         self._closed = False
-
-    @property
-    def dataset(self) -> SegmentationDataset:
-        """The images and masks that episodes are drawn from."""
-        return self.task.dataset
-
-    @property
-    def horizon(self) -> Horizon:
-        """Steps of an episode, a tuple of which each draws one, or a function of its number.
-
-        `reset(options={"horizon": h})` says otherwise for one episode. What is set counts from the next `reset` on.
-        """
-        return self.task.horizon
-
-    @horizon.setter
-    def horizon(self, horizon: Horizon) -> None:
-        self.task = replace(self.task, horizon=check_horizons(horizon))
-
-    @property
-    def transition(self) -> str:
-        """`"absorbing"`, `"restorable"` or `"additive"`."""
-        return self.task.transition
-
-    @property
-    def observation(self) -> str:
-        """`"masked"` or `"stacked"`."""
-        return self.task.observation
-
-    @property
-    def observe_time(self) -> bool:
-        """Whether the last plane of an observation is 1 / steps left."""
-        return self.task.observe_time
-
-    @property
-    def actions(self) -> str:
-        """`"map"`, `"flat"` or `"multidiscrete"`."""
-        return self.task.actions
-
-    @property
-    def reward(self) -> Reward:
-        """The reward, to be called with `(previous, current, target)` and, where it `needs` one, a `RewardContext`."""
-        return self.task.reward
-
-    @property
-    def reward_name(self) -> str:
-        """The reward in words, such as `"0.7*squared_error + 0.3*dice_gain"`."""
-        return str(self.task.reward)
 
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]

@@ -22,9 +22,10 @@ from pixelseg_env.datasets.registry import check_option_names
 from pixelseg_env.draws import Horizon, Order, check_horizon, check_horizons, draw_horizon
 from pixelseg_env.dynamics import decided
 from pixelseg_env.errors import OptionError, check_choice, shown
+from pixelseg_env.facts import TaskFacts
 from pixelseg_env.metrics import map_dice
 from pixelseg_env.rendering import render_frame
-from pixelseg_env.rewards import Reward, RewardFunction
+from pixelseg_env.rewards import RewardFunction
 from pixelseg_env.task import (
     DEFAULT_SIZE,
     RESET_OPTIONS,
@@ -38,7 +39,7 @@ from pixelseg_env.task import (
 Infos = dict[str, Any]
 
 
-class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
+class PixelSegVectorEnv(TaskFacts, VectorEnv[Array, Array, Array]):
     """`num_envs` copies of `PixelSegEnv` stepped together, without a loop over the images.
 
     `gym.make_vec("PixelSegEnv-v0", num_envs=8, ...)` makes one. Process, spaces, rewards and arguments
@@ -190,11 +191,6 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         return str(self._backend.device)
 
     @property
-    def dataset(self) -> SegmentationDataset:
-        """The images and masks that episodes are drawn from."""
-        return self.task.dataset
-
-    @property
     def index(self) -> NDArray[np.int64]:
         """Which image of the data set each episode shows, int64 (B,), a copy."""
         if not self._started:
@@ -213,39 +209,8 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         self._check_open()
         return self._backend.draw(np.asarray(index, np.int64))
 
-    @property
-    def horizon(self) -> Horizon:
-        """Steps of an episode, a tuple of which each draws one, or a function of its number.
-
-        `reset(options={"horizon": h})` says otherwise for one episode. What is set counts for all images, from the next
-        episode of each on; `get_attr("horizon")` and `set_attr("horizon", [...])` speak of each by itself.
-        """
-        return self.task.horizon
-
-    @horizon.setter
-    def horizon(self, horizon: Horizon) -> None:
-        self.task = replace(self.task, horizon=check_horizons(horizon))
+    def _horizon_was_set(self) -> None:
         self._plans = [self.task.horizon] * self.num_envs
-
-    @property
-    def transition(self) -> str:
-        """`"absorbing"`, `"restorable"` or `"additive"`."""
-        return self.task.transition
-
-    @property
-    def observation(self) -> str:
-        """`"masked"` or `"stacked"`."""
-        return self.task.observation
-
-    @property
-    def observe_time(self) -> bool:
-        """Whether the last plane of an observation is 1 / steps left."""
-        return self.task.observe_time
-
-    @property
-    def actions(self) -> str:
-        """`"map"`, `"flat"` or `"multidiscrete"`."""
-        return self.task.actions
 
     @property  # type: ignore[misc]  # to be read only
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]  # as SyncVectorEnv's
@@ -258,16 +223,6 @@ class PixelSegVectorEnv(VectorEnv[Array, Array, Array]):
         """The seed that each image's generator was made with."""
         self._ensure_generators()
         return tuple(self._seeds)
-
-    @property
-    def reward(self) -> Reward:
-        """The reward, to be called with `(previous, current, target)` and, where it `needs` one, a `RewardContext`."""
-        return self.task.reward
-
-    @property
-    def reward_name(self) -> str:
-        """The reward in words, such as `"0.7*squared_error + 0.3*dice_gain"`."""
-        return str(self.task.reward)
 
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]

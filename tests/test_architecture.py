@@ -27,7 +27,7 @@ FLOORS = [
     ("data", ("pixelseg_env.datasets",)),
     (
         "environment",
-        tuple(f"pixelseg_env.{name}" for name in ("draws", "spaces", "task", "backend", "env", "vector_env")),
+        tuple(f"pixelseg_env.{name}" for name in ("draws", "spaces", "task", "facts", "backend", "env", "vector_env")),
     ),
     ("views", ("pixelseg_env.views",)),
     ("public", ("pixelseg_env",)),
