@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -17,13 +18,17 @@ from tests.helpers.data import REAL_DATA, needs_real_data
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_a_step_is_a_few_copies_of_its_bytes(backend: str) -> None:
-    """RESULTS.md has the measured ratios (bar: 1.5); the best of three leaves room for neighbours on the machine."""
+    """RESULTS.md has the measured ratios (bar: 1.5); neighbours only ever add, so a high one is measured again."""
     # In processes of their own: in this one's fragmented heap freed memory goes back to the system and must be
     # faulted in again, as torch's always does; see RESULTS.md.
-    measured = (env_speed.step_against_copy, backend, "cpu", 8, 256, 0.5)
-    rows = [env_speed.in_own_process(*measured) for _ in range(3)]
-    assert {row["bytes"] for row in rows} == {8 * 256 * 256 * 18}
-    assert min(row["ratio"] for row in rows) < (3 if backend == "numpy" else 12)
+    bar, least = 3 if backend == "numpy" else 12, math.inf
+    for _ in range(4):
+        row = env_speed.in_own_process(env_speed.step_against_copy, backend, "cpu", 8, 256, 0.5)
+        assert row["bytes"] == 8 * 256 * 256 * 18
+        least = min(least, row["ratio"])
+        if least < bar:
+            break
+    assert least < bar
 
 
 def test_the_script_measures_every_stack_and_the_report_shows_it(tmp_path: Path) -> None:

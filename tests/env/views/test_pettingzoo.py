@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import pickle
 import subprocess
 import sys
@@ -413,7 +414,7 @@ def test_a_step_costs_at_most_three_times_its_five_dictionaries(size: int) -> No
 
     Both are measured in turn, with the destruction of the last result outside, and the least that each has taken
     counts: what else the machine does only ever adds, and not to both alike (a median came out between 2.2 and
-    7.4 beside two busy processes, this between 2.2 and 2.5).
+    7.4 beside two busy processes). So a ratio that is too high is measured further, up to five times as long.
     """
     env = pixelseg_env.parallel_env(size=size, count=12, horizon=10**6)
     env.reset(seed=0)
@@ -428,11 +429,13 @@ def test_a_step_costs_at_most_three_times_its_five_dictionaries(size: int) -> No
         return spent
 
     gc.collect()
-    pairs = [
-        (seconds(lambda: env.step(actions)), seconds(lambda: [dict(zip(names, values, strict=True)) for _ in range(5)]))
-        for _ in range(120)
-    ]
-    step, dictionaries = map(min, zip(*pairs, strict=True))
+    step = dictionaries = math.inf
+    for _ in range(5):
+        for _ in range(80):
+            step = min(step, seconds(lambda: env.step(actions)))
+            dictionaries = min(dictionaries, seconds(lambda: [dict(zip(names, values, strict=True)) for _ in range(5)]))
+        if step / dictionaries <= 3:
+            break
     assert 1 < step / dictionaries <= 3
 
 
