@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.grid.catalogue import load_study
@@ -120,10 +121,11 @@ def untrained(cell: Cell, env: Any) -> Any:
 
 
 def coarse_maps(cell: Cell, watch: Stopwatch) -> Supervised:
-    """The U-Net whose maps a learner that refines starts from, trained on its share of the passes."""
+    """The network whose maps a learner that refines starts from, trained on its share of the passes."""
     watch.start()
     protocol, env = cell.protocol, cell.environment("train", 1, plain=True)
-    unet = Supervised(env, width=protocol.width, seed=cell.seed, device=protocol.device)
+    settings = {"width": protocol.width} | dict(cell.learner.start)
+    unet = Supervised(env, seed=cell.seed, device=protocol.device, **settings)
     planned = max(1, int(cell.learner.start_share * protocol.passes * cell.rules.passes / protocol.batch))
     unet.learn(planned, log_interval=planned)
     watch.stop()
@@ -234,13 +236,20 @@ def _in_columns(result: EvaluationResult) -> dict[str, Any]:
 
 
 def _examples(result: EvaluationResult, dataset: SegmentationDataset) -> list[dict[str, Any]]:
-    """The last maps of a few images, the same for every agent: the largest object of some patients, as packed bits."""
+    """Maps of a few images, the same for every agent: the largest object of some patients, last and of every step."""
     cases, areas = np.array(dataset.cases), dataset.masks.reshape(len(dataset), -1).sum(axis=1)
     patients = np.unique(cases)
     chosen = patients[np.linspace(0, len(patients) - 1, min(EXAMPLES, len(patients))).round().astype(int)]
     found = []
     for patient in chosen:
         index = int(np.flatnonzero(cases == patient)[areas[cases == patient].argmax()])
-        packed = np.packbits(result.maps(index)[-1].reshape(-1))
-        found.append({"index": index, "case": str(patient), "map": base64.b64encode(packed.tobytes()).decode()})
+        steps = [_packed(one) for one in result.maps(index)]
+        found.append({"index": index, "case": str(patient), "map": steps[-1]})
+        if len(steps) > 1:
+            found[-1]["steps"] = steps
     return found
+
+
+def _packed(segmentation: NDArray[np.uint8]) -> str:
+    """A map as text, eight pixels a byte."""
+    return base64.b64encode(np.packbits(segmentation.reshape(-1)).tobytes()).decode()

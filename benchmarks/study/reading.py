@@ -39,6 +39,10 @@ class Records:
         found = [r for r in self._found.get((agent, setting), []) if (r["cell"]["fold"] is not None) == folds]
         return sorted(found, key=lambda r: (r["cell"]["fold"] or 0, r["cell"]["seed"]))
 
+    def all(self) -> list[Record]:
+        """All of them."""
+        return [record for found in self._found.values() for record in found]
+
     def agents(self, setting: str | None = "default", folds: bool = False) -> list[str]:
         """The agents that have records under a setting, None: under any; in the study's order, others after them.
 
