@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pixelseg_agents.networks.base import SegmentationNetwork, padded
 from pixelseg_agents.networks.blocks import scaled
+from pixelseg_env import OptionError
 
 PLANNED_SIZE = 256  # the side that the network is planned for
 SMALLEST_GRID = 4  # nnU-Net halves as long as the sides stay at least this long
@@ -40,9 +41,9 @@ class NNUNet(SegmentationNetwork):
       coarsest has weight 0 and so has no head here: five heads; the weights are normalised to the sum 1.
 
     Images of other sizes pass through this same network, continued to multiples of 64; the real nnU-Net would plan
-    another one. With three channels and one label there are 33,461,829 parameters. Published: 30.50 M, of a plan that is
-    not stated; with at most 480 channels, as nnU-Net's first version has, there would be 29.96 M. (MONAI's convolutions
-    have no biases before a normalisation, nnU-Net's have: 0.01 M.)
+    another one. With three channels and one label there are 33,461,829 parameters. Published: 30.50 M, of a plan that
+    is not stated; with at most 480 channels there would be 29.96 M. (MONAI's convolutions have no biases before a
+    normalisation, nnU-Net's have: 0.01 M.)
 
     Instance normalisation stays. Only where a plane is a single pixel (images of up to 64x64, in the deepest stage) it
     is undefined; there all channels of that pixel are normalised together. Coarse logits are brought to full
@@ -56,7 +57,7 @@ class NNUNet(SegmentationNetwork):
         labels: L; 0: no heads.
 
     Raises:
-        ValueError: if `norm` is another.
+        OptionError: `norm` is another.
     """
 
     label = "nnU-Net"
@@ -68,7 +69,7 @@ class NNUNet(SegmentationNetwork):
     def __init__(self, channels: int = 3, width: float = 1.0, *, norm: str = "group", labels: int = 1) -> None:
         super().__init__()
         if norm != "group":
-            raise ValueError(f"norm: nnU-Net's network has its own normalisation; expected 'group', got {norm!r}")
+            raise OptionError(f"norm: nnU-Net's network has its own normalisation; expected 'group', got {norm!r}")
         sides = [scaled(c, width) for c in planned_channels(PLANNED_SIZE)]
         strides = (1, *(2 for _ in sides[1:]))
         coarse = len(self.output_weights) - 1

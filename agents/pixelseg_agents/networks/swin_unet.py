@@ -12,6 +12,7 @@ from monai.networks.nets.swin_unetr import BasicLayer, PatchMerging, WindowAtten
 from torch import Tensor, nn
 
 from pixelseg_agents.networks.base import SegmentationNetwork, padded
+from pixelseg_env import OptionError
 
 CHANNELS = 96
 HEADS = (3, 6, 12, 24)  # of attention, per level, finest first
@@ -42,7 +43,7 @@ class SwinUNet(SegmentationNetwork):
         labels: L; 0: no head.
 
     Raises:
-        ValueError: if `norm` is another.
+        OptionError: `norm` is another.
     """
 
     label = "Swin-Unet"
@@ -53,7 +54,7 @@ class SwinUNet(SegmentationNetwork):
     def __init__(self, channels: int = 3, width: float = 1.0, *, norm: str = "group", labels: int = 1) -> None:
         super().__init__()
         if norm != "group":
-            raise ValueError(f"norm: Swin-Unet has its own normalisation; expected 'group', got {norm!r}")
+            raise OptionError(f"norm: Swin-Unet has its own normalisation; expected 'group', got {norm!r}")
         unit = 4 * HEADS[0]
         first = max(unit, unit * round(CHANNELS * width / unit))
         sides = [first * 2**level for level in range(len(HEADS))]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pixelseg_agents.networks.base import SegmentationNetwork, padded
 from pixelseg_agents.networks.blocks import convolution, scaled
+from pixelseg_env import OptionError
 
 STEM = 64
 STAGES = ((64, 256, 3), (128, 512, 4), (256, 1024, 9))  # inner and outer channels, blocks
@@ -50,7 +51,7 @@ class TransUNet(SegmentationNetwork):
         labels: L; 0: no head.
 
     Raises:
-        ValueError: if `norm` is another.
+        OptionError: `norm` is another.
     """
 
     label = "TransUNet"
@@ -61,7 +62,7 @@ class TransUNet(SegmentationNetwork):
     def __init__(self, channels: int = 3, width: float = 1.0, *, norm: str = "group", labels: int = 1) -> None:
         super().__init__()
         if norm != "group":
-            raise ValueError(f"norm: TransUNet has its own normalisation; expected 'group', got {norm!r}")
+            raise OptionError(f"norm: TransUNet has its own normalisation; expected 'group', got {norm!r}")
         hidden = max(HEADS, HEADS * round(HIDDEN * width / HEADS))
         self.encoder = ResNet(channels, width)
         *skips, deepest = self.encoder.outputs
@@ -146,7 +147,8 @@ class _Convolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)
-        return self._conv_forward(x, (self.weight - mean) / (variance + 1e-5).sqrt(), None)
+        weight = (self.weight - mean) / (variance + 1e-5).sqrt()
+        return F.conv2d(x, weight, stride=self.stride, padding=self.padding)
 
 
 class _Bottleneck(nn.Module):
@@ -164,8 +166,8 @@ class _Bottleneck(nn.Module):
             self.shortcut = nn.Sequential(_Convolution(inputs, outputs, 1, stride), nn.GroupNorm(outputs, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        joined: Tensor = self.shortcut(x) + self.body(x)
-        return F.relu(joined)
+        joined: Tensor = F.relu(self.shortcut(x) + self.body(x))
+        return joined
 
 
 def _norm(channels: int) -> nn.GroupNorm:
