@@ -78,7 +78,7 @@ def assess(arguments: EvaluateArguments) -> int:
     dataset = task.load(arguments.split)[arguments.split]
     env = task.environment(dataset, min(arguments.batch, len(dataset)))
     _check_fits(run, agent, task, dataset)
-    results = evaluate_all(agent, agent.name, env)
+    results = evaluate_all(agent, getattr(agent, "title", agent.name), env)
     trained_on = run.task.dataset if run.task else task.dataset
     name = arguments.split if task.dataset == trained_on else f"{task.dataset}-{arguments.split}"
     if run.task is not None and task.horizon != run.task.horizon:
