@@ -123,13 +123,20 @@ def test_the_same_function_in_training_and_in_use_whatever_the_batch(kind: type[
     assert not [m for m in network.modules() if isinstance(m, nn.Dropout) and m.p]
 
 
-@every
-def test_learns_a_phantom_by_heart(kind: type[SegmentationNetwork]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "width", "rate", "updates"),
+    [
+        (AttentionUNet, 0.125, 1e-2, 40),
+        (NNUNet, 0.25, 5e-3, 40),
+        (SwinUNet, 0.125, 1e-3, 32),
+        (TransUNet, 0.0625, 1e-2, 25),
+    ],
+)
+def test_learns_a_phantom_by_heart(kind: type[SegmentationNetwork], width: float, rate: float, updates: int) -> None:
     phantoms = load_dataset("phantom", split="all", size=32, count=2)
     image, truth = (torch.tensor(array[1:]).float() for array in (phantoms.images, phantoms.masks))
     torch.manual_seed(0)
-    network = narrow(kind, channels=1)
-    rate, updates = {SwinUNet: 2e-3}.get(kind, 1e-2), 40
+    network = kind(1, width)  # type: ignore[call-arg]
     optimizer = torch.optim.Adam(network.parameters(), lr=rate)
     for update in range(updates):
         optimizer.param_groups[0]["lr"] = rate * (1 - update / updates)
@@ -142,7 +149,9 @@ def test_learns_a_phantom_by_heart(kind: type[SegmentationNetwork]) -> None:
         loss.backward()
         optimizer.step()
     found = (network.eval()(image) > 0).float()
-    assert 2 * (found * truth).sum() / (found.sum() + truth.sum()) > 0.8  # all of the image: 0.19
+    assert (
+        2 * (found * truth).sum() / (found.sum() + truth.sum()) > 0.8
+    )  # measured: 0.85 to 1 with three seeds; all of the image: 0.19
 
 
 @pytest.mark.parametrize("kind", [NNUNet, SwinUNet, TransUNet])
