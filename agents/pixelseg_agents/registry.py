@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelseg_agents.ac import AC
+from pixelseg_agents.amp_drl import AMPDRL
 from pixelseg_agents.checkpoint import CheckpointError, load_checkpoint
 from pixelseg_agents.dqn import DQN, DoubleDQN, DuelingDQN
 from pixelseg_agents.pa3c import PA3C
@@ -23,6 +24,7 @@ AGENTS: dict[str, Any] = {
     "dueling-dqn": DuelingDQN,
     "pixelrl": PixelRL,
     "supervised": Supervised,
+    "amp-drl": AMPDRL,
 }
 ALIASES = {"unet": "supervised"}  # the name until 0.1
 NEEDED = ("learn", "predict", "save", "load", "config_class", "name")

@@ -120,7 +120,7 @@ class Supervised(TargetLearner):
     """
 
     name = "U-Net, supervised"
-    formerly = ("U-Net",)
+    formerly: ClassVar[tuple[str, ...]] = ("U-Net",)
     looks_once = True
     config_class = SupervisedConfig
 

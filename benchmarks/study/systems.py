@@ -17,14 +17,14 @@ NETWORKS = (
     _network("fcn8s", "FCN-8s", 0.25),
     _network("unet-31m", "U-Net (31 M)", 0.25),
     _network("attention-unet", "Attention U-Net", 0.25),
-    _network("resunet++", "ResUNet++", 0.25),
+    _network("resunet++", "ResUNet++", 0.125),
     _network("unet++", "U-Net++", 0.125),
     _network("unet3+", "U-Net3+", 0.125),
     _network("nnunet", "nnU-Net's network", 0.25),
-    _network("swin-unet", "Swin-Unet", 0.5),
+    _network("swin-unet", "Swin-Unet", 0.25),
     _network("transunet", "TransUNet", 0.25),
 )
-AMP_DRL = Learner("amp-drl", hyper={"width": 0.5})
+AMP_DRL = Learner("amp-drl", hyper={"width": 0.25})
 PIXELRL_ON_UNET3P = Learner(
     "pixelrl-unet3+", "pixelrl", label="PixelRL from U-Net3+", start={"network": "unet3+", "width": 0.125}
 )
