@@ -29,12 +29,13 @@ class FCN8s(SegmentationNetwork):
     | sum                   | (scores of fc7, doubled, + pool4's), doubled, + pool3's     | 1/8          |             |
     | full resolution       | eight times                                                 | 1            |             |
 
-    It has no wide decoder. With `labels=0` the score layers give 32 x `width` maps in place of L classes, and with labels
+    It has no wide decoder. With `labels=0` the score layers give 32 x `width` maps in place of L classes; with labels
     `decode` returns the classes' scores: `features` says how many channels there are.
 
-    - Enlargement is bilinear and fixed. The original lets the two doublings learn, from a bilinear start, one weight set
-      per class; that changes little there, and the publication's count has none.
-    - The original pads the image by 100 pixels and crops. Here fc6 pads its own input, so the maps lie where they should.
+    - Enlargement is bilinear and fixed. The original lets the two doublings learn, from a bilinear start; the
+      publication's count has no parameter for them.
+    - The original pads the image by 100 pixels and crops. Here fc6 pads its own input, and the maps lie where they
+      should.
     - Without dropout, which the original has behind fc6 and fc7: an agent's gradient has to be that of the decisions it
       played, so a network must give the same in training and in use.
     - The original has no normalisation, and starts from a trained classifier. `norm="group"` makes a start from scratch
@@ -96,12 +97,17 @@ def _layer(inputs: int, outputs: int, side: int, norm: str) -> list[nn.Module]:
     return [convolution, nn.ReLU(inplace=True)]
 
 
-class _ShiftedGroupNorm(nn.GroupNorm):
+class _ShiftedGroupNorm(nn.Module):
     """Group normalisation with an offset per channel and no scale."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(math.gcd(8, channels), channels, affine=False)
+        super().__init__()
+        self.groups = math.gcd(8, channels)
         self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to (B, C, H, W)."""
+        return F.group_norm(x, self.groups) + self.bias[:, None, None]  # its own offset needs a scale (PyTorch 2.13)
 
 
 def _enlarged(maps: Tensor, times: int) -> Tensor:

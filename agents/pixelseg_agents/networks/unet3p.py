@@ -20,16 +20,16 @@ SHARE = 64  # what every scale gives to a level of the decoder
 class UNet3Plus(SegmentationNetwork):
     """U-Net3+ with deep supervision, without its classification branch: 26,989,637 parameters at `width=1`.
 
-    The encoder has two 3x3 convolutions per level, of 64 to 1024 channels, and 2x2 max pooling. Each of the four levels
-    of the decoder takes five inputs: the encoder's of its own scale and finer ones, max-pooled; the decoder's of coarser
-    ones and the encoder's coarsest, bilinearly enlarged. Each goes through a 3x3 convolution to 64 channels, and the 320
-    together through one more. Every convolution has normalisation and ReLU behind it.
+    The encoder has two 3x3 convolutions per level, of 64 to 1024 channels, and 2x2 max pooling. Each of the four
+    levels of the decoder takes five inputs: the encoder's of its own scale and finer ones, max-pooled; the decoder's
+    of coarser ones and the encoder's coarsest, bilinearly enlarged. Each goes through a 3x3 convolution to 64 channels,
+    and the 320 together through one more. Every convolution has normalisation and ReLU behind it.
 
     All four levels of the decoder and the encoder's coarsest have a head, a 3x3 convolution whose logits are bilinearly
-    enlarged. All five are trained (`outputs`, the finest first), with the same weight; `forward` is the finest. `decode`
-    returns the finest level, 320 x `width`.
+    enlarged. All five are trained (`outputs`, the finest first), with the same weight; `forward` is the finest.
+    `decode` returns the finest level, 320 x `width`.
 
-    With `labels=0` that level has no last ReLU: heads of an agent end where every feature of rare foreground is silent.
+    With `labels=0` that level has no last ReLU: behind one, all features of rare foreground can fall silent.
 
     Any image size works: the image is padded at the right and the bottom to multiples of 16, and to 32 at least.
 
@@ -55,16 +55,15 @@ class UNet3Plus(SegmentationNetwork):
             nn.Sequential(convolution(inputs, outputs, 1, norm, True), convolution(outputs, outputs, 1, norm, True))
             for inputs, outputs in itertools.pairwise([channels, *sides])
         )
-        # Finest level first, and so are the inputs of a level.
-        self.shares, self.levels = nn.ModuleList(), nn.ModuleList()
-        for level in range(LEVELS - 1):
-            inputs = [sides[i] if i <= level or i == LEVELS - 1 else joined for i in range(LEVELS)]
-            self.shares.append(nn.ModuleList(convolution(count, share, 1, norm, True) for count in inputs))
-            self.levels.append(convolution(joined, joined, 1, norm, True))
+        finest, *others = (
+            _Level(level, [*sides[: level + 1], *[joined] * (LEVELS - 2 - level), sides[-1]], share, norm)
+            for level in range(LEVELS - 1)
+        )
+        self.decoder = nn.ModuleList([finest, *others])
         decoded = [*[joined] * (LEVELS - 1), sides[-1]]
         self.heads = nn.ModuleList(nn.Conv2d(count, labels, 3, padding=1) for count in decoded) if labels else None
         if not labels:
-            self.levels[0] = self.levels[0][:-1]  # type: ignore[index]
+            finest.joint = nn.Sequential(*list(finest.joint)[:-1])
 
     def _decoded(self, observation: Tensor) -> list[Tensor]:
         """The decoder's levels and the encoder's coarsest, finest first, of the padded observation."""
@@ -74,10 +73,8 @@ class UNet3Plus(SegmentationNetwork):
             x = block(F.max_pool2d(x, 2) if i else x)
             scales.append(x)
         # From here on `scales` has the decoder's features in place of the encoder's at the levels that are done.
-        for level in reversed(range(LEVELS - 1)):
-            shares = zip(self.shares[level], scales, strict=True)  # type: ignore[arg-type]
-            found = [share(_resampled(features, i - level)) for i, (share, features) in enumerate(shares)]
-            scales[level] = self.levels[level](torch.cat(found, dim=1))
+        for i in reversed(range(LEVELS - 1)):
+            scales[i] = self.decoder[i](scales)
         return scales
 
     def decode(self, observation: Tensor) -> Tensor:
@@ -91,6 +88,23 @@ class UNet3Plus(SegmentationNetwork):
         height, width = observation.shape[-2:]
         found = enumerate(zip(self.heads, self._decoded(observation), strict=True))
         return [_resampled(head(features), level)[..., :height, :width] for level, (head, features) in found]
+
+
+class _Level(nn.Module):
+    """A level of the decoder: `inputs` channels of all scales, finest first, brought to its own scale."""
+
+    def __init__(self, level: int, inputs: list[int], share: int, norm: str) -> None:
+        super().__init__()
+        self.level = level
+        self.shares = nn.ModuleList(convolution(count, share, 1, norm, True) for count in inputs)
+        self.joint = convolution(len(inputs) * share, len(inputs) * share, 1, norm, True)
+
+    def forward(self, scales: list[Tensor]) -> Tensor:
+        """Maps features (B, inputs[i], H / 2^i, W / 2^i) to (B, 5 x share, H / 2^level, W / 2^level)."""
+        shares = enumerate(zip(self.shares, scales, strict=True))
+        found = [share(_resampled(features, i - self.level)) for i, (share, features) in shares]
+        joined: Tensor = self.joint(torch.cat(found, dim=1))
+        return joined
 
 
 def _resampled(features: Tensor, doublings: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +23,11 @@ class UNetPlusPlus(SegmentationNetwork):
     ReLU behind 2x2 max pooling. X(i, j) takes X(i, 0) to X(i, j - 1) and X(i + 1, j - 1), the latter doubled by a 4x4
     transposed convolution of stride 2, through two 3x3 convolutions with ReLU and no normalisation.
 
-    X(0, 1) to X(0, 4) have a head each, a 1x1 convolution. All four are trained (`outputs`, that of X(0, 4) first), with
-    the same weight; `forward` is their mean, the original's "accurate mode". `decode` returns X(0, 4), 64 x `width`.
+    X(0, 1) to X(0, 4) have a head each, a 1x1 convolution. All four are trained (`outputs`, that of X(0, 4) first),
+    with the same weight; `forward` is their mean, the original's "accurate mode". `decode` returns X(0, 4), 64 x
+    `width`.
 
-    With `labels=0` X(0, 4) has no last ReLU: heads of an agent end where every feature of rare foreground is silent.
+    With `labels=0` X(0, 4) has no last ReLU: behind one, all features of rare foreground can fall silent.
 
     Any image size works: the image is padded at the right and the bottom to multiples of 16, and to 32 at least.
 
@@ -50,15 +51,11 @@ class UNetPlusPlus(SegmentationNetwork):
         self.features = sides[0]
         pairs = itertools.pairwise([channels, *sides])
         self.encoder = nn.ModuleList(_double(inputs, outputs, norm) for inputs, outputs in pairs)
-        # Column j - 1, row i: how X(i, j) is made.
-        self.ups, self.nodes = nn.ModuleList(), nn.ModuleList()
-        for j in range(1, DEPTH + 1):
-            rows = range(DEPTH + 1 - j)
-            self.ups.append(nn.ModuleList(_doubling(sides[i + 1], sides[i]) for i in rows))
-            self.nodes.append(nn.ModuleList(_double((j + 1) * sides[i], sides[i], "none") for i in rows))
+        columns = [[_Node(sides[i], sides[i + 1], j) for i in range(DEPTH + 1 - j)] for j in range(1, DEPTH + 1)]
+        self.columns = nn.ModuleList(nn.ModuleList(column) for column in columns)
         self.heads = nn.ModuleList(nn.Conv2d(sides[0], labels, 1) for _ in range(DEPTH)) if labels else None
         if not labels:
-            last = self.nodes[-1][0]  # type: ignore[index]
+            last: Any = columns[-1][0].block
             last[-1] = last[-1][:-1]
 
     def _top(self, observation: Tensor) -> list[Tensor]:
@@ -68,10 +65,10 @@ class UNetPlusPlus(SegmentationNetwork):
         for i, level in enumerate(self.encoder):
             x = level(F.max_pool2d(x, 2) if i else x)
             rows.append([x])
-        for ups, nodes in zip(self.ups, self.nodes, strict=True):
-            for i, (up, node) in enumerate(zip(ups, nodes, strict=True)):  # type: ignore[arg-type]
-                # Row i + 1 is one column behind: it gets its own node of this column after row i.
-                rows[i].append(node(torch.cat([*rows[i], up(rows[i + 1][-1])], dim=1)))
+        for column in self.columns:
+            assert isinstance(column, nn.ModuleList)
+            for i, node in enumerate(column):  # row i + 1 still ends with the column before
+                rows[i].append(node(rows[i], rows[i + 1][-1]))
         return rows[0][1:]
 
     def decode(self, observation: Tensor) -> Tensor:
@@ -96,9 +93,18 @@ def _double(inputs: int, outputs: int, norm: str) -> nn.Sequential:
     return nn.Sequential(convolution(inputs, outputs, 1, norm, True), convolution(outputs, outputs, 1, norm, True))
 
 
-def _doubling(inputs: int, outputs: int) -> nn.ConvTranspose2d:
-    layer = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
-    nn.init.normal_(layer.weight, std=(4 * inputs) ** -0.5)  # every output sums over 2x2 positions, and no ReLU follows
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-    return layer
+class _Node(nn.Module):
+    """X(i, j) of `channels`, behind row i + 1 of `below` channels."""
+
+    def __init__(self, channels: int, below: int, j: int) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(below, channels, 4, stride=2, padding=1)
+        nn.init.normal_(self.up.weight, std=(4 * below) ** -0.5)  # an output sums over 2x2 positions; no ReLU follows
+        assert self.up.bias is not None
+        nn.init.zeros_(self.up.bias)
+        self.block = _double((j + 1) * channels, channels, "none")
+
+    def forward(self, row: list[Tensor], below: Tensor) -> Tensor:
+        """Maps X(i, 0) to X(i, j - 1), (B, channels, H, W) each, and X(i + 1, j - 1) to (B, channels, H, W)."""
+        found: Tensor = self.block(torch.cat([*row, self.up(below)], dim=1))
+        return found
