@@ -34,8 +34,8 @@ def narrow(kind: type[SegmentationNetwork], channels: int = 2, **options: int | 
 
 @functools.cache
 def whole(kind: type[SegmentationNetwork]) -> SegmentationNetwork:
-    """At width 1, without numbers in it; but for the one whose normal numbers load SymPy there, which takes longer."""
-    with torch.device("cpu" if kind is NNUNet else "meta"):
+    """At width 1, without numbers in it."""
+    with torch.device("meta"):
         return kind()
 
 
