@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable
 
@@ -31,11 +32,16 @@ def narrow(kind: type[SegmentationNetwork], channels: int = 2, **options: int | 
     return kind(channels, NETWORKS[kind][0], **options)  # type: ignore[call-arg]
 
 
+@functools.cache
+def whole(kind: type[SegmentationNetwork]) -> SegmentationNetwork:
+    """At width 1, without numbers in it."""
+    with torch.device("meta"):
+        return kind()
+
+
 @every
 def test_numbers_of_parameters(kind: type[SegmentationNetwork]) -> None:
-    with torch.device("meta"):
-        network = kind()
-    assert parameter_count(network) == NETWORKS[kind][1]
+    assert parameter_count(whole(kind)) == NETWORKS[kind][1]
     assert kind.published is not None
     assert abs(NETWORKS[kind][1] / 1e6 / kind.published - 1) < (0.1 if kind is NNUNet else 0.022)
     assert kind.label
@@ -60,9 +66,7 @@ def test_numbers_of_parameters(kind: type[SegmentationNetwork]) -> None:
     ],
 )
 def test_numbers_of_parameters_of_a_part(kind: type[SegmentationNetwork], part: str, count: int) -> None:
-    with torch.device("meta"):
-        network = kind()
-    parameters = dict(network.named_parameters())
+    parameters = dict(whole(kind).named_parameters())
     assert sum(p.numel() for name, p in parameters.items() if name.split(".")[0] in part.split()) == count
 
 
@@ -127,7 +131,7 @@ def test_the_same_function_in_training_and_in_use_whatever_the_batch(kind: type[
     ("kind", "width", "rate", "updates"),
     [
         (AttentionUNet, 0.125, 1e-2, 40),
-        (NNUNet, 0.25, 5e-3, 40),
+        (NNUNet, 0.25, 5e-3, 30),
         (SwinUNet, 0.125, 1e-3, 32),
         (TransUNet, 0.0625, 1e-2, 25),
     ],
@@ -149,9 +153,8 @@ def test_learns_a_phantom_by_heart(kind: type[SegmentationNetwork], width: float
         loss.backward()
         optimizer.step()
     found = (network.eval()(image) > 0).float()
-    assert (
-        2 * (found * truth).sum() / (found.sum() + truth.sum()) > 0.8
-    )  # measured: 0.85 to 1 with three seeds; all of the image: 0.19
+    dice = 2 * (found * truth).sum() / (found.sum() + truth.sum())
+    assert dice > 0.8  # measured: 0.85 to 1 with three seeds; all of the image: 0.19
 
 
 @pytest.mark.parametrize("kind", [NNUNet, SwinUNet, TransUNet])
