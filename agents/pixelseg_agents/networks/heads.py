@@ -11,10 +11,10 @@ def signed(features: int) -> nn.GroupNorm:
     """What stands between features and an agent's heads, so that no pixel is silent in all of them.
 
     Most decoders end with a ReLU. There a narrow network's features come to speak for the many background pixels first,
-    rare foreground ends where all of them are 0, and its logit is the head's bias, which moves by one learning rate an
-    update. (Our own networks have no ReLU there for that reason; see benchmarks/LOG.md, "All zero because no logit could
-    rise".) With the mean of all features taken off, 0 becomes a negative number, and every weight of the head moves
-    the logits of silent pixels.
+    rare foreground ends where all of them are 0, and its logit is the head's bias, which moves by one learning rate
+    an update. (Our own networks have no ReLU there for that reason; see "All zero because no logit could rise" in
+    benchmarks/LOG.md.) With the mean of all features taken off, 0 becomes a negative number, and every weight of the
+    head moves the logits of silent pixels.
 
     One group for all channels. With a group for each, every map of features would have mean 0 over the image, and the
     mean logit would hang on biases alone again.
