@@ -90,10 +90,12 @@ class Geometry:
     Attributes:
         shape: (X, Y, Z).
         affine: (4, 4), from voxels to millimetres; None where the header does not tell.
+        spacing: millimetres between voxels along each axis; 1 where the header does not tell.
     """
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64] | None
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 def volume_name(path: Path) -> str:
@@ -155,12 +157,24 @@ def read_geometry(path: Path) -> Geometry:
         shape = tuple(int(n) for n in header.get_data_shape())
         affine = np.asarray(header.get_best_affine(), np.float64)
         known = bool(header["qform_code"] or header["sform_code"])
+        spacing = _spacing(header)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except _DAMAGED as error:
         raise _damaged(path, error) from error
     usable = known and np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-12
-    return Geometry((*shape[:3], *(1,) * (3 - len(shape))), affine if usable else None)
+    return Geometry((*shape[:3], *(1,) * (3 - len(shape))), affine if usable else None, spacing)
+
+
+_MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+
+
+def _spacing(header: Any) -> tuple[float, float, float]:
+    """Millimetres between voxels; a width that is none, and an axis that is not there, count as 1."""
+    unit = _MILLIMETRES.get(str(header.get_xyzt_units()[0]), 1.0)
+    widths = [abs(float(width)) for width in header["pixdim"][1:4]]
+    x, y, z = (width * unit if 0 < width < float("inf") else 1.0 for width in widths)
+    return x, y, z
 
 
 def on_grid(

@@ -14,6 +14,7 @@ from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, PATHS, Split, Which,
 from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag
 from pixelseg_agents.cli.runs import CONFIG, Run, open_run, run_size
 from pixelseg_agents.cli.task import DATA_KEYS, TaskArguments, described
+from pixelseg_agents.evaluation import JudgeAt
 from pixelseg_agents.evaluation.report import REPORT, evaluate_all, patients_text, summary_text, write_report
 from pixelseg_agents.files import write_atomically
 from pixelseg_env import DataError, OptionError, SegmentationDataset, check_horizon
@@ -55,6 +56,9 @@ class EvaluateArguments:
     """Folder for evaluation.json, evaluation.md and the figures."""
     json: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="(default: only in --out)")] = None
     """Also write the scores as JSON to this file; - prints them instead of the tables."""
+    judge_at: JudgeAt = "native"
+    """Where scores are taken: on the pixels of each image's own file (native), as predict writes masks, or at the size
+    that was decided at (size), where scores of different sizes cannot be compared."""
     checkpoint: Which = "last"
     """Which of the run's checkpoints: the last, or the best on validation patients."""
     batch: int = 8
@@ -78,13 +82,15 @@ def assess(arguments: EvaluateArguments) -> int:
     dataset = task.load(arguments.split)[arguments.split]
     env = task.environment(dataset, min(arguments.batch, len(dataset)))
     _check_fits(run, agent, task, dataset)
-    results = evaluate_all(agent, agent.name, env)
+    results = evaluate_all(agent, agent.name, env, arguments.judge_at)
     trained_on = run.task.dataset if run.task else task.dataset
     name = arguments.split if task.dataset == trained_on else f"{task.dataset}-{arguments.split}"
     if run.task is not None and task.horizon != run.task.horizon:
         name += f"-horizon-{task.horizon}"
     if arguments.checkpoint != "last":
         name += f"-{arguments.checkpoint}"
+    if arguments.judge_at == "size":
+        name += "-at-size"
     about = {
         "split": arguments.split,
         "updates": agent.updates,

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pixelseg_agents.evaluation import EvaluationResult, Predictor, evaluate, expanded, table
+from pixelseg_agents.evaluation import EvaluationResult, Predictor, ceiling, evaluate, expanded, table
 from pixelseg_agents.evaluation.figures import case_figure, dice_by_step, step_figure
+from pixelseg_agents.evaluation.judging import JudgeAt, as_judged
+from pixelseg_agents.evaluation.results import size_text
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_env import PixelSegVectorEnv, SegmentationDataset
@@ -19,13 +21,22 @@ SHOWN_PATIENTS = 30
 REPORT = "evaluation.json"  # the name in a report's folder
 
 
-def evaluate_all(agent: Predictor, name: str, env: PixelSegVectorEnv) -> dict[str, EvaluationResult]:
-    """Evaluates the agent, then Otsu's threshold and "keep everything", on every image of `env`."""
-    return {
-        name: evaluate(agent, env),
-        "Otsu": evaluate(Otsu(), env, keep_maps=False),
-        "keep everything": evaluate(KeepAll(), env, keep_maps=False),
+def evaluate_all(
+    agent: Predictor, name: str, env: PixelSegVectorEnv, judge_at: JudgeAt = "native"
+) -> dict[str, EvaluationResult]:
+    """Evaluates the agent, then Otsu's threshold and "keep everything", on every image of `env`.
+
+    Where maps are brought back to other sizes, a row says what a perfect mask scores there.
+    """
+    results = {
+        name: evaluate(agent, env, judge_at=judge_at),
+        "Otsu": evaluate(Otsu(), env, keep_maps=False, judge_at=judge_at),
+        "keep everything": evaluate(KeepAll(), env, keep_maps=False, judge_at=judge_at),
     }
+    if judge_at == "native" and env.dataset.native is not None:
+        perfect = f"perfect at {size_text(env.dataset.image_shape[1:])}"
+        results[perfect] = ceiling(env.dataset, results[name].horizon, judge_at)
+    return results
 
 
 def write_report(
@@ -46,6 +57,7 @@ def write_report(
         The content of `evaluation.json`; `EvaluationResult.load` reads the agent's part.
     """
     (name, result), *references = results.items()
+    about = {**about, "judged": result.judged}
     content = {
         "about": {"agent": name, **about},
         **result.to_json(),
@@ -71,7 +83,8 @@ def summary_text(results: Mapping[str, EvaluationResult]) -> str:
     first, last = (float(result.dice_by_step[:, t].mean()) for t in (0, -1))
     return "\n".join(
         [
-            f"{count['images']} images of {count['patients']} patients, mean ± sd over images (HD95 in pixels):",
+            f"{count['images']} images of {count['patients']} patients, mean ± sd over images (HD95 in pixels), "
+            f"judged {result.judged}:",
             "",
             table(expanded(results)),
             "",
@@ -108,6 +121,8 @@ def _by_patient(result: EvaluationResult) -> dict[str, EvaluationResult]:
             biou_by_step=result.biou_by_step[index],
             returns=result.returns[index],
             shape=result.shape,
+            judged_at=result.judged_at,
+            judged_sizes=result.judged_sizes,
         )
     return rows
 
@@ -134,7 +149,6 @@ def _step_figure(result: EvaluationResult, dataset: SegmentationDataset, path: P
     if not len(candidates):
         candidates = np.arange(len(dataset))
     chosen = candidates[np.unique(np.linspace(0, len(candidates) - 1, 4).round().astype(int))]
-    images, masks = dataset.batch(chosen)
-    maps = np.stack([result.maps(int(index)) for index in chosen])
+    images, masks, maps = as_judged(result, dataset, chosen.tolist())
     titles = [f"{result.cases[i]}\nslice {result.slices[i]}" for i in chosen]
-    step_figure(images, masks, maps, path, titles)
+    step_figure(images, masks, np.stack(maps), path, titles)
