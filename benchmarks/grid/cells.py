@@ -69,7 +69,7 @@ class Protocol:
         Raises:
             TypeError: it is that of another version, or damaged.
         """
-        return cls(**(EARLIER | values))
+        return cls(**{**EARLIER, **values})
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ _add("table", f"{_HERE}.table", "load_table", files=(".csv", ".tsv"))  # not sha
 _add("brain", f"{_HERE}.brain", "load_brain", share=True)
 _add("nifti", f"{_HERE}.nifti", "load_nifti", share=True)
 _add("cardiac", f"{_HERE}.nifti", "load_cardiac", share=True)
+_add("hecktor", f"{_HERE}.hecktor", "load_hecktor")  # not shared: its boxes may lie beside its folder
 _add("dicom", f"{_HERE}.dicom", "load_dicom", share=True)
 
 __all__ = [

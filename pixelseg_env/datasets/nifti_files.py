@@ -231,6 +231,46 @@ def _turned(label: NDArray[Any], own: Geometry, image: Geometry) -> NDArray[Any]
     return np.asarray(turned) if fits else None
 
 
+def same_grid(one: Geometry, other: Geometry) -> bool:
+    """Whether two grids are one: of equal shape, in the same place to half a voxel."""
+    if one.affine is None or other.affine is None or one.shape != other.shape:
+        return one is other
+    return _near(one.affine, other.affine, one.shape)
+
+
+def sampled(volume: NDArray[Any], own: Geometry, grid: Geometry, order: int, path: Path) -> NDArray[Any]:
+    """Samples a volume at the voxels of another grid.
+
+    Args:
+        volume: (X, Y, Z).
+        own: its geometry.
+        grid: the other.
+        order: of the splines: 0 takes the nearest voxel and keeps the type, 1 is linear, 3 cubic, float32.
+        path: for messages.
+
+    Returns:
+        Of the grid's shape; outside of the volume 0, of an image the nearest voxel of its border.
+
+    Raises:
+        DataError: a header does not say where its volume lies.
+    """
+    from scipy.ndimage import affine_transform
+
+    if own.affine is None or grid.affine is None:
+        raise DataError(
+            f"{path}: its header does not say where the volume lies, and its image's grid is another; expected an "
+            "affine (sform or qform): set it and save the file again"
+        )
+    step = np.linalg.solve(own.affine, grid.affine)
+    kind = volume.dtype if order == 0 else np.float32
+    return np.asarray(
+        affine_transform(
+            volume.astype(kind, copy=False), step[:3, :3], step[:3, 3], grid.shape, kind, order,
+            mode="nearest" if order == 3 else "constant",
+        )
+    )  # fmt: skip
+
+
 def _near(one: NDArray[np.float64], other: NDArray[np.float64], shape: Sequence[int]) -> bool:
     """Whether no corner of the grid is off by half a voxel."""
     ends = [(0.0, n - 1.0) for n in shape[:3]]

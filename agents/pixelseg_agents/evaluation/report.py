@@ -13,6 +13,7 @@ from pixelseg_agents.evaluation import EvaluationResult, Predictor, ceiling, eva
 from pixelseg_agents.evaluation.figures import case_figure, dice_by_step, step_figure
 from pixelseg_agents.evaluation.judging import JudgeAt, as_judged
 from pixelseg_agents.evaluation.results import size_text
+from pixelseg_agents.evaluation.volumes import VolumeScores
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_env import PixelSegVectorEnv, SegmentationDataset
@@ -44,6 +45,7 @@ def write_report(
     results: Mapping[str, EvaluationResult],
     dataset: SegmentationDataset,
     about: Mapping[str, Any],
+    volumes: VolumeScores | None = None,
 ) -> dict[str, Any]:
     """Writes `evaluation.json`, `evaluation.md` and the figures.
 
@@ -52,6 +54,7 @@ def write_report(
         results: the agent's first (with its maps), then the references'.
         dataset: what they were evaluated on.
         about: what the numbers belong to: run, split, ...
+        volumes: the agent's scores on whole volumes.
 
     Returns:
         The content of `evaluation.json`; `EvaluationResult.load` reads the agent's part.
@@ -63,8 +66,10 @@ def write_report(
         **result.to_json(),
         "references": {other: reference.summary() for other, reference in references},
     }
+    if volumes is not None:
+        content["volumes"] = volumes.to_json()
     write_atomically(folder / REPORT, json.dumps(content, indent=1) + "\n")
-    write_atomically(folder / "evaluation.md", "\n".join(_markdown(results, about)) + "\n")
+    write_atomically(folder / "evaluation.md", "\n".join(_markdown(results, about, volumes)) + "\n")
     dice_by_step(expanded({name: result}) | dict(references), folder / "dice_by_step.png")
     if not result.labels:
         case_figure(result, dataset, folder / "cases.png")
@@ -107,6 +112,13 @@ def patients_text(results: Mapping[str, EvaluationResult], limit: int | None = S
     return "\n".join(lines)
 
 
+def volumes_text(volumes: VolumeScores, limit: int | None = SHOWN_PATIENTS) -> str:
+    """The table of whole volumes."""
+    more = len(volumes.cases) - (limit or len(volumes.cases))
+    lines = ["Whole volumes, all their slices, on their own voxels; HD95 in millimetres:", "", volumes.text(limit)]
+    return "\n".join(lines + ([f"... and {more} more; all are in evaluation.md"] if more > 0 else []))
+
+
 def _by_patient(result: EvaluationResult) -> dict[str, EvaluationResult]:
     cases = np.asarray(result.cases, dtype=np.str_)
     rows = {}
@@ -127,7 +139,9 @@ def _by_patient(result: EvaluationResult) -> dict[str, EvaluationResult]:
     return rows
 
 
-def _markdown(results: Mapping[str, EvaluationResult], about: Mapping[str, Any]) -> list[str]:
+def _markdown(
+    results: Mapping[str, EvaluationResult], about: Mapping[str, Any], volumes: VolumeScores | None
+) -> list[str]:
     result = next(iter(results.values()))
     steps = ", ".join(f"{value:.3f}" for value in result.dice_by_step.mean(axis=0))
     return [
@@ -140,6 +154,7 @@ def _markdown(results: Mapping[str, EvaluationResult], about: Mapping[str, Any])
         f"Mean Dice after each step: {steps}.",
         "",
         patients_text(results, limit=None),
+        *(["", volumes_text(volumes, limit=None)] if volumes is not None else []),
     ]
 
 
