@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from tyro.conf import OmitArgPrefixes, Suppress, arg
 
 from benchmarks.grid.catalogue import load_study
-from benchmarks.grid.cells import Cell, Protocol, record_path
+from benchmarks.grid.cells import EARLIER, Cell, Protocol, record_path
 from benchmarks.grid.engine import run_grid
 from benchmarks.records import read_record, write_record
 from pixelseg_agents.references import REFERENCES
@@ -126,6 +126,8 @@ class Search:
         known: dict[str, Any] = (
             read_record(self.tuned) if self.tuned.exists() and read_tuned(self.tuned) else dict(about)
         )
+        if isinstance(known.get("protocol"), dict):
+            known["protocol"] = EARLIER | known["protocol"]
         other = [name for name, value in about.items() if known.get(name) != value]
         if other:
             raise OptionError(

@@ -154,7 +154,7 @@ def _learn(cell: Cell, trained: Trained, planned: int) -> None:
         if agent.passes < (len(curve) + 1) * stretch and agent.updates < planned:
             return
         watch.stop()
-        result = evaluate(agent, judging, keep_maps=False)
+        result = evaluate(agent, judging, keep_maps=False, judge_at=cell.protocol.judge_at)
         last, first = result.dice_by_step[:, -1].mean(), result.dice_by_step[:, 0].mean()
         passes, wall = before + agent.passes, watch.seconds["wall"]
         curve.append({"passes": passes, "wall": wall, "dice": float(last), "first": float(first)})
@@ -190,21 +190,21 @@ def _about(cell: Cell, trained: Trained, planned: int) -> dict[str, Any]:
 def judge(cell: Cell, trained: Trained) -> dict[str, Any]:
     """Scores on the parts of the data that the setting names, and a few of the maps."""
     said: dict[str, Any] = {}
-    agent, horizon = trained.agent, _horizon(cell)
+    agent, horizon, place = trained.agent, _horizon(cell), cell.protocol.judge_at
     steps = 1 if cell.learner.facts.looks_once else max(horizon, cell.rules.judged)
     for part in cell.rules.parts:
         env = cell.environment(part, cell.protocol.horizon, trained.coarse)
         if cell.learner.reference:
             agent = agent.moved_to(env)
-        result = evaluate(agent, env, horizon=horizon, keep_maps=part == "test")
+        result = evaluate(agent, env, horizon=horizon, keep_maps=part == "test", judge_at=place)
         said[part] = _in_columns(result)
         if part == "test":
             said["examples"] = _examples(result, env.dataset)
         if trained.coarse is not None:
-            first = evaluate(trained.coarse, cell.environment(part, 1, plain=True), keep_maps=False)
+            first = evaluate(trained.coarse, cell.environment(part, 1, plain=True), keep_maps=False, judge_at=place)
             said[part]["coarse_dice"] = float(first.metrics["DICE"].mean())
         if steps > horizon:
-            longer = evaluate(agent, env, horizon=steps, keep_maps=False)
+            longer = evaluate(agent, env, horizon=steps, keep_maps=False, judge_at=place)
             curves = {"dice_by_step": longer.dice_by_step, "biou_by_step": longer.biou_by_step}
             said[part]["longer"] = {name: values.mean(axis=0).tolist() for name, values in curves.items()}
     return said

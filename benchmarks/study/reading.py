@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.grid.catalogue import Facts
+from benchmarks.grid.cells import EARLIER
 from benchmarks.grid.statistics import Scores
 from benchmarks.records import read_records
 from benchmarks.study import STUDY
@@ -115,7 +116,8 @@ def read_grid(folder: Path, part: str = "test") -> dict[str, list[Record]]:
         if "cell" not in record:
             continue
         try:
-            protocol, dataset = record["cell"]["protocol"], record["cell"]["dataset"]
+            protocol = record["cell"]["protocol"] = EARLIER | record["cell"]["protocol"]
+            dataset = record["cell"]["dataset"]
             record[part]["images"]["DICE"], record["seconds"]["cpu"]  # are they there?
         except (KeyError, TypeError) as error:
             raise DataError(f"{folder}: a record without {error}; remove {record.get('name')}.json") from error

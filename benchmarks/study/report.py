@@ -120,6 +120,6 @@ def test_images(found: Sequence[Record], data: Sequence[str]) -> SegmentationDat
     folders = {Path(folder).name: folder for folder in data}
     if cell is None or not folders.keys() >= set(cell["data"]):
         return None
-    protocol = Protocol(**cell["protocol"])
+    protocol = Protocol.of_record(cell["protocol"])
     wanted = tuple(folders[name] for name in cell["data"])
     return Cell(cell["dataset"], wanted, REFERENCES[0].name, protocol=protocol).parts["test"]
