@@ -44,7 +44,7 @@ class Run:
     out: Path = RECORDS
     """Folder of the records."""
     tuned: Path = TUNED
-    """What `search` has found; without the file every agent has its defaults."""
+    """What `search` has found; none, or without the file: every agent has its defaults."""
     protocol: OmitArgPrefixes[Protocol] = dataclasses.field(default_factory=Protocol)
     study: Suppress[str] = ""
     """The module whose `STUDY` knows learners and settings, see `load_study`."""
@@ -168,7 +168,7 @@ def read_tuned(path: Path) -> dict[str, dict[str, Any]]:
         OptionError: another file is not there, or it is not what the search writes.
     """
     if not path.exists():
-        if path == TUNED:
+        if path in (TUNED, Path("none")):
             return {}
         raise OptionError(f"--tuned {path}: no such file; `python -m benchmarks search` writes one")
     try:

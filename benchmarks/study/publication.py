@@ -55,7 +55,7 @@ class _Made:
 
     def _one(self, plan: Plan, dataset: str, found: list[Record], folder: Path) -> int:
         records = Records(found)
-        protocol = Protocol(**found[0]["cell"]["protocol"]) if found else self.protocol
+        protocol = Protocol.of_record(found[0]["cell"]["protocol"]) if found else self.protocol
         cells = list(plan.cells(dataset, self.data, self.seeds, protocol))
         lacking = missing(cells, records)
         if len(lacking) < len(cells):
@@ -99,7 +99,7 @@ class _Made:
         words += ["--agents", *agents, "--seeds", *map(str, seeds)]
         words += ["--settings", *settings] if settings != ["default"] else []
         words += ["--folds", *map(str, folds)] if folds else []
-        return [" ".join([*words, "--jobs 2 --out", str(folder)])]
+        return [" ".join([*words, "--tuned none --jobs 2 --out", str(folder)])]
 
 
 @dataclass
