@@ -29,8 +29,8 @@ from pixelseg_agents.files import write_atomically
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset, check_horizon
 
 EVALUATE = """\
-Scores a trained agent, beside Otsu's threshold and "keep everything". Scores are those of the masks that predict writes, on
-each file's own pixels; volumes are also judged whole, by Dice and HD95 in millimetres.
+Scores a trained agent, beside Otsu's threshold and "keep everything". Scores are those of the masks that predict
+writes, on each file's own pixels; volumes are also judged whole, by Dice and HD95 in millimetres.
 
 Examples:
   pixelseg evaluate runs/first                             held-out patients of the run's data set

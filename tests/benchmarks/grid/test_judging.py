@@ -42,7 +42,7 @@ def records(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     """Where it was judged to a folder of records."""
     folders = {place: tmp_path_factory.mktemp(place) for place in ("native", "size")}
     for place, folder in folders.items():
-        for agent in ("oracle", "otsu", "ac"):
+        for agent in ("oracle", "otsu", *(["ac"] if place == "native" else [])):
             run_cell(folder, cell(data, agent, place))
     return folders
 
@@ -59,6 +59,8 @@ def test_records_say_where_and_the_oracle_is_the_ceiling(records: dict[str, Path
     assert dice(records["size"], data, "oracle", "size") == 1
     for place, folder in records.items():
         for agent in ("otsu", "ac"):
+            if agent == "ac" and place == "size":
+                continue
             found = record(record_path(folder, cell(data, agent, place)))
             assert found["cell"]["protocol"]["judge_at"] == found["test"]["summary"]["judged_at"] == place
             assert found["test"]["summary"]["judged_sizes"] == ([[36, 30]] if place == "native" else [[16, 16]])
