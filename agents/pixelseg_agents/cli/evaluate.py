@@ -15,7 +15,7 @@ from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, PATHS, Split, Which,
 from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag
 from pixelseg_agents.cli.runs import CONFIG, Run, open_run, run_size
 from pixelseg_agents.cli.task import DATA_KEYS, TaskArguments, described
-from pixelseg_agents.evaluation import JudgeAt
+from pixelseg_agents.evaluation import JudgeAt, sees_time
 from pixelseg_agents.evaluation.report import (
     REPORT,
     evaluate_all,
@@ -98,7 +98,7 @@ def assess(arguments: EvaluateArguments) -> int:
     _check_fits(run, agent, task, dataset)
     results = evaluate_all(agent, agent.name, env, arguments.judge_at)
     volumes = None
-    if dataset.volumes is not None and task.split_by == "patient":  # by slice, no volume is whole
+    if dataset.volumes is not None and (task.split_by == "patient" or arguments.split == "all"):  # else none is whole
         volumes = judge_volumes(agent, results[agent.name], dataset, _all_slices(task, dataset), environment)
     trained_on = run.task.dataset if run.task else task.dataset
     name = arguments.split if task.dataset == trained_on else f"{task.dataset}-{arguments.split}"
@@ -200,10 +200,5 @@ def _task(arguments: EvaluateArguments, run: Run, agent: Any) -> TaskArguments:
         size=size,
         transition=agent.transition,
         observation=agent.observation,
-        observe_time=_sees_time(agent),
+        observe_time=sees_time(agent),
     )
-
-
-def _sees_time(agent: Any) -> bool:
-    """Whether the agent was made for observations with a plane of time; somebody else's agent may not say."""
-    return bool(getattr(getattr(agent, "task", None), "observe_time", False))

@@ -44,7 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    assert train_tiny(folder, data=["--dataset", "folder", "--data", str(data)], updates=2) == 0
+    assert train_tiny(folder, data=["--dataset", "folder", "--data", str(data), "--observe-time"], updates=2) == 0
     return folder
 
 
