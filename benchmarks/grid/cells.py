@@ -71,6 +71,16 @@ class Protocol:
         """
         return cls(**{**EARLIER, **values})
 
+    @property
+    def judged(self) -> str:
+        """Where scores were taken, as a sentence under a table."""
+        if self.judge_at == "size":
+            return f"Judged at {self.size}x{self.size}, the size that was decided at."
+        return (
+            f"Judged on the files' own pixels, decided at {self.size}x{self.size}: the row *oracle* is what a perfect "
+            "mask of that size scores there."
+        )
+
 
 @dataclass(frozen=True)
 class Cell:

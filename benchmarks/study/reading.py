@@ -24,14 +24,19 @@ class Records:
     """The records of one data set.
 
     Args:
-        records: as `benchmarks.grid.running.run` makes them.
+        records: as `benchmarks.grid.running.run` makes them, of one protocol.
+
+    Attributes:
+        protocol: what their cells have in common.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._found: dict[tuple[str, str], list[Record]] = defaultdict(list)
         self._facts: dict[str, Facts] = {}
+        self.protocol: Record = {}
         for record in records:
             cell = record["cell"]
+            self.protocol = self.protocol or cell["protocol"]
             self._found[cell["agent"], cell["setting"]].append(record)
             self._facts[cell["agent"]] = facts_of(cell["agent"], record)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.grid.tables import Table
@@ -89,6 +90,8 @@ def tables(records: Records, dataset: str, published: Path = PUBLISHED) -> dict[
     made = {name: table for name, table in made.items() if len(table.rows) > (name in needs_two)}
     made.pop("table-2" if dataset == HECKTOR else "table-5", None)
     for name, table in made.items():
+        if name != "budgets":
+            _say_where(table, records.protocol)
         add_published(table, name, dataset, published)
     return made
 
@@ -105,13 +108,22 @@ def all_tables(folder: Path, published: Path = PUBLISHED) -> dict[str, dict[str,
         search = read_record(found)
         if not {"dataset", "validation_dice"} <= search.keys():
             raise DataError(f"{found}: not what `python -m benchmarks search` writes; remove it, or search again")
-        made.setdefault(search["dataset"], {})["search"] = searched(search["validation_dice"], search["dataset"])
+        table = searched(search["validation_dice"], search["dataset"])
+        if isinstance(search.get("protocol"), dict):
+            _say_where(table, search["protocol"])
+        made.setdefault(search["dataset"], {})["search"] = table
     if list((folder / "tried").glob("*.json")):
         for dataset, tried in read_grid(folder / "tried", part="val").items():
             table = attempts(Records(tried), f"Attempts to improve PA3C on {dataset}")
             if table.rows:
+                _say_where(table, tried[0]["cell"]["protocol"])
                 made.setdefault(dataset, {})["attempts"] = table
     return made
+
+
+def _say_where(table: Table, protocol: Mapping[str, Any]) -> None:
+    """Adds a sentence on where the scores of a table were taken."""
+    table.note = f"{table.note} {Protocol.of_record(protocol).judged}".strip()
 
 
 def test_images(found: Sequence[Record], data: Sequence[str]) -> SegmentationDataset | None:

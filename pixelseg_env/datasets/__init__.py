@@ -19,8 +19,10 @@ from pixelseg_env.datasets.survey import FileFacts, Part, Survey, guess_dataset,
 _HERE = "pixelseg_env.datasets"
 
 
-def _add(name: str, module: str, loader: str, files: bool | tuple[str, ...] = True, share: bool = False) -> None:
-    """Registers a built-in set, whose module also has `READER` and, if it is read from files, `list_files`."""
+def _add(
+    name: str, module: str, loader: str, files: bool | tuple[str, ...] = True, share: bool = False, listed: bool = True
+) -> None:
+    """Registers a built-in set, whose module also has `READER` and, if its files are to be looked at, `list_files`."""
     register_dataset(
         name,
         f"{module}:{loader}",
@@ -28,7 +30,7 @@ def _add(name: str, module: str, loader: str, files: bool | tuple[str, ...] = Tr
         files=files,
         share=share,
         reader=f"{module}:READER",
-        lister=f"{module}:list_files" if files else None,
+        lister=f"{module}:list_files" if files and listed else None,
     )
 
 
@@ -38,7 +40,8 @@ _add("table", f"{_HERE}.table", "load_table", files=(".csv", ".tsv"))  # not sha
 _add("brain", f"{_HERE}.brain", "load_brain", share=True)
 _add("nifti", f"{_HERE}.nifti", "load_nifti", share=True)
 _add("cardiac", f"{_HERE}.nifti", "load_cardiac", share=True)
-_add("hecktor", f"{_HERE}.hecktor", "load_hecktor")  # not shared: its boxes may lie beside its folder
+# Not shared: its boxes may lie beside its folder. Not listed: its labels lie on the grid of another image.
+_add("hecktor", f"{_HERE}.hecktor", "load_hecktor", listed=False)
 _add("dicom", f"{_HERE}.dicom", "load_dicom", share=True)
 
 __all__ = [

@@ -1,7 +1,7 @@
 """PET or CT with tumours of head and neck, in the layout of the HECKTOR 2020 challenge; a preset of `nifti`.
 
-The data have to be asked for at the challenge. What is taken for granted of them, for they were not at hand when this was
-written: names, places and columns as the challenge's own code has them (`voreille/hecktor` on GitHub), and boxes in the
+The data have to be asked for at the challenge, and were not at hand when this was written. What is taken for granted of
+them: names, places and columns as the challenge's own code has them (`voreille/hecktor` on GitHub), and boxes in the
 coordinates of ITK, whose x and y run against those of NIfTI.
 """
 

@@ -99,8 +99,9 @@ def register_dataset(
         loader: `loader(data, size, fit, keep_empty, **options) -> SegmentationDataset`. It returns the whole
             set; splitting is common to all. `data` is a list[Path], each checked to exist; `size` is (H, W)
             or None for the native size; `fit` is "resize" or "crop"; `keep_empty` says whether images
-            without object stay. Its further parameters, best spelt out with defaults, are the
-            set's own options: `load_dataset` refuses any other name.
+            without object stay. Where it brings masks to `size`, it should hand over the files' own masks too,
+            `native=NativeMasks.of(masks, fit)`, or evaluations can only be at that size. Its further parameters,
+            best spelt out with defaults, are the set's own options: `load_dataset` refuses any other name.
         overwrite: replace a data set of that name.
         files: the set is read from folders, so `load_dataset` demands `data`. Endings such as `(".csv",)`: it
             is read from files of these kinds. With False it refuses `data`, and the loader gets an empty list.

@@ -55,7 +55,7 @@ def write_card(folder: Path, config: Mapping[str, Any], report: Mapping[str, Any
         "",
         "## Scores",
         "",
-        "Mean over images, and over patients; HD95 in pixels.",
+        f"Mean over images, and over patients; HD95 in pixels; judged {about['judged']}.",
         "",
         "| | images | patients |",
         "| --- | ---: | ---: |",

@@ -15,7 +15,7 @@ from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, PATHS, Split, Which,
 from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag
 from pixelseg_agents.cli.runs import CONFIG, Run, open_run, run_size
 from pixelseg_agents.cli.task import DATA_KEYS, TaskArguments, described
-from pixelseg_agents.evaluation import JudgeAt
+from pixelseg_agents.evaluation import JudgeAt, sees_time
 from pixelseg_agents.evaluation.report import (
     REPORT,
     evaluate_all,
@@ -29,7 +29,8 @@ from pixelseg_agents.files import write_atomically
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset, check_horizon
 
 EVALUATE = """\
-Scores a trained agent, beside Otsu's threshold and "keep everything".
+Scores a trained agent, beside Otsu's threshold and "keep everything". Scores are those of the masks that predict
+writes, on each file's own pixels; volumes are also judged whole, by Dice and HD95 in millimetres.
 
 Examples:
   pixelseg evaluate runs/first                             held-out patients of the run's data set
@@ -98,7 +99,7 @@ def assess(arguments: EvaluateArguments) -> int:
     title = getattr(agent, "title", agent.name)
     results = evaluate_all(agent, title, env, arguments.judge_at)
     volumes = None
-    if dataset.volumes is not None and task.split_by == "patient":  # by slice, no volume is whole
+    if dataset.volumes is not None and (task.split_by == "patient" or arguments.split == "all"):  # else none is whole
         volumes = judge_volumes(agent, results[title], dataset, _all_slices(task, dataset), environment)
     trained_on = run.task.dataset if run.task else task.dataset
     name = arguments.split if task.dataset == trained_on else f"{task.dataset}-{arguments.split}"
@@ -200,10 +201,5 @@ def _task(arguments: EvaluateArguments, run: Run, agent: Any) -> TaskArguments:
         size=size,
         transition=agent.transition,
         observation=agent.observation,
-        observe_time=_sees_time(agent),
+        observe_time=sees_time(agent),
     )
-
-
-def _sees_time(agent: Any) -> bool:
-    """Whether the agent was made for observations with a plane of time; somebody else's agent may not say."""
-    return bool(getattr(getattr(agent, "task", None), "observe_time", False))

@@ -17,7 +17,7 @@ from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag, parse_pairs
 from pixelseg_agents.cli.outputs import OVERLAY, SURE, Job, beside, label_targets, plan
 from pixelseg_agents.cli.probabilities import probabilities
 from pixelseg_agents.cli.runs import open_run, run_size
-from pixelseg_agents.evaluation import play
+from pixelseg_agents.evaluation import play, sees_time
 from pixelseg_agents.files import write_atomically
 from pixelseg_env import DataError, OptionError, PixelSegError, PixelSegVectorEnv, SegmentationDataset, check_horizon
 from pixelseg_env.datasets import FileImages, FileReader, check_size, file_reader
@@ -155,6 +155,7 @@ class FilePredictor:
             horizon=self.horizon,
             transition=self.agent.transition,
             observation=self.agent.observation,
+            observe_time=sees_time(self.agent),
             start=self.start,
         )
         masks = np.empty_like(unknown)

@@ -158,6 +158,11 @@ def play(
             yield wanted, step, reward, info
 
 
+def sees_time(predictor: Any) -> bool:
+    """Whether a predictor was made for observations with a plane of time; somebody else's may not say."""
+    return bool(getattr(getattr(predictor, "task", None), "observe_time", False))
+
+
 def _inner(env: Any) -> Any:
     """The environment in its wrappers: what knows data set and horizon.
 

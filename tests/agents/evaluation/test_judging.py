@@ -15,6 +15,7 @@ from pixelseg_agents.evaluation import EvaluationResult, ceiling, evaluate, tabl
 from pixelseg_agents.evaluation.judging import as_judged
 from pixelseg_agents.references import Oracle
 from pixelseg_env import METRICS, PixelSegVectorEnv, SegmentationDataset, compute_metrics, load_dataset
+from pixelseg_env.datasets import file_reader
 from pixelseg_env.datasets.fitting import fit_mask
 from pixelseg_env.datasets.masks import read_masks
 from pixelseg_env.errors import OptionError
@@ -40,11 +41,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module", params=["resize", "crop"])
-def run(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / str(request.param)
-    words = ["--dataset", "folder", "--data", str(data), "--dataset-option", f"fit={request.param}"]
-    assert train_tiny(folder, data=words, updates=2) == 0
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert train_tiny(folder, data=["--dataset", "folder", "--data", str(data), "--observe-time"], updates=2) == 0
     return folder
 
 
@@ -85,6 +85,17 @@ def test_judging_at_size_is_another_report(run: Path, data: Path, capsys: pytest
     about = json.loads((run / "evaluation-all-at-size/evaluation.json").read_text())
     assert about["about"]["judged"] == "at 16x16"
     assert "perfect at 16x16" not in about["references"]
+
+
+@pytest.mark.parametrize("fit", ["resize", "crop"])
+def test_the_way_back_is_that_of_predict(fit: str, data: Path) -> None:
+    dataset = load_dataset("folder", data, split="all", size=(20, 24), fit=fit)
+    for k, case in enumerate(dataset.cases):
+        file = file_reader("folder").read(data / f"images/{case}.png", (20, 24), fit, 1, {})
+        maps = np.random.default_rng(k).integers(0, 2, (3, 20, 24)).astype(np.uint8)
+        assert np.array_equal(dataset.to_native(k, maps), file.restore(maps))
+        true, _ = read_masks(data / f"masks/{case}.png")
+        assert np.array_equal(dataset.native_mask(k), true[0])
 
 
 class Whole:
