@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pixelseg_agents.config import AgentConfig, PA3CConfig, PolicyConfig
     from pixelseg_agents.dqn import DQN, DoubleDQN, DoubleDQNConfig, DQNConfig, DuelingDQN, DuelingDQNConfig
     from pixelseg_agents.evaluation import EvaluationResult, Predictor, evaluate, table
+    from pixelseg_agents.networks import SegmentationNetwork, network_class, register_network, registered_networks
     from pixelseg_agents.pa3c import PA3C
     from pixelseg_agents.pixelrl import PixelRL, PixelRLConfig
     from pixelseg_agents.references import KeepAll, Oracle, Otsu, Random
@@ -28,6 +29,7 @@ _HOMES = {
     "config": ("AgentConfig", "PA3CConfig", "PolicyConfig"),
     "dqn": ("DQN", "DQNConfig", "DoubleDQN", "DoubleDQNConfig", "DuelingDQN", "DuelingDQNConfig"),
     "evaluation": ("EvaluationResult", "Predictor", "evaluate", "table"),
+    "networks": ("SegmentationNetwork", "network_class", "register_network", "registered_networks"),
     "pa3c": ("PA3C",),
     "pixelrl": ("PixelRL", "PixelRLConfig"),
     "references": ("KeepAll", "Oracle", "Otsu", "Random"),
@@ -60,6 +62,7 @@ __all__ = [
     "PolicyConfig",
     "Predictor",
     "Random",
+    "SegmentationNetwork",
     "Supervised",
     "SupervisedConfig",
     "TrainingError",
@@ -67,8 +70,11 @@ __all__ = [
     "agent_class",
     "evaluate",
     "load_agent",
+    "network_class",
     "register_agent",
+    "register_network",
     "registered_agents",
+    "registered_networks",
     "table",
 ]
 

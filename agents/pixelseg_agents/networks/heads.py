@@ -14,7 +14,8 @@ def signed(features: int) -> nn.GroupNorm:
     rare foreground ends where all of them are 0, and its logit is the head's bias, which moves by one learning rate
     an update. (Our own networks have no ReLU there for that reason; see "All zero because no logit could rise" in
     benchmarks/LOG.md.) With the mean of all features taken off, 0 becomes a negative number, and every weight of the
-    head moves the logits of silent pixels.
+    head moves the logits of silent pixels. (PA3C on a U-Net that ends with a ReLU, width 0.125, phantoms, Dice after
+    150 updates: 0.788 with it, 0.452 without; where there is no ReLU it makes no difference, 0.832 and 0.823.)
 
     One group for all channels. With a group for each, every map of features would have mean 0 over the image, and the
     mean logit would hang on biases alone again.

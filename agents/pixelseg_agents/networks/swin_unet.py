@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import einops  # noqa: F401  (MONAI's blocks need it, and would say so in their first pass only)
 import torch
 import torch.nn.functional as F
 from monai.networks.blocks.patchembedding import PatchEmbed
