@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +61,8 @@ class TrainArguments(Generic[ConfigT]):
     """Updates per row of progress.csv."""
     log: Literal["bar", "stdout", "none"] = "bar"
     """What the terminal shows: a progress bar, Stable-Baselines3's tables, or nothing."""
+    tensorboard: Literal["auto", "on", "off"] = "auto"
+    """Also write RUN/tensorboard: where TensorBoard is installed (auto), always (pip install tensorboard), or never."""
     wandb: Annotated[str | None, arg(metavar="PROJECT", help_behavior_hint="(default: off)")] = None
     """Also log to this project of Weights & Biases (pip install wandb)."""
     config: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
@@ -148,6 +151,10 @@ def _check(arguments: TrainArguments[Any]) -> None:
             raise OptionError(f"--{name.replace('_', '-')} {value}: expected {limit} or more")
     if arguments.patience and not arguments.eval_every:
         raise OptionError("--patience needs evaluations on validation patients: give --eval-every")
+    needs = {"tensorboard": arguments.tensorboard == "on", "wandb": arguments.wandb is not None}
+    for package, needed in needs.items():
+        if needed and importlib.util.find_spec(package) is None:
+            raise OptionError(f"--{package}: {package} is not installed; pip install {package}, or leave it out")
 
 
 def _start_weights(agent: Any) -> Any:
