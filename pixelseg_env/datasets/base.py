@@ -28,6 +28,7 @@ class SegmentationDataset:
         cases: N case (patient) names; slices of one patient share theirs.
         slices: int64 (N,), the slice's number within its case, as the source counts it.
         label_names: L names, for tables; "object" where there is one label.
+        white: the grey level of the files that became 1, where they were scaled by one for all; else None.
 
     Raises:
         DataError: the arrays do not fit together, or hold values that they must not hold.
@@ -39,6 +40,7 @@ class SegmentationDataset:
     cases: tuple[str, ...]
     slices: NDArray[np.int64]
     label_names: tuple[str, ...] = ()
+    white: float | None = None
 
     def __post_init__(self) -> None:
         for field in ("images", "masks"):
@@ -167,7 +169,7 @@ class SegmentationDataset:
         """Returns the data set of one of its labels alone, masks (N, H, W); the images are shared."""
         masks = self.masks[:, number] if self.labels > 1 else self.masks
         names = (self.label_names[number],)
-        return SegmentationDataset(self.name, self.images, masks, self.cases, self.slices, names)
+        return SegmentationDataset(self.name, self.images, masks, self.cases, self.slices, names, self.white)
 
     @property
     def class_ratio(self) -> float:
@@ -205,6 +207,7 @@ class SegmentationDataset:
             tuple(self.cases[i] for i in index),
             self.slices[index],
             self.label_names,
+            self.white,
         )
 
     def check_index(self, index: int) -> int:

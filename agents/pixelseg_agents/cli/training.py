@@ -15,6 +15,7 @@ from tyro.conf import OmitArgPrefixes, arg
 from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.arguments import Split
 from pixelseg_agents.cli.card import write_card
+from pixelseg_agents.cli.options import parse_pairs
 from pixelseg_agents.cli.runs import Run, RunError, check_free, open_run, write_config
 from pixelseg_agents.cli.session import Session
 from pixelseg_agents.cli.task import TaskArguments, described, task_from_json
@@ -25,6 +26,8 @@ from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.provenance import now, provenance
 from pixelseg_agents.registry import agent_class, registered_agents
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset
+
+SCALED = ("folder", "table")  # data sets that have the option white
 
 ConfigT = TypeVar("ConfigT")
 AGENT = f"Which agent learns: {', '.join(registered_agents())}, or module:name of your own."
@@ -108,6 +111,8 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
         check_free(arguments.folder)
     validation = {"val"} if arguments.eval_every else set()
     sets = arguments.task.load(*({"train", arguments.eval_split} | validation))
+    if run is None:
+        arguments = _with_white(arguments, sets["train"].white)
     env = arguments.task.environment(sets["train"], arguments.batch, str(resolve_device(arguments.device)))
     if run is None:
         agent, folder = _start(arguments, env, command), arguments.folder
@@ -207,6 +212,15 @@ def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str)
     agent.save(arguments.folder / CHECKPOINT)
     write_config(arguments.folder, config)
     return agent
+
+
+def _with_white(arguments: TrainArguments[Any], white: float | None) -> TrainArguments[Any]:
+    """The arguments with the grey level of 16-bit files that became 1, so that the run reads others alike."""
+    task = arguments.task
+    if task.dataset not in SCALED or not white or white <= 255 or "white" in parse_pairs(task.dataset_option):
+        return arguments
+    pairs = (*task.dataset_option, f"white={white:g}")
+    return dataclasses.replace(arguments, task=dataclasses.replace(task, dataset_option=pairs))
 
 
 def _continue(arguments: TrainArguments[Any], env: PixelSegVectorEnv, run: Run) -> Any:
