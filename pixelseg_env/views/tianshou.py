@@ -78,7 +78,7 @@ class PixelTianshouEnv:
         which = np.arange(self.env_num) if env_id is None else np.atleast_1d(env_id)
         return self._fresh[which], self._told(self._dice)[which]
 
-    def step(self, action: NDArray[Any], id: Any = None) -> Stepped:  # noqa: A002 (Tianshou's name)
+    def step(self, action: NDArray[Any], id: Any = None) -> Stepped:
         """Applies one action per cell, whole numbers (cells,).
 
         Args:

@@ -58,7 +58,9 @@ def test_event_files_and_wandb_hold_the_rows_of_progress_csv(tmp_path: Path, wan
         assert logged == [(step, pytest.approx(value)) for step, value in expected]
     assert len(wandb) == 2, "a session each"
     assert all(one.finished for one in wandb)
-    assert {(one.said["project"], one.said["id"], one.said["resume"]) for one in wandb} == {("phantoms", "run", "allow")}
+    assert {(one.said["project"], one.said["id"], one.said["resume"]) for one in wandb} == {
+        ("phantoms", "run", "allow")
+    }
     assert wandb[0].said["config"] == json.loads(json.dumps(config_of(run)["arguments"])) | {"updates": 6}
 
 
@@ -69,7 +71,9 @@ def test_a_missing_package_is_said_before_anything_is_done(
     package: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == package else found(name, *more))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == package else found(name, *more)
+    )
     code = main(["train", *TINY, *PHANTOM, "--updates", "2", "--out", str(tmp_path / "run"), *words])
     assert code == 2
     assert f"--{package}: {package} is not installed; pip install {package}" in capsys.readouterr().err
