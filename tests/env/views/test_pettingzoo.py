@@ -25,8 +25,8 @@ from stable_baselines3 import PPO
 
 import pixelseg_env
 from pixelseg_env import ActionError, OptionError, PixelSegEnv, SegmentationDataset
-from pixelseg_env.views.pettingzoo import PixelSegParallelEnv, agent_names
-from pixelseg_env.views.windows import windows
+from pixelseg_env.views.pettingzoo import PixelSegParallelEnv
+from pixelseg_env.views.windows import agent_names, windows
 from tests.helpers.env import INFO_KEYS, REWARDS, TASKS, assert_same, copied, random_actions, small_set, vandalise
 
 H, W = 12, 9
