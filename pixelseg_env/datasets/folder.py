@@ -55,7 +55,7 @@ def load_folder(
 
     8-bit images stay uint8; others become float32, 1 being the grey level `white`. By default it is 65535 for 16-bit
     images, or, where no pixel of the whole set is brighter, the smallest of 1023, 4095 and 16383 (10, 12 and 14
-    bits), which a warning says; `predict` applies the same rule to each file, so give `white` to have all alike.
+    bits), which a warning says. A run keeps what was chosen; a checkpoint without one applies the rule to each file.
 
     Args:
         data: the folders.
