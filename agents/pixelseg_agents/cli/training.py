@@ -158,8 +158,14 @@ def _check(arguments: TrainArguments[Any]) -> None:
         raise OptionError("--patience needs evaluations on validation patients: give --eval-every")
     needs = {"tensorboard": arguments.tensorboard == "on", "wandb": arguments.wandb is not None}
     for package, needed in needs.items():
-        if needed and importlib.util.find_spec(package) is None:
+        if needed and not _installed(package):
             raise OptionError(f"--{package}: {package} is not installed; pip install {package}, or leave it out")
+
+
+def _installed(package: str) -> bool:
+    if package in sys.modules:
+        return sys.modules[package] is not None
+    return importlib.util.find_spec(package) is not None
 
 
 def _start_weights(agent: Any) -> Any:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,7 +31,6 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> list[FakeRun]:
     """What a training tells Weights & Biases, a session each."""
     runs: list[FakeRun] = []
     module = ModuleType("wandb")
-    module.__spec__ = ModuleSpec("wandb", None)
     module.init = lambda **said: runs.append(FakeRun(said)) or runs[-1]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "wandb", module)
     return runs
@@ -70,10 +67,7 @@ def test_event_files_and_wandb_hold_the_rows_of_progress_csv(tmp_path: Path, wan
 def test_a_missing_package_is_said_before_anything_is_done(
     package: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *more: None if name == package else found(name, *more)
-    )
+    monkeypatch.setitem(sys.modules, package, None)
     code = main(["train", *TINY, *PHANTOM, "--updates", "2", "--out", str(tmp_path / "run"), *words])
     assert code == 2
     assert f"--{package}: {package} is not installed; pip install {package}" in capsys.readouterr().err

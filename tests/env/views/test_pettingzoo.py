@@ -127,7 +127,8 @@ def numbers(info: dict[str, Any], transition: str, y: int, x: int) -> dict[str, 
     """What the agent of a pixel is told, from what the environment says of the image."""
     gone = transition == "absorbing" and info["segmentation"][y, x] == 0
     mask = np.array([1, not gone], np.int8)
-    return {key: info[key] for key in INFO_KEYS - {"reward_map", "segmentation", "target"}} | {"action_mask": mask}
+    plain = {key: info[key].item() for key in INFO_KEYS - {"reward_map", "segmentation", "target"}}
+    return plain | {"action_mask": mask}
 
 
 @pytest.mark.parametrize(("transition", "observation"), TASKS)
