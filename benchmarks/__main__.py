@@ -1,19 +1,22 @@
-"""`python -m benchmarks run | search | report`: the comparison of the agents."""
+"""`python -m benchmarks run | search | report | table | figure`: the comparison of the agents."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import tyro
 
 from benchmarks.study.commands import Report, Run, Search
+from benchmarks.study.publication import Figure, Table
 from pixelseg_env import PixelSegError
 
 
 def main() -> int:
     """Runs one command; returns the exit code."""
+    commands: dict[str, Any] = {"run": Run, "search": Search, "report": Report, "table": Table, "figure": Figure}
     try:
-        command = tyro.extras.subcommand_cli_from_dict({"run": Run, "search": Search, "report": Report})
+        command = tyro.extras.subcommand_cli_from_dict(commands)
         return int(command.main())
     except PixelSegError as error:
         print(f"benchmarks: error: {error}", file=sys.stderr)

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from pixelseg_agents.actor_critic import ActorCritic
+from pixelseg_agents.actor_critic import ActorCritic, actor_critic_heads
 from pixelseg_agents.config import PolicyConfig
 from pixelseg_agents.learning.episodes import weight_maps
-from pixelseg_agents.networks.unet import ActorCriticUNet
+from pixelseg_agents.networks import ActorCriticHeads, ActorCriticUNet
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,10 @@ class ACConfig(PolicyConfig):
     agent: ClassVar[str] = "AC"
 
 
-def ac_network(config: PolicyConfig, channels: int, labels: int) -> ActorCriticUNet:
-    """The network that a configuration describes, see `ActorCriticUNet`."""
+def ac_network(config: PolicyConfig, channels: int, labels: int) -> ActorCriticUNet | ActorCriticHeads:
+    """The network that a configuration describes: `ActorCriticUNet`, or another one with heads of an agent."""
+    if config.network is not None:
+        return actor_critic_heads(config, channels, labels)
     return ActorCriticUNet(channels, config.width, norm=config.norm, labels=labels, start_bias=config.start_bias or 0.0)
 
 

@@ -13,7 +13,15 @@ from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import PolicyConfig
 from pixelseg_agents.learning.distributions import Bernoulli, Categorical
 from pixelseg_agents.learning.episodes import tensor
+from pixelseg_agents.networks import ActorCriticHeads, build_network
 from pixelseg_env import OptionError
+
+
+def actor_critic_heads(config: PolicyConfig, channels: int, labels: int, actions: int = 1) -> ActorCriticHeads:
+    """The network that `config.network` names, with a policy and a value head, see `ActorCriticHeads`."""
+    assert config.network is not None
+    network = build_network(config.network, channels, config.width, norm=config.norm, labels=0)
+    return ActorCriticHeads(network, labels=labels, actions=actions, start_bias=config.start_bias or 0.0)
 
 
 class ActorCritic(PixelAgent):

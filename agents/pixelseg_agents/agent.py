@@ -22,6 +22,7 @@ from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.learning.episodes import Episodes, epoch_draw, tensor
 from pixelseg_agents.learning.schedule import falling_weight
 from pixelseg_agents.learning.task import AgentTask, attribute, dataset_length
+from pixelseg_agents.networks import known_already, network_class
 from pixelseg_agents.state import check_shapes, restore, settings_of, task_of, tensors_of
 from pixelseg_env import OptionError, PixelSegError
 
@@ -101,6 +102,9 @@ class PixelAgent:
             raise OptionError(f"{self.name}: expected an environment with transition={wanted}, got {task.transition!r}")
         if task.labels > 1 and not self.several_labels:
             raise OptionError(f"{self.name}: decides about one label, the environment has {task.labels}")
+        network = getattr(config, "network", None)  # a third party's configuration need not have one
+        if network is not None and "network" in self.idle:
+            raise OptionError(f"network={network!r}: {self.name} has a network of its own and takes no other")
         self.task = task
         self.config = config.for_task(task.transition, task.observation)
         self.seed = seed
@@ -122,6 +126,12 @@ class PixelAgent:
     def network(self) -> Any:
         """The network that decides, an `nn.Module`."""
         return self.parts["network"]
+
+    @property
+    def title(self) -> str:
+        """Its name, with that of the network it was given, for people to read."""
+        network = getattr(self.config, "network", None)
+        return self.name if network is None else f"{self.name}, on {network_class(network).label}"
 
     @property
     def channels(self) -> int:
@@ -266,9 +276,16 @@ class PixelAgent:
         first, second = np.random.SeedSequence([self.seed, self.updates]).generate_state(2)
         return int(first) // 2, int(second)  # halved: image i is seeded with seed + i, which must stay in range
 
-    def _forward(self, observation: Tensor, part: str = "network") -> Any:
-        """What a network makes of a batch of observations: every pass of every agent goes through here."""
-        return self.parts[part](observation)
+    def _forward(self, observation: Tensor, part: str = "network", method: str | None = None) -> Any:
+        """What a network makes of a batch of observations: every pass of every agent goes through here.
+
+        Args:
+            observation: float32 (B, C, H, W).
+            part: which of the agent's modules.
+            method: one of the module's in place of `forward`.
+        """
+        module = self.parts[part]
+        return module(observation) if method is None else getattr(module, method)(observation)
 
     def _descend(self, loss: Tensor) -> float:
         """The gate that every gradient passes: one step; returns the gradient's norm before clipping."""
@@ -356,7 +373,11 @@ class PixelAgent:
 
     @classmethod
     def load(
-        cls, path: str | Path, env: VectorEnv[Any, Any, Any] | None = None, device: str | torch.device = "auto"
+        cls,
+        path: str | Path,
+        env: VectorEnv[Any, Any, Any] | None = None,
+        device: str | torch.device = "auto",
+        network: str | None = None,
     ) -> Self:
         """Reads an agent that `save` wrote.
 
@@ -364,10 +385,14 @@ class PixelAgent:
             path: the checkpoint.
             env: to go on training; not needed to predict.
             device: where to put it.
+            network: the network that it has, a registered name or `module:name`; by default that which the file names.
+                A file alone is no reason to import anybody's code, so a `module:name` has to be given here unless its
+                module is imported already.
 
         Raises:
-            CheckpointError: the file is missing, damaged, or of another kind.
-            OptionError: `env` does not fit the agent, or `device` is not there.
+            CheckpointError: the file is missing, damaged, or of another kind, or names a network whose module is not
+                imported.
+            OptionError: `env` does not fit the agent, `device` is not there, or `network` cannot be had.
         """
         checkpoint = load_checkpoint(path)
         if checkpoint.algorithm not in (cls.name, *cls.formerly):
@@ -377,6 +402,13 @@ class PixelAgent:
         try:
             settings = dict(checkpoint.settings)
             config = cls.config_class.from_dict(settings["config"])
+            if network is not None:
+                config = config.replace(network=network)
+            elif not known_already(found := getattr(config, "network", None)):
+                raise CheckpointError(
+                    f"{path}: has the network {found}, whose module is not imported here. If you trust it, load with "
+                    f"network={found!r}, or import the module first"
+                )
             agent.task, agent.device = task_of(settings), device
             agent.config = config.for_task(agent.task.transition, agent.task.observation)
             check_shapes(agent, checkpoint.tensors)

@@ -34,6 +34,7 @@ class AgentConfig:
     first_share: ClassVar[float] = 0.6
     # What is expected of a value, for messages.
     meanings: ClassVar[dict[str, str]] = {
+        "network": "expected a registered network's name, or module:name",
         "norm": 'expected "group" or "none"',
         "learning_rate_schedule": 'expected "linear", "epochs" or "constant"',
         "gamma": "expected a number from 0 to 1",
@@ -41,6 +42,9 @@ class AgentConfig:
         "horizon_shares": "expected as many positive numbers as horizons",
     }
 
+    network: str | None = None
+    """A segmentation network in place of the agent's own: a name that `pixelseg networks` lists, or module:name; None:
+    its own."""
     width: float = 0.25
     """Scales the network's channels; 1 is the publication's size."""
     norm: Literal["group", "none"] = "group"
@@ -91,6 +95,7 @@ class AgentConfig:
     def _checks(self) -> dict[str, bool]:
         """Whether each value is valid."""
         return {
+            "network": self.network is None or (isinstance(self.network, str) and self.network != ""),
             "width": 0 < self.width < math.inf,
             "norm": self.norm in ("group", "none"),
             "learning_rate": 0 < self.learning_rate < math.inf,
@@ -231,6 +236,8 @@ class PA3CConfig(PolicyConfig):
         "later_background_weight": 1.0,
         "augmentation": False,
     }
+    # What describes PA3C's own network, and nothing about another one.
+    of_own_network: ClassVar[tuple[str, ...]] = ("sam", "dilation", "blocks", "head_stride", "detail")
     # The second step is first met as the last of an episode, where keeping a pixel pays at once (benchmarks/LOG.md).
     default_horizons: ClassVar[tuple[int, ...]] = (1, 2, 10)
     meanings: ClassVar[dict[str, str]] = PolicyConfig.meanings | {
@@ -253,6 +260,26 @@ class PA3CConfig(PolicyConfig):
     reward_map_convolution: int = 0
     """Side of the learnable kernel of Eq. 8, odd; 0: off."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.network is None:
+            return
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if item.name in self.of_own_network and value != item.default:
+                raise OptionError(
+                    f"{item.name}={value!r} describes {self.agent}'s own network, in whose place network="
+                    f"{self.network!r} was asked for; leave one of the two out"
+                )
+
+    def replace(self, **changes: Any) -> Self:
+        """As `AgentConfig`'s. Given another network, the published settings leave behind what describes their own."""
+        published = type(self)(**self.stated)
+        if changes.get("network") is not None and dataclasses.asdict(self) == dataclasses.asdict(published):
+            own = {item.name: item.default for item in dataclasses.fields(self) if item.name in self.of_own_network}
+            changes = own | changes
+        return super().replace(**changes)
+
     def _checks(self) -> dict[str, bool]:
         kernel = self.reward_map_convolution
         return super()._checks() | {
@@ -268,4 +295,4 @@ class PA3CConfig(PolicyConfig):
         Not in it: the learnable convolution of Eq. 8, whose size is not known here (`reward_map_convolution`).
         Expect little: with few passes it hardly leaves the start, see README.
         """
-        return cls(**(cls.stated | changes))
+        return cls(**cls.stated).replace(**changes)

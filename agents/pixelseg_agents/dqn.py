@@ -24,7 +24,7 @@ from pixelseg_agents.learning.augmentation import Augmentation
 from pixelseg_agents.learning.episodes import Episodes, tensor, weight_maps
 from pixelseg_agents.learning.replay import ReplayBuffer, Transitions
 from pixelseg_agents.learning.task import attribute
-from pixelseg_agents.networks.unet import QNetwork
+from pixelseg_agents.networks import QHeads, QNetwork, build_network
 from pixelseg_env import OptionError
 from pixelseg_env.dynamics import observe
 from pixelseg_env.rewards import RewardContext, as_reward
@@ -107,7 +107,14 @@ class DQN(PixelAgent):
 
     def _make_parts(self) -> dict[str, nn.Module]:
         config = self.config
-        network = QNetwork(self.channels, config.width, norm=config.norm, dueling=config.dueling, labels=self.labels)
+        network: QNetwork | QHeads
+        if config.network is None:
+            network = QNetwork(
+                self.channels, config.width, norm=config.norm, dueling=config.dueling, labels=self.labels
+            )
+        else:
+            other = build_network(config.network, self.channels, config.width, norm=config.norm, labels=0)
+            network = QHeads(other, dueling=config.dueling, labels=self.labels)
         self.replay: ReplayBuffer | None = None
         self.gradient_steps = self.replayed_horizon = 0
         return {"network": network, "target": copy.deepcopy(network).requires_grad_(False)}

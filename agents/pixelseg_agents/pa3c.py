@@ -12,15 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pixelseg_agents.actor_critic import ActorCritic
+from pixelseg_agents.actor_critic import ActorCritic, actor_critic_heads
 from pixelseg_agents.config import PA3CConfig
 from pixelseg_agents.learning.episodes import Episodes, weight_maps
 from pixelseg_agents.learning.returns import RewardMapConvolution, discounted_returns
-from pixelseg_agents.networks import PA3CNetwork
+from pixelseg_agents.networks import ActorCriticHeads, PA3CNetwork
 
 
-def pa3c_network(config: PA3CConfig, channels: int, labels: int, actions: int = 1) -> PA3CNetwork:
-    """The network that a configuration describes, see `PA3CNetwork`."""
+def pa3c_network(config: PA3CConfig, channels: int, labels: int, actions: int = 1) -> PA3CNetwork | ActorCriticHeads:
+    """The network that a configuration describes: `PA3CNetwork`, or another one with heads of an agent."""
+    if config.network is not None:
+        return actor_critic_heads(config, channels, labels, actions)
     return PA3CNetwork(
         channels,
         config.width,

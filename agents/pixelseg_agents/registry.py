@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelseg_agents.ac import AC
+from pixelseg_agents.amp_drl import AMPDRL
 from pixelseg_agents.checkpoint import CheckpointError, load_checkpoint
 from pixelseg_agents.dqn import DQN, DoubleDQN, DuelingDQN
 from pixelseg_agents.pa3c import PA3C
@@ -23,6 +24,7 @@ AGENTS: dict[str, Any] = {
     "dueling-dqn": DuelingDQN,
     "pixelrl": PixelRL,
     "supervised": Supervised,
+    "amp-drl": AMPDRL,
 }
 ALIASES = {"unet": "supervised"}  # the name until 0.1
 NEEDED = ("learn", "predict", "save", "load", "config_class", "name")
@@ -87,7 +89,9 @@ def preset_config(name: str, preset: str) -> Any:
     return config_class.published()
 
 
-def load_agent(path: Path, env: Any = None, device: str = "auto", agent: str | None = None) -> Any:
+def load_agent(
+    path: Path, env: Any = None, device: str = "auto", agent: str | None = None, network: str | None = None
+) -> Any:
     """Reads a checkpoint of any agent.
 
     Args:
@@ -96,17 +100,20 @@ def load_agent(path: Path, env: Any = None, device: str = "auto", agent: str | N
         device: where to put the agent.
         agent: whose checkpoint it is, a registered name or `module:name`; by default the registered agent that the
             file names.
+        network: the network that it has, see `PixelAgent.load`.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or of an agent that is not known.
-        OptionError: `agent` is not known or cannot be loaded.
+        CheckpointError: the file is missing, damaged, of an agent that is not known, or of a network whose module is
+            not imported.
+        OptionError: `agent` or `network` is not known or cannot be loaded.
     """
+    options: dict[str, Any] = {"env": env, "device": device} | ({} if network is None else {"network": network})
     if agent is not None:
-        return agent_class(agent).load(path, env=env, device=device)
+        return agent_class(agent).load(path, **options)
     algorithm = load_checkpoint(path).algorithm
     for known in AGENTS.values():
         if algorithm in (known.name, *getattr(known, "formerly", ())):
-            return known.load(path, env=env, device=device)
+            return known.load(path, **options)
     names = ", ".join(known.name for known in AGENTS.values())
     raise CheckpointError(
         f"{path}: a checkpoint of {algorithm}, which is not known here; known: {names}. Name its class (module:name), "

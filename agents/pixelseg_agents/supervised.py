@@ -1,10 +1,11 @@
-"""Training by cross-entropy: what the labels are worth when used directly, and PixelRL's coarse maps."""
+"""Training on the labels themselves: what they are worth when used directly, and PixelRL's coarse maps."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from numpy.typing import NDArray
@@ -12,13 +13,14 @@ from torch import Tensor, nn
 
 from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import AgentConfig
-from pixelseg_agents.learning.cross_entropy import cross_entropy_of_looks
 from pixelseg_agents.learning.episodes import tensor
-from pixelseg_agents.networks.unet import UNet
+from pixelseg_agents.learning.losses import LOSSES, Loss, cross_entropy, losses_of_looks
+from pixelseg_agents.networks import build_network, network_class
+from pixelseg_env import OptionError
 
 
 class TargetLearner(PixelAgent):
-    """An agent that learns the target itself, by cross-entropy, from what the steps of an episode show.
+    """An agent that learns the target itself, by a loss of its own, from what the steps of an episode show.
 
     It plays with its own decisions, and learns at every step from the pixels that still play. A subclass that
     `looks_once` has episodes of one step alone (see its config's `for_task`), and learns the whole image. Mixed into
@@ -35,6 +37,20 @@ class TargetLearner(PixelAgent):
         """The log-odds of every pixel to be object, float32 (B, [L,] H, W)."""
         raise NotImplementedError
 
+    @property
+    def _loss(self) -> Loss:
+        """What is minimised."""
+        return cross_entropy
+
+    @property
+    def _output_weights(self) -> Sequence[float]:
+        """Of `_outputs`, in the loss."""
+        return (1.0,)
+
+    def _outputs(self, observation: Tensor) -> list[Tensor]:
+        """The log-odds of every head that is trained, the one that decides first."""
+        return [self._logits(observation)]
+
     def passes_per_update(self, horizon: int) -> float:
         """One pass per look."""
         return horizon
@@ -42,7 +58,15 @@ class TargetLearner(PixelAgent):
     def _update(self, horizon: int, weight: Any) -> int:
         assert self.logger is not None
         episodes, _ = self._play(horizon)
-        losses = cross_entropy_of_looks(self._logits, episodes, horizon, weight, whole=self.looks_once)
+        losses = losses_of_looks(
+            self._outputs,
+            episodes,
+            horizon,
+            weight,
+            whole=self.looks_once,
+            loss=self._loss,
+            output_weights=self._output_weights,
+        )
         loss = torch.stack(losses).mean()
         norm = self._descend(loss)
         self.logger.record_mean("train/loss", float(loss.detach()))
@@ -53,12 +77,33 @@ class TargetLearner(PixelAgent):
 
 @dataclass(frozen=True)
 class SupervisedConfig(AgentConfig):
-    """Hyperparameters of the U-Net; those about rewards do not apply. At `width=1` it has 7.77 M parameters."""
+    """Hyperparameters of the supervised agent; those about rewards do not apply.
+
+    Without `network` it is a U-Net, at `width=1` of 7.77 M parameters.
+    """
 
     agent: ClassVar[str] = "U-Net"
+    meanings: ClassVar[dict[str, str]] = AgentConfig.meanings | {
+        "loss": f"expected {', '.join(map(repr, LOSSES))}",
+    }
 
+    loss: Literal["cross-entropy", "dice", "both"] = "cross-entropy"
+    """What is minimised: cross-entropy, 1 - Dice of the probabilities, or their sum."""
     foreground_weight: float | None = 1.0
-    """Factor on object pixels' cross-entropy at the start; None: background per foreground pixel of the set."""
+    """Factor on object pixels' cross-entropy at the start; None: background per foreground pixel of the set. Dice
+    needs none."""
+
+    def _checks(self) -> dict[str, bool]:
+        return super()._checks() | {"loss": self.loss in LOSSES}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("foreground_weight", "final_foreground_weight"):
+            if self.loss == "dice" and getattr(self, name) != 1:
+                raise OptionError(
+                    f"{name}={getattr(self, name)!r}: is a factor in cross-entropy, which loss='dice' has not (Dice "
+                    "weighs the object as the background by itself); leave it out, or choose loss='both'"
+                )
 
     def for_task(self, transition: str, observation: str) -> Self:
         """As `AgentConfig`'s, with one look per image."""
@@ -66,23 +111,49 @@ class SupervisedConfig(AgentConfig):
 
 
 class Supervised(TargetLearner):
-    """A supervised U-Net with an agent's face: it learns what the first observation of an episode shows.
+    """A segmentation network with an agent's face: it learns what the first observation of an episode shows.
 
     It knows no later ones: played for several steps it decides anew at each, so judge it with `horizon=1`. One update
-    is one step of binary cross-entropy on a batch of images. Arguments are those of `PixelAgent`; hyperparameters are
-    in `SupervisedConfig`.
+    is one gradient step on a batch of images. `network` says which, a U-Net by default; one with several heads (deep
+    supervision) learns from the weighted mean of their losses, and decides with the first. Arguments are those of
+    `PixelAgent`; hyperparameters are in `SupervisedConfig`.
     """
 
     name = "U-Net, supervised"
-    formerly = ("U-Net",)
+    formerly: ClassVar[tuple[str, ...]] = ("U-Net",)
     looks_once = True
     config_class = SupervisedConfig
 
     def _make_parts(self) -> dict[str, nn.Module]:
-        return {"network": UNet(self.channels, self.config.width, norm=self.config.norm, labels=self.labels)}
+        config = self.config
+        network = build_network(
+            config.network or "unet", self.channels, config.width, norm=config.norm, labels=self.labels
+        )
+        return {"network": network}
+
+    @property
+    def title(self) -> str:
+        """The network's label, and how it was trained."""
+        network = self.config.network
+        return self.name if network is None else f"{network_class(network).label}, supervised"
+
+    @property
+    def _loss(self) -> Loss:
+        return LOSSES[self.config.loss]
+
+    @property
+    def _output_weights(self) -> Sequence[float]:
+        weights: Sequence[float] = self.network.output_weights
+        return weights
+
+    def _outputs(self, observation: Tensor) -> list[Tensor]:
+        if len(self._output_weights) == 1:
+            return super()._outputs(observation)
+        outputs: list[Tensor] = self._forward(observation, method="outputs")
+        return outputs if self.labels > 1 else [one[:, 0] for one in outputs]
 
     def _logits(self, observation: Tensor) -> Tensor:
-        logits: Tensor = self.network(observation)
+        logits: Tensor = self._forward(observation)
         return logits
 
     @torch.no_grad()
@@ -96,7 +167,7 @@ class Supervised(TargetLearner):
             float32 (B, [L,] H, W), NumPy; for `start` of the transition `"additive"`.
         """
         self.network.eval()
-        found: NDArray[Any] = self.network(tensor(images, self.device)).sigmoid().cpu().numpy()
+        found: NDArray[Any] = self._logits(tensor(images, self.device)).sigmoid().cpu().numpy()
         return found
 
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:

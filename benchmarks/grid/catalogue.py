@@ -57,7 +57,8 @@ class Learner:
         hyper: hyperparameters that stay as they are, whatever a setting or the search says.
         env: rules of its environment, beside those that its class asks for.
         tuned_as: the learner whose tuned hyperparameters it has; none: its own.
-        start_share: the share of the passes that goes to the U-Net whose maps a learner that refines starts from.
+        start: hyperparameters of the supervised network whose maps a learner that refines starts from.
+        start_share: the share of the passes that goes to that network.
         colour: in figures; none: the next that is free.
     """
 
@@ -67,6 +68,7 @@ class Learner:
     hyper: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, Any] = field(default_factory=dict)
     tuned_as: str = ""
+    start: Mapping[str, Any] = field(default_factory=dict)
     start_share: float = 0.25
     colour: str = ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from benchmarks.grid.catalogue import Learner, Setting, load_study
 from benchmarks.records import read_record
 from pixelseg_agents import Supervised
+from pixelseg_agents.evaluation import JUDGED_AT, JudgeAt
 from pixelseg_env import (
     DataError,
     OptionError,
@@ -25,6 +27,7 @@ from pixelseg_env import (
 )
 
 FOLDS = 5
+EARLIER = {"judge_at": "size"}  # what records of earlier versions do not say
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Protocol:
     """Where agents train."""
     split_seed: int = 0
     """Seed of the deal of patients to train, val and test."""
+    judge_at: JudgeAt = "native"
+    """Where maps are judged: on the pixels of each image's own file (native), or at the size they were decided at."""
 
     def __post_init__(self) -> None:
         counts = ("size", "batch", "passes", "horizon")
@@ -55,6 +60,16 @@ class Protocol:
             raise OptionError(f"--width {self.width}: expected a number above 0")
         if self.split_seed < 0:
             raise OptionError(f"--split-seed {self.split_seed}: expected 0 or more")
+        check_choice("judge_at", self.judge_at, JUDGED_AT)
+
+    @classmethod
+    def of_record(cls, values: Mapping[str, Any]) -> Protocol:
+        """The protocol that a record, or the search's result, says it was made by.
+
+        Raises:
+            TypeError: it is that of another version, or damaged.
+        """
+        return cls(**{**EARLIER, **values})
 
 
 @dataclass(frozen=True)
@@ -223,8 +238,9 @@ def is_done(folder: Path, cell: Cell) -> bool:
     if not path.exists():
         return False
     before, now = read_record(path).get("cell"), json.loads(json.dumps(cell.to_json()))
-    if not isinstance(before, dict):
+    if not isinstance(before, dict) or not isinstance(before.get("protocol"), dict):
         raise DataError(f"{path}: not the record of a cell; choose another --out, or remove it")
+    before["protocol"] = EARLIER | before["protocol"]
     if before != now:
         differs = (f"{key}: {before.get(key)} then, {now[key]} now" for key in now if before.get(key) != now[key])
         raise OptionError(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from tyro.conf import OmitArgPrefixes, Suppress, arg
 
 from benchmarks.grid.catalogue import load_study
-from benchmarks.grid.cells import Cell, Protocol, record_path
+from benchmarks.grid.cells import EARLIER, Cell, Protocol, record_path
 from benchmarks.grid.engine import run_grid
 from benchmarks.records import read_record, write_record
 from pixelseg_agents.references import REFERENCES
@@ -44,7 +44,7 @@ class Run:
     out: Path = RECORDS
     """Folder of the records."""
     tuned: Path = TUNED
-    """What `search` has found; without the file every agent has its defaults."""
+    """What `search` has found; none, or without the file: every agent has its defaults."""
     protocol: OmitArgPrefixes[Protocol] = dataclasses.field(default_factory=Protocol)
     study: Suppress[str] = ""
     """The module whose `STUDY` knows learners and settings, see `load_study`."""
@@ -126,6 +126,8 @@ class Search:
         known: dict[str, Any] = (
             read_record(self.tuned) if self.tuned.exists() and read_tuned(self.tuned) else dict(about)
         )
+        if isinstance(known.get("protocol"), dict):
+            known["protocol"] = EARLIER | known["protocol"]
         other = [name for name, value in about.items() if known.get(name) != value]
         if other:
             raise OptionError(
@@ -166,7 +168,7 @@ def read_tuned(path: Path) -> dict[str, dict[str, Any]]:
         OptionError: another file is not there, or it is not what the search writes.
     """
     if not path.exists():
-        if path == TUNED:
+        if path in (TUNED, Path("none")):
             return {}
         raise OptionError(f"--tuned {path}: no such file; `python -m benchmarks search` writes one")
     try:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.grid.catalogue import load_study
@@ -120,10 +121,11 @@ def untrained(cell: Cell, env: Any) -> Any:
 
 
 def coarse_maps(cell: Cell, watch: Stopwatch) -> Supervised:
-    """The U-Net whose maps a learner that refines starts from, trained on its share of the passes."""
+    """The network whose maps a learner that refines starts from, trained on its share of the passes."""
     watch.start()
     protocol, env = cell.protocol, cell.environment("train", 1, plain=True)
-    unet = Supervised(env, width=protocol.width, seed=cell.seed, device=protocol.device)
+    settings = {"width": protocol.width} | dict(cell.learner.start)
+    unet = Supervised(env, seed=cell.seed, device=protocol.device, **settings)
     planned = max(1, int(cell.learner.start_share * protocol.passes * cell.rules.passes / protocol.batch))
     unet.learn(planned, log_interval=planned)
     watch.stop()
@@ -152,7 +154,7 @@ def _learn(cell: Cell, trained: Trained, planned: int) -> None:
         if agent.passes < (len(curve) + 1) * stretch and agent.updates < planned:
             return
         watch.stop()
-        result = evaluate(agent, judging, keep_maps=False)
+        result = evaluate(agent, judging, keep_maps=False, judge_at=cell.protocol.judge_at)
         last, first = result.dice_by_step[:, -1].mean(), result.dice_by_step[:, 0].mean()
         passes, wall = before + agent.passes, watch.seconds["wall"]
         curve.append({"passes": passes, "wall": wall, "dice": float(last), "first": float(first)})
@@ -188,21 +190,21 @@ def _about(cell: Cell, trained: Trained, planned: int) -> dict[str, Any]:
 def judge(cell: Cell, trained: Trained) -> dict[str, Any]:
     """Scores on the parts of the data that the setting names, and a few of the maps."""
     said: dict[str, Any] = {}
-    agent, horizon = trained.agent, _horizon(cell)
+    agent, horizon, place = trained.agent, _horizon(cell), cell.protocol.judge_at
     steps = 1 if cell.learner.facts.looks_once else max(horizon, cell.rules.judged)
     for part in cell.rules.parts:
         env = cell.environment(part, cell.protocol.horizon, trained.coarse)
         if cell.learner.reference:
             agent = agent.moved_to(env)
-        result = evaluate(agent, env, horizon=horizon, keep_maps=part == "test")
+        result = evaluate(agent, env, horizon=horizon, keep_maps=part == "test", judge_at=place)
         said[part] = _in_columns(result)
         if part == "test":
             said["examples"] = _examples(result, env.dataset)
         if trained.coarse is not None:
-            first = evaluate(trained.coarse, cell.environment(part, 1, plain=True), keep_maps=False)
+            first = evaluate(trained.coarse, cell.environment(part, 1, plain=True), keep_maps=False, judge_at=place)
             said[part]["coarse_dice"] = float(first.metrics["DICE"].mean())
         if steps > horizon:
-            longer = evaluate(agent, env, horizon=steps, keep_maps=False)
+            longer = evaluate(agent, env, horizon=steps, keep_maps=False, judge_at=place)
             curves = {"dice_by_step": longer.dice_by_step, "biou_by_step": longer.biou_by_step}
             said[part]["longer"] = {name: values.mean(axis=0).tolist() for name, values in curves.items()}
     return said
@@ -234,13 +236,20 @@ def _in_columns(result: EvaluationResult) -> dict[str, Any]:
 
 
 def _examples(result: EvaluationResult, dataset: SegmentationDataset) -> list[dict[str, Any]]:
-    """The last maps of a few images, the same for every agent: the largest object of some patients, as packed bits."""
+    """Maps of a few images, the same for every agent: the largest object of some patients, last and of every step."""
     cases, areas = np.array(dataset.cases), dataset.masks.reshape(len(dataset), -1).sum(axis=1)
     patients = np.unique(cases)
     chosen = patients[np.linspace(0, len(patients) - 1, min(EXAMPLES, len(patients))).round().astype(int)]
     found = []
     for patient in chosen:
         index = int(np.flatnonzero(cases == patient)[areas[cases == patient].argmax()])
-        packed = np.packbits(result.maps(index)[-1].reshape(-1))
-        found.append({"index": index, "case": str(patient), "map": base64.b64encode(packed.tobytes()).decode()})
+        steps = [_packed(one) for one in result.maps(index)]
+        found.append({"index": index, "case": str(patient), "map": steps[-1]})
+        if len(steps) > 1:
+            found[-1]["steps"] = steps
     return found
+
+
+def _packed(segmentation: NDArray[np.uint8]) -> str:
+    """A map as text, eight pixels a byte."""
+    return base64.b64encode(np.packbits(segmentation.reshape(-1)).tobytes()).decode()

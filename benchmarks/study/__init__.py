@@ -3,7 +3,8 @@
 from benchmarks.grid.catalogue import Study
 from benchmarks.study.learners import CROSSED, LEARNERS, REFERENCES
 from benchmarks.study.settings import SEARCH, SETTINGS
+from benchmarks.study.systems import SYSTEMS
 
-STUDY = Study((*REFERENCES, *LEARNERS, *CROSSED), SETTINGS, SEARCH)
+STUDY = Study((*REFERENCES, *LEARNERS, *SYSTEMS, *CROSSED), SETTINGS, SEARCH)
 MODULE = __name__
 """By which a cell, and the process that runs it, finds the study."""

@@ -11,13 +11,12 @@ from tyro.conf import Positional, Suppress, arg
 from benchmarks.grid import commands
 from benchmarks.study import MODULE, STUDY
 from benchmarks.study.learners import CROSSED, LEARNERS, REFERENCES
+from benchmarks.study.published import PUBLISHED
 
 NAMES, TRAINED = (tuple(one.name for one in some) for some in ((*REFERENCES, *LEARNERS), LEARNERS))
 OTHERS = f"{', '.join(one.name for one in CROSSED)}, any other registered agent"
 AGENTS_HELP = f"Learners and references: {', '.join(NAMES)}; also {OTHERS}, or module:name of your own."
 SEARCHED_HELP = f"Which learners: {', '.join(TRAINED)}; also {OTHERS}, or module:Class of your own."
-
-PUBLISHED = Path(__file__).with_name("published.csv")
 
 
 @dataclass

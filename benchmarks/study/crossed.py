@@ -18,6 +18,7 @@ class PA3COnUNet(PA3C):
 
     name = "PA3C on AC's network"
     formerly = ("PA3COnUNet",)
+    idle = ("network",)
 
     def _make_parts(self) -> dict[str, nn.Module]:
         return {"network": ac_network(self.config, self.channels, self.labels)}
@@ -36,6 +37,7 @@ class ACOnPA3C(AC):
 
     name = "AC on PA3C's network"
     formerly = ("ACOnPA3C",)
+    idle = ("network",)
     config_class = ACOnPA3CConfig
 
     def _make_parts(self) -> dict[str, nn.Module]:

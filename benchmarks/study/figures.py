@@ -59,6 +59,41 @@ def draw_all(
     return drawn
 
 
+def draw(
+    name: str,
+    records: Records,
+    agents: Sequence[str],
+    path: Path,
+    horizons: Sequence[str],
+    test: SegmentationDataset | None = None,
+) -> tuple[Path, str] | None:
+    """Draws one of the publication's figures.
+
+    Args:
+        name: "examples", "carving", "bars", "learning" or "horizons".
+        records: of one data set.
+        agents: who is to be in it; those without records, and references, are not.
+        path: where it is written.
+        horizons: settings of Fig. 7.
+        test: the test images, where some are shown.
+
+    Returns:
+        Path and caption; None: the records allow none.
+    """
+    settings = horizons if name == "horizons" else ("default",)
+    present = [a for a in agents if not records.facts(a).reference and any(records.get(a, one) for one in settings)]
+    if not present:
+        return None
+    if name == "horizons":
+        return _horizons(records, present, horizons, path)
+    if name in ("bars", "learning"):
+        return {"bars": _bars, "learning": _learning}[name](records, present, path)
+    assert test is not None
+    if name == "carving":
+        return _carving(records, present[0], test, path)
+    return _examples(records, present, test, path)
+
+
 def _steps(records: Records, agents: Sequence[str], path: Path) -> tuple[Path, str]:
     """Dice and BIoU after every step: do later steps improve the map?"""
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -143,7 +178,6 @@ def _examples(records: Records, agents: Sequence[str], test: SegmentationDataset
     """Fig. 3: what each agent makes of the same images."""
     shown = {agent: records.get(agent)[0]["examples"] for agent in agents}
     first = next(iter(shown.values()))
-    height, width = test.image_shape[1:]
     figure = Figure(figsize=(1.5 * (len(agents) + 1), 1.6 * len(first) + 0.4), layout="constrained")
     grid = figure.subplots(len(first), len(agents) + 1, squeeze=False)
     for row, example in zip(grid, first, strict=True):
@@ -152,9 +186,7 @@ def _examples(records: Records, agents: Sequence[str], test: SegmentationDataset
         row[0].contour(targets[0], [0.5], colors=["#00c8ff"], linewidths=1.0)
         for axes, agent in zip(row[1:], agents, strict=True):
             same = next(one for one in shown[agent] if one["index"] == example["index"])
-            packed = np.frombuffer(base64.b64decode(same["map"]), np.uint8)
-            found = np.unpackbits(packed, count=height * width).reshape(height, width)
-            axes.imshow(right_and_wrong(images[0], targets[0], found))
+            axes.imshow(right_and_wrong(images[0], targets[0], _unpacked(same["map"], targets[0].shape)))
         for axes in row:
             axes.set(xticks=[], yticks=[])
     grid[0][0].set_title("image, target", fontsize="small")
@@ -167,6 +199,34 @@ def _examples(records: Records, agents: Sequence[str], test: SegmentationDataset
         "Test images (the publication's Fig. 3), seed 0, last step: of every few patients the slice with the largest "
         "object."
     )
+
+
+def _carving(records: Records, agent: str, test: SegmentationDataset, path: Path) -> tuple[Path, str] | None:
+    """Fig. 4: one agent's map after every step, from the whole image to the object."""
+    shown = [one for one in records.get(agent)[0]["examples"] if "steps" in one]
+    if not shown:
+        return None
+    count = len(shown[0]["steps"])
+    figure = Figure(figsize=(1.5 * (count + 1), 1.6 * len(shown) + 0.4), layout="constrained")
+    for row, example in zip(figure.subplots(len(shown), count + 1, squeeze=False), shown, strict=True):
+        images, targets = test.batch([example["index"]])
+        row[0].imshow(to_rgb(images[0]))
+        row[0].contour(targets[0], [0.5], colors=["#00c8ff"], linewidths=1.0)
+        for step, (axes, packed) in enumerate(zip(row[1:], example["steps"], strict=True), start=1):
+            axes.imshow(right_and_wrong(images[0], targets[0], _unpacked(packed, targets[0].shape)))
+            axes.set_title(f"step {step}" if row[0].get_subplotspec().is_first_row() else "", fontsize="small")
+        for axes in row:
+            axes.set(xticks=[], yticks=[])
+    marks = right_and_wrong_legend()
+    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False, fontsize="small")
+    save_figure(figure, path)
+    return path, f"{records.label(agent)}'s map after every step (the publication's Fig. 4), seed 0."
+
+
+def _unpacked(packed: str, shape: tuple[int, ...]) -> Any:
+    """A map from the packed bits of a record."""
+    bits = np.frombuffer(base64.b64decode(packed), np.uint8)
+    return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
 
 
 def _looks(records: Records, agents: Sequence[str]) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.grid.catalogue import Facts
+from benchmarks.grid.cells import EARLIER
 from benchmarks.grid.statistics import Scores
 from benchmarks.records import read_records
 from benchmarks.study import STUDY
@@ -38,6 +39,10 @@ class Records:
         """The records of an agent under a setting, by seed; those of folds apart."""
         found = [r for r in self._found.get((agent, setting), []) if (r["cell"]["fold"] is not None) == folds]
         return sorted(found, key=lambda r: (r["cell"]["fold"] or 0, r["cell"]["seed"]))
+
+    def all(self) -> list[Record]:
+        """All of them."""
+        return [record for found in self._found.values() for record in found]
 
     def agents(self, setting: str | None = "default", folds: bool = False) -> list[str]:
         """The agents that have records under a setting, None: under any; in the study's order, others after them.
@@ -111,7 +116,8 @@ def read_grid(folder: Path, part: str = "test") -> dict[str, list[Record]]:
         if "cell" not in record:
             continue
         try:
-            protocol, dataset = record["cell"]["protocol"], record["cell"]["dataset"]
+            protocol = record["cell"]["protocol"] = EARLIER | record["cell"]["protocol"]
+            dataset = record["cell"]["dataset"]
             record[part]["images"]["DICE"], record["seconds"]["cpu"]  # are they there?
         except (KeyError, TypeError) as error:
             raise DataError(f"{folder}: a record without {error}; remove {record.get('name')}.json") from error

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from math import isfinite
 from pathlib import Path
 
 from benchmarks.grid.cells import Cell, Protocol
@@ -12,6 +10,7 @@ from benchmarks.grid.tables import Table
 from benchmarks.records import read_record
 from benchmarks.study import figures
 from benchmarks.study.learners import REFERENCES
+from benchmarks.study.published import PUBLISHED, add_published
 from benchmarks.study.reading import Record, Records, read_grid
 from benchmarks.study.summaries import budgets, certainty, comparison, folds
 from benchmarks.study.variants import (
@@ -29,10 +28,7 @@ from benchmarks.study.variants import (
 from pixelseg_agents.files import write_atomically
 from pixelseg_env import DataError, SegmentationDataset
 
-# The publication's figures, as far as they are at hand: its numbers of parameters. Whoever has the article can add its
-# scores, a line each; they come from other images (1168 tumour slices, Decathlon's atrium) at 256x256.
-PUBLISHED = Path(__file__).with_name("published.csv")
-PUBLISHED_TABLES = ("table-2", "table-2-by-patient", "table-3", "table-4", "table-6")
+HECKTOR = "hecktor"  # whose comparison is Table 5
 HORIZONS = ("t_max-1", "t_max-5", "t_max-10", "default")
 
 
@@ -61,7 +57,7 @@ def write_report(folder: Path, out: Path, data: Sequence[str] = (), published: P
             write_atomically(stem.with_suffix(".tex"), table.latex())
             texts.append(table.markdown())
         if found := by_dataset.get(dataset, []):
-            drawn = figures.draw_all(Records(found), dataset, out, HORIZONS, _test_images(found, data))
+            drawn = figures.draw_all(Records(found), dataset, out, HORIZONS, test_images(found, data))
             texts += [f"![{caption}]({path.name})\n\n*{caption}*\n" for path, caption in drawn]
     text = "\n".join(texts)
     write_atomically(out / "report.md", text)
@@ -87,9 +83,11 @@ def tables(records: Records, dataset: str, published: Path = PUBLISHED) -> dict[
         "learning": learning_by_network(records, f"Learner and network on {dataset}"),
         "steps": step_by_step(records, f"Do later steps improve the map? On {dataset}"),
         "table-6": folds(records, f"Table 6 on {dataset}: five folds"),
+        "table-5": comparison(records, "Table 5: HECKTOR 2020, slices of PET, means over test images"),
     }
     needs_two = ("table-3", "table-4", "changes", "learning")
     made = {name: table for name, table in made.items() if len(table.rows) > (name in needs_two)}
+    made.pop("table-2" if dataset == HECKTOR else "table-5", None)
     for name, table in made.items():
         add_published(table, name, dataset, published)
     return made
@@ -116,47 +114,12 @@ def all_tables(folder: Path, published: Path = PUBLISHED) -> dict[str, dict[str,
     return made
 
 
-def add_published(table: Table, name: str, dataset: str, published: Path = PUBLISHED) -> None:
-    """Puts the published figures under a table, in rows of their own that do not compete.
-
-    Args:
-        table: what is added to.
-        name: "table-2" and so on.
-        dataset: its data set.
-        published: CSV with the columns table, dataset (empty: all), row, column and value.
-
-    Raises:
-        DataError: the file is not such a CSV.
-    """
-    places = {column.name: number for number, column in enumerate(table.columns)}
-    with published.open(newline="") as file:
-        for number, line in enumerate(csv.DictReader(file), start=2):
-            try:
-                wanted = line["table"] == name and line["dataset"] in ("", dataset) and line["row"] in table.rows
-                place, value = places.get(line["column"]), float(line["value"])
-                if (
-                    line["table"] not in PUBLISHED_TABLES
-                    or (line["table"] == name and place is None)
-                    or not isfinite(value)
-                ):
-                    raise ValueError
-            except (KeyError, TypeError, ValueError) as error:
-                raise DataError(
-                    f"{published}, line {number}: expected table,dataset,row,column,value with one of the tables "
-                    f"{', '.join(PUBLISHED_TABLES)}, one of its columns, and a number at the end; got {line}"
-                ) from error
-            if wanted and place is not None:
-                row = f"*published: {line['row']}*"
-                table.apart.add(row)
-                table.rows.setdefault(row, [None] * len(table.columns))[place] = value
-
-
-def _test_images(found: Sequence[Record], data: Sequence[str]) -> SegmentationDataset | None:
+def test_images(found: Sequence[Record], data: Sequence[str]) -> SegmentationDataset | None:
     """The test images of a data set's records, if its folders are among those given."""
     cell = next((record["cell"] for record in found if record["cell"]["fold"] is None), None)
     folders = {Path(folder).name: folder for folder in data}
     if cell is None or not folders.keys() >= set(cell["data"]):
         return None
-    protocol = Protocol(**cell["protocol"])
+    protocol = Protocol.of_record(cell["protocol"])
     wanted = tuple(folders[name] for name in cell["data"])
     return Cell(cell["dataset"], wanted, REFERENCES[0].name, protocol=protocol).parts["test"]

@@ -17,19 +17,24 @@ SCORES = [Column(name, 1 if name == "HD95" else 3, -1 if name == "HD95" else 1) 
 
 def comparison(records: Records, title: str, kind: str = "mean") -> Table:
     """Table 2: every agent, six metrics, parameters; means over images, or over patients (`kind="patient_mean"`)."""
-    table = Table(title, [*SCORES, Column("parameters, M", 2, 0), Column("seeds", 0, 0)])
+    widths = {agent: records.get(agent)[0].get("config", {}).get("width") for agent in records.agents()}
+    several = len(set(widths.values()) - {None}) > 1
+    more = [Column("width", 3, 0)] if several else []
+    table = Table(title, [*SCORES, Column("parameters, M", 2, 0), *more, Column("seeds", 0, 0)])
     for agent in records.agents():
         name, found = records.label(agent), records.get(agent)
         parameters = found[0].get("parameters")
         if parameters is not None:
             parameters = (parameters + found[0].get("coarse", {}).get("parameters", 0)) / 1e6
-        table.rows[name] = [*(mean(found, metric, kind=kind) for metric in METRICS), parameters, float(len(found))]
+        scores = [mean(found, metric, kind=kind) for metric in METRICS]
+        table.rows[name] = [*scores, parameters, *([widths[agent]] if several else []), float(len(found))]
         if not records.facts(agent).competes:
             table.apart.add(name)
     table.note = (
         f"Means over {'test patients' if kind == 'patient_mean' else 'test images'} and seeds. Bold: the best agent, "
         "underlined: the second; references and supervised networks stand beside them. PixelRL's parameters are with "
         "the U-Net that makes its coarse maps."
+        + (" *Width* scales the numbers of channels, and so the cost." if several else "")
     )
     return table
 

@@ -7,9 +7,10 @@ imported on first use: NIfTI, DICOM and image libraries are loaded by those who 
 from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.brightness import DimImagesWarning
 from pixelseg_env.datasets.files import FileImages, FileReader, ImageReader
-from pixelseg_env.datasets.fitting import Size, check_size
+from pixelseg_env.datasets.fitting import Size, check_size, fit_image, fit_masks
 from pixelseg_env.datasets.memory import LargeDatasetWarning
 from pixelseg_env.datasets.naming import UnclearPatientsWarning
+from pixelseg_env.datasets.native import NativeMasks, VolumeFacts
 from pixelseg_env.datasets.pairs import Pair
 from pixelseg_env.datasets.registry import file_reader, load_dataset, register_dataset, registered_datasets
 from pixelseg_env.datasets.splits import split_indices
@@ -37,6 +38,7 @@ _add("table", f"{_HERE}.table", "load_table", files=(".csv", ".tsv"))  # not sha
 _add("brain", f"{_HERE}.brain", "load_brain", share=True)
 _add("nifti", f"{_HERE}.nifti", "load_nifti", share=True)
 _add("cardiac", f"{_HERE}.nifti", "load_cardiac", share=True)
+_add("hecktor", f"{_HERE}.hecktor", "load_hecktor")  # not shared: its boxes may lie beside its folder
 _add("dicom", f"{_HERE}.dicom", "load_dicom", share=True)
 
 __all__ = [
@@ -46,14 +48,18 @@ __all__ = [
     "FileReader",
     "ImageReader",
     "LargeDatasetWarning",
+    "NativeMasks",
     "Pair",
     "Part",
     "SegmentationDataset",
     "Size",
     "Survey",
     "UnclearPatientsWarning",
+    "VolumeFacts",
     "check_size",
     "file_reader",
+    "fit_image",
+    "fit_masks",
     "guess_dataset",
     "load_dataset",
     "register_dataset",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelseg_env.datasets.native import NativeMasks, VolumeFacts
 from pixelseg_env.errors import DataError, OptionError, shown
 
 
@@ -28,6 +29,8 @@ class SegmentationDataset:
         cases: N case (patient) names; slices of one patient share theirs.
         slices: int64 (N,), the slice's number within its case, as the source counts it.
         label_names: L names, for tables; "object" where there is one label.
+        native: the masks as the files have them, where these have another size; None: `masks` are they.
+        volumes: of images that are slices of volumes, case to what is to be known of its volume; else None.
         white: the grey level of the files that became 1, where they were scaled by one for all; else None.
 
     Raises:
@@ -40,6 +43,8 @@ class SegmentationDataset:
     cases: tuple[str, ...]
     slices: NDArray[np.int64]
     label_names: tuple[str, ...] = ()
+    native: NativeMasks | None = None
+    volumes: Mapping[str, VolumeFacts] | None = None
     white: float | None = None
 
     def __post_init__(self) -> None:
@@ -95,6 +100,14 @@ class SegmentationDataset:
             object.__setattr__(self, "label_names", names)
         if len(self.label_names) != self.labels:
             raise DataError(f"data set {self.name!r}: {self.labels} labels but the names {self.label_names}")
+        if self.native is not None and (len(self.native), self.native.labels) != (count, self.labels):
+            raise DataError(
+                f"data set {self.name!r}: {count} images of {self.labels} label(s), but {len(self.native)} native "
+                f"masks of {self.native.labels}"
+            )
+        if self.volumes is not None and not set(self.cases) <= set(self.volumes):
+            missing = sorted(set(self.cases) - set(self.volumes))[0]
+            raise DataError(f"data set {self.name!r}: volumes tells nothing of case {missing!r}; expected all or None")
         for name in ("images", "masks", "slices"):
             view = np.asarray(getattr(self, name)).view()
             view.flags.writeable = False
@@ -168,8 +181,8 @@ class SegmentationDataset:
     def label(self, number: int) -> SegmentationDataset:
         """Returns the data set of one of its labels alone, masks (N, H, W); the images are shared."""
         masks = self.masks[:, number] if self.labels > 1 else self.masks
-        names = (self.label_names[number],)
-        return SegmentationDataset(self.name, self.images, masks, self.cases, self.slices, names, self.white)
+        native = None if self.native is None else self.native.label(number)
+        return replace(self, masks=masks, label_names=(self.label_names[number],), native=native)
 
     @property
     def class_ratio(self) -> float:
@@ -207,8 +220,24 @@ class SegmentationDataset:
             tuple(self.cases[i] for i in index),
             self.slices[index],
             self.label_names,
+            # Positions from the end, too, are allowed here.
+            None if self.native is None else self.native.subset(np.arange(len(self))[index]),
+            self.volumes,
             self.white,
         )
+
+    def native_mask(self, index: int) -> NDArray[np.uint8]:
+        """The mask of an image on its file's own pixels, uint8 ([L,] H, W); that of `masks` where it is the same."""
+        return self.masks[index] if self.native is None else self.native.mask(index)
+
+    def to_native(self, index: int, maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Brings maps uint8 (..., H, W), decided on an image, to its file's own pixels, as `predict` does."""
+        return maps if self.native is None else self.native.restore(index, maps)
+
+    @property
+    def native_sizes(self) -> tuple[tuple[int, int], ...]:
+        """The sizes (H, W) of the files' images, each once, in order."""
+        return (self.image_shape[1:],) if self.native is None else tuple(sorted(set(self.native.sizes)))
 
     def check_index(self, index: int) -> int:
         """Returns `index` if it names an item.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def load_brain(
 
 def list_files(data: list[Path]) -> list[Pair]:
     """Finds the images and masks of all patients."""
-    return [pair for root in data for pair in _find_pairs(root)]
+    return list(chain.from_iterable(for_each(_find_pairs, data)))
 
 
 def _find_pairs(root: Path) -> list[Pair]:

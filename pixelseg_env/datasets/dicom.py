@@ -59,7 +59,7 @@ def load_dicom(
             are missing; label and image differ in shape or place; see `load_volumes` for the rest.
     """
     value, wanted = check_label(label), check_labels(labels, label)
-    source = Source(lambda pair: [read_series(pair.image)[0]], partial(_read_label, align=align))
+    source = Source(lambda pair: [read_series(pair.image)[0]], partial(_read_label, align=align), _spacing_of)
     names = [f"label {one}" for one in wanted]
     return load_volumes("dicom", list_files(data), source, size, fit, keep_empty, value, wanted, names)
 
@@ -117,6 +117,14 @@ def _read_label(pair: Pair, align: bool) -> NDArray[Any]:
     else:
         label, geometry = read_volume(pair.mask), read_geometry(pair.mask)
     return on_grid(label, geometry, own, pair.mask, pair.image, align)
+
+
+def _spacing_of(pair: Pair) -> tuple[float, float, float]:
+    affine = read_series(pair.image, pixels=False)[1].affine
+    if affine is None:
+        return 1.0, 1.0, 1.0
+    x, y, z = (float(width) for width in np.linalg.norm(affine[:3, :3], axis=0))
+    return x, y, z
 
 
 def read_series(path: Path, pixels: bool = True) -> tuple[NDArray[Any], Geometry]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelseg_env.datasets.fitting import fit_image, fit_masks
+from pixelseg_env.datasets.fitting import brought_back, fit_image
 from pixelseg_env.datasets.mask_files import encode_masks
 
 Masks = NDArray[np.uint8]
@@ -43,7 +43,7 @@ class FileImages:
 
     def restore(self, masks: Masks) -> Masks:
         """Brings masks uint8 (N, H, W), or (N, L, H, W), back to the file's own size."""
-        return fit_masks(masks, self.native, self.fit)
+        return brought_back(masks, self.native, self.fit)
 
     def restore_values(self, values: Values) -> Values:
         """Brings maps float32 (N, H, W) back to the file's own size: enlarged linearly, or 0 around a crop."""

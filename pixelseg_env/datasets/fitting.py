@@ -103,6 +103,20 @@ def fit_masks(masks: NDArray[np.uint8], size: tuple[int, int], fit: str) -> NDAr
     return np.stack([fit_masks(mask, size, fit) for mask in masks])
 
 
+def brought_back(maps: NDArray[np.uint8], size: tuple[int, int], fit: str) -> NDArray[np.uint8]:
+    """Brings maps (..., H, W) of 0 and 1 that were decided on fitted images back to a file's own pixels.
+
+    By nearest neighbour, or with 0 around a crop. It is the only way back: `predict` writes, `evaluate` judges and
+    figures show what comes out here.
+
+    Args:
+        maps: uint8 (..., H, W).
+        size: (H, W) of the file's image.
+        fit: how that image was brought to the size of the maps.
+    """
+    return fit_masks(maps, size, fit)
+
+
 def _centre(array: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     result = np.zeros((*size, *array.shape[2:]), array.dtype)
     source, target = [], []

@@ -28,7 +28,7 @@ from pixelseg_env.datasets.nifti_files import (
 )
 from pixelseg_env.datasets.pairs import Pair
 from pixelseg_env.datasets.problems import for_each
-from pixelseg_env.datasets.volumes import Source, channel_slices, load_volumes
+from pixelseg_env.datasets.volumes import Source, channel_slices, check_axis, load_volumes
 from pixelseg_env.errors import DataError, OptionError
 
 LISTING = "dataset.json"
@@ -44,8 +44,9 @@ def load_nifti(
     labels: Sequence[int] | None = None,
     channels: int | Sequence[int] | None = None,
     align: bool = True,
+    axis: int = 2,
 ) -> SegmentationDataset:
-    """Reads the 2D slices, along the last axis, of `imagesTr/<case>.nii[.gz]` and `labelsTr/<case>.nii[.gz]`.
+    """Reads the 2D slices, along one axis, of `imagesTr/<case>.nii[.gz]` and `labelsTr/<case>.nii[.gz]`.
 
     An image of several channels is one file with a fourth axis, as in the Decathlon, or a file for each channel,
     `<case>_0000.nii.gz`, `<case>_0001.nii.gz`, ..., as nnU-Net has them. How slices are normalised and kept is told
@@ -62,6 +63,8 @@ def load_nifti(
         channels: which channels, counted from 0: a number or several; None: all.
         align: bring a label that lies differently than its image (their affines tell) to the image's grid by flips
             and swaps of axes, and refuse what needs more; False: take the voxels as they are stored.
+        axis: along which the slices lie, as the files are stored: 0, 1 or 2. A slice's rows and columns are the other
+            two, in order.
 
     Returns:
         The whole set, uint8.
@@ -74,7 +77,10 @@ def load_nifti(
     """
     value, wanted = check_label(label), check_labels(labels, label)
     source = Source(
-        partial(_read_image, chosen=_check_channels(channels)), partial(read_label, align=_check_align(align))
+        partial(_read_image, chosen=_check_channels(channels)),
+        partial(read_label, align=_check_align(align)),
+        _spacing_of,
+        check_axis(axis),
     )
     return load_volumes(
         "nifti", list_files(data), source, size, fit, keep_empty, value, wanted, _label_names(data, wanted)
@@ -89,6 +95,7 @@ def load_cardiac(
     label: int | None = None,
     labels: Sequence[int] | None = None,
     align: bool = True,
+    axis: int = 2,
 ) -> SegmentationDataset:
     """Reads a task of one channel in the Decathlon's layout, such as Task02_Heart.
 
@@ -102,6 +109,7 @@ def load_cardiac(
         label: see `load_nifti`.
         labels: see `load_nifti`; they are called "label 1", "label 2", ...
         align: see `load_nifti`.
+        axis: see `load_nifti`.
 
     Returns:
         The whole set, C = 1, uint8.
@@ -111,7 +119,8 @@ def load_cardiac(
         DataError: see `load_nifti`.
     """
     value, wanted = check_label(label), check_labels(labels, label)
-    source = Source(lambda pair: [read_volume(pair.image)], partial(read_label, align=_check_align(align)))
+    read = partial(read_label, align=_check_align(align))
+    source = Source(lambda pair: [read_volume(pair.image)], read, _spacing_of, check_axis(axis))
     names = [f"label {one}" for one in wanted]
     return load_volumes("cardiac", list_files(data), source, size, fit, keep_empty, value, wanted, names)
 
@@ -120,6 +129,10 @@ def read_label(pair: Pair, align: bool = True) -> NDArray[Any]:
     """A label (X, Y, Z) on its image's grid."""
     label = read_volume(pair.mask)
     return on_grid(label, read_geometry(pair.mask), read_geometry(pair.image), pair.mask, pair.image, align)
+
+
+def _spacing_of(pair: Pair) -> tuple[float, float, float]:
+    return read_geometry(pair.image).spacing
 
 
 def _read_image(pair: Pair, chosen: tuple[int, ...] | None) -> list[NDArray[Any]]:
@@ -319,17 +332,18 @@ class VolumeReader(FileReader):
         self, path: Path, size: tuple[int, int] | None, fit: str, planes: int, options: Mapping[str, Any]
     ) -> FileImages:
         """See `FileReader.read`."""
-        chosen = _check_channels(options.get("channels"))
+        chosen, axis = _check_channels(options.get("channels")), check_axis(options.get("axis", 2))
         if planes == 1 and chosen is None:
             channels = [read_volume(path)]
         else:
             together = _channel_files(path.parent, _case_of(volume_name(path)))
             channels = _choose(together if path in together else [path], chosen)
+        channels = [np.moveaxis(volume, axis, -1) for volume in channels]
         native = channels[0].shape[0], channels[0].shape[1]
         images = channel_slices(channels, range(channels[0].shape[2]), size or native, fit)
 
         def encode(masks: NDArray[Any], name: str) -> bytes:
-            return encode_like(path, np.moveaxis(masks, 0, -1), name)
+            return encode_like(path, np.moveaxis(masks, 0, axis), name)
 
         return FileImages(images, native, fit, encode, encode)
 

@@ -90,10 +90,12 @@ class Geometry:
     Attributes:
         shape: (X, Y, Z).
         affine: (4, 4), from voxels to millimetres; None where the header does not tell.
+        spacing: millimetres between voxels along each axis; 1 where the header does not tell.
     """
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64] | None
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 def volume_name(path: Path) -> str:
@@ -155,12 +157,24 @@ def read_geometry(path: Path) -> Geometry:
         shape = tuple(int(n) for n in header.get_data_shape())
         affine = np.asarray(header.get_best_affine(), np.float64)
         known = bool(header["qform_code"] or header["sform_code"])
+        spacing = _spacing(header)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except _DAMAGED as error:
         raise _damaged(path, error) from error
     usable = known and np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-12
-    return Geometry((*shape[:3], *(1,) * (3 - len(shape))), affine if usable else None)
+    return Geometry((*shape[:3], *(1,) * (3 - len(shape))), affine if usable else None, spacing)
+
+
+_MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+
+
+def _spacing(header: Any) -> tuple[float, float, float]:
+    """Millimetres between voxels; a width that is none, and an axis that is not there, count as 1."""
+    unit = _MILLIMETRES.get(str(header.get_xyzt_units()[0]), 1.0)
+    widths = [abs(float(width)) for width in header["pixdim"][1:4]]
+    x, y, z = (width * unit if 0 < width < float("inf") else 1.0 for width in widths)
+    return x, y, z
 
 
 def on_grid(
@@ -215,6 +229,46 @@ def _turned(label: NDArray[Any], own: Geometry, image: Geometry) -> NDArray[Any]
     assert image.affine is not None
     fits = turned.shape == image.shape and _near(affine, image.affine, image.shape)
     return np.asarray(turned) if fits else None
+
+
+def same_grid(one: Geometry, other: Geometry) -> bool:
+    """Whether two grids are one: of equal shape, in the same place to half a voxel."""
+    if one.affine is None or other.affine is None or one.shape != other.shape:
+        return one is other
+    return _near(one.affine, other.affine, one.shape)
+
+
+def sampled(volume: NDArray[Any], own: Geometry, grid: Geometry, order: int, path: Path) -> NDArray[Any]:
+    """Samples a volume at the voxels of another grid.
+
+    Args:
+        volume: (X, Y, Z).
+        own: its geometry.
+        grid: the other.
+        order: of the splines: 0 takes the nearest voxel and keeps the type, 1 is linear, 3 cubic, float32.
+        path: for messages.
+
+    Returns:
+        Of the grid's shape; outside of the volume 0, of an image the nearest voxel of its border.
+
+    Raises:
+        DataError: a header does not say where its volume lies.
+    """
+    from scipy.ndimage import affine_transform
+
+    if own.affine is None or grid.affine is None:
+        raise DataError(
+            f"{path}: its header does not say where the volume lies, and its image's grid is another; expected an "
+            "affine (sform or qform): set it and save the file again"
+        )
+    step = np.linalg.solve(own.affine, grid.affine)
+    kind = volume.dtype if order == 0 else np.float32
+    return np.asarray(
+        affine_transform(
+            volume.astype(kind, copy=False), step[:3, :3], step[:3, 3], grid.shape, kind, order,
+            mode="nearest" if order == 3 else "constant",
+        )
+    )  # fmt: skip
 
 
 def _near(one: NDArray[np.float64], other: NDArray[np.float64], shape: Sequence[int]) -> bool:

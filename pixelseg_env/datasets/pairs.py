@@ -18,6 +18,7 @@ from pixelseg_env.datasets.brightness import choose_white, scaled
 from pixelseg_env.datasets.fitting import common_size, fit_image, fit_masks
 from pixelseg_env.datasets.labels import Value, check_present, shown
 from pixelseg_env.datasets.memory import allocate
+from pixelseg_env.datasets.native import NativeMasks, pack
 from pixelseg_env.errors import DataError
 
 ReadMask = Callable[[Path], tuple[list[NDArray[np.uint8]], Value | None]]
@@ -61,13 +62,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class _Item:
-    """A pair whose mask file is read: the size of its pages, how many there are, and the masks that stay, by page."""
+    """A pair whose mask file is read: the size of its pages, how many there are, and the masks that stay, by page.
+
+    Of masks that are fitted to another size, `native` has the bits of the file's own.
+    """
 
     pair: Pair
     shape: tuple[int, int]
     pages: int
     masks: dict[int, NDArray[np.uint8]]
     value: Value | None
+    native: list[tuple[bytes, tuple[int, ...]]]
 
 
 def load_pairs(
@@ -110,14 +115,15 @@ def load_pairs(
     def masks_of(pair: Pair) -> _Item:
         masks, value = _masks_of(pair, read_mask)
         shape = (masks[0].shape[-2], masks[0].shape[-1])
-        kept = {}
+        kept, native = {}, []
         for page, mask in enumerate(masks):
             if keep_empty or mask.any():
                 fitted = fit_masks(mask, size, fit) if size else mask
                 # A small object can vanish when the mask shrinks, or lie outside the crop.
                 if keep_empty or fitted.any():
                     kept[page] = fitted
-        return _Item(pair, shape, len(masks), kept, value)
+                    native += [(pack(mask), mask.shape)] if size else []
+        return _Item(pair, shape, len(masks), kept, value, native)
 
     items = in_threads(masks_of, pairs)
     hint = "keep one class, or use the data set 'folder' with threshold=0 to take all"
@@ -168,8 +174,16 @@ def load_pairs(
         tuple(item.pair.case for item in items for _ in item.masks),
         np.array([numbers[item.pair.image] + page for item in items for page in item.masks], np.int64),
         tuple(one if isinstance(one, str) else f"label {one}" for one in labels),
-        level,
+        native_masks([one for item in items for one in item.native], (height, width), fit),
+        white=level,
     )
+
+
+def native_masks(found: Sequence[tuple[bytes, tuple[int, ...]]], size: tuple[int, int], fit: str) -> NativeMasks | None:
+    """The files' own masks, packed, with their shapes; None where all have the size of the data set anyway."""
+    if all(shape[-2:] == size for _, shape in found):
+        return None
+    return NativeMasks(tuple(bits for bits, _ in found), tuple(shape for _, shape in found), fit)
 
 
 def _numbers(items: Sequence[_Item]) -> dict[Path, int]:

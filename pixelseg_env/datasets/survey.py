@@ -120,6 +120,8 @@ def _guess(path: Path) -> tuple[str, str]:
     folders = {entry.name.lower(): entry for entry in path.iterdir() if entry.is_dir()}
     if "imagestr" in folders:
         return "nifti", f"{path} holds imagesTr"
+    if any(next(path.glob(f"{above}*_ct_gtvt.nii*"), None) for above in ("", "*/", "*/*/")):
+        return "hecktor", f"{path} holds <case>_ct_gtvt.nii.gz"
     if "kaggle_3m" in folders or next(path.glob("*/*_mask.[tT][iI][fF]"), None):
         return "brain", f"{path} holds patient folders with <case>_<slice>_mask.tif"
     images = next((folders[name] for name in IMAGE_FOLDERS if name in folders), None)

@@ -13,8 +13,9 @@ from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.fitting import common_size, fit_image, fit_masks
 from pixelseg_env.datasets.labels import check_present, listed, rounded, stack_values
 from pixelseg_env.datasets.memory import allocate
-from pixelseg_env.datasets.pairs import Pair, all_empty, check_one_value, in_threads, sort_unique
-from pixelseg_env.errors import DataError
+from pixelseg_env.datasets.native import VolumeFacts, pack
+from pixelseg_env.datasets.pairs import Pair, all_empty, check_one_value, in_threads, native_masks, sort_unique
+from pixelseg_env.errors import DataError, OptionError
 
 PERCENTILES = (0.5, 99.5)
 HINT = "say which one is the object, e.g. label=1"
@@ -29,10 +30,35 @@ class Source:
     Attributes:
         image: pair -> volumes (X, Y, Z) of equal shape, one a channel.
         label: pair -> the label's volume, on the image's grid.
+        spacing: pair -> millimetres between voxels along X, Y and Z.
+        axis: along which slices lie: 0, 1 or 2 for X, Y or Z.
     """
 
     image: Callable[[Pair], list[Volume]]
     label: Callable[[Pair], Volume]
+    spacing: Callable[[Pair], tuple[float, float, float]]
+    axis: int = 2
+
+    def turned(self, volume: Volume) -> Volume:
+        """A volume (X, Y, Z) with the axis of the slices as its last, a view."""
+        return np.moveaxis(volume, self.axis, -1)
+
+    def facts(self, pair: Pair, slices: int) -> VolumeFacts:
+        """What is to be known of a volume."""
+        spacing = self.spacing(pair)
+        rows, columns = (one for k, one in enumerate(spacing) if k != self.axis)
+        return VolumeFacts(slices, (spacing[self.axis], rows, columns))
+
+
+def check_axis(axis: Any) -> int:
+    """Returns the axis that slices lie along.
+
+    Raises:
+        OptionError: it is none of a volume's.
+    """
+    if isinstance(axis, bool) or axis not in (0, 1, 2):
+        raise OptionError(f"axis={axis!r} is not valid; expected 0, 1 or 2: the axis that the slices lie along")
+    return int(axis)
 
 
 def load_volumes(
@@ -46,7 +72,7 @@ def load_volumes(
     labels: Sequence[int] = (),
     label_names: Sequence[str] = (),
 ) -> SegmentationDataset:
-    """Reads the 2D slices of volumes, along the last axis.
+    """Reads the 2D slices of volumes, along the source's axis.
 
     Each channel of a volume is normalised by itself: its 0.5th percentile becomes 0 and its 99.5th becomes 1, what
     lies outside is cut off (single bright voxels would otherwise squeeze the rest). Slices are then kept as uint8:
@@ -74,25 +100,27 @@ def load_volumes(
     """
     pairs = sort_unique(name, pairs)
 
-    def masks_of(pair: Pair) -> tuple[tuple[int, ...], dict[int, NDArray[np.uint8]], float | None]:
-        volume = rounded(source.label(pair))
+    def masks_of(pair: Pair) -> tuple[tuple[int, ...], dict[int, NDArray[np.uint8]], float | None, list[Any]]:
+        volume = rounded(source.turned(source.label(pair)))
         if labels:
             mask, value = stack_values(volume, labels), None
         else:
             mask, value = _binary(pair, volume, label)
         occupied = np.asarray(mask.any(axis=tuple(range(mask.ndim - 1))))
-        slices = {}
+        slices, own = {}, []
         for z in range(volume.shape[2]):
             if keep_empty or occupied[z]:
                 native = np.ascontiguousarray(mask[..., z])
                 fitted = fit_masks(native, size, fit) if size else native
                 if keep_empty or fitted.any():  # an object can vanish when it shrinks, or lie outside the crop
                     slices[z] = fitted
-        return volume.shape, slices, value
+                    own += [(pack(native), native.shape)] if size else []
+        return volume.shape, slices, value, own
 
     read = in_threads(masks_of, pairs)
-    check_one_value(pairs, [value for _, _, value in read], HINT)
-    kept = [(pair, shape, masks) for pair, (shape, masks, _) in zip(pairs, read, strict=True) if masks]
+    check_one_value(pairs, [value for _, _, value, _ in read], HINT)
+    kept = [(pair, shape, masks) for pair, (shape, masks, _, _) in zip(pairs, read, strict=True) if masks]
+    own = [one for *_, found in read for one in found]
     del read
     every = [mask for _, _, masks in kept for mask in masks.values()]
     if not any(mask.any() for mask in every):
@@ -108,7 +136,7 @@ def load_volumes(
 
     def fill(position: int) -> None:
         pair, shape, masks = kept[position]
-        channels = source.image(pair) if position else first
+        channels = [source.turned(channel) for channel in (source.image(pair) if position else first)]
         if channels[0].shape != shape:
             raise DataError(
                 f"{pair.image}: the image has shape {channels[0].shape} but its label {pair.mask} has {shape}; "
@@ -131,6 +159,8 @@ def load_volumes(
         tuple(pair.case for pair, _, masks in kept for _ in masks),
         np.array([z for _, _, masks in kept for z in masks], np.int64),
         tuple(label_names) if labels else (),
+        native_masks(own, (height, width), fit),
+        {pair.case: source.facts(pair, shape[2]) for pair, shape, _ in kept},
     )
 
 

@@ -114,7 +114,8 @@ class ShuffledRewards(VectorWrapper):
 
 @pytest.mark.parametrize("fault", [Negated, Idle, FirstGradientOnly])
 def test_a_broken_update_does_not_pass(fault: type[PA3C]) -> None:
-    assert score(train(fault)) < LEARNT - 0.1
+    updates = 5 if fault is Idle else UPDATES  # it is as it was after any number
+    assert score(train(fault, updates=updates)) < LEARNT - 0.1
 
 
 @pytest.mark.parametrize("fault", [SwappedActions, ShuffledRewards])

@@ -22,6 +22,7 @@ commands:
   evaluate   score a trained agent on held-out patients
   compare    set runs side by side: a table of scores, and their learning curves
   predict    segment your own images or NIfTI volumes with a trained agent
+  networks   list the networks that --network takes, with parameters and GFLOP
 
 Each command has its own help:  pixelseg train --help
 
@@ -30,7 +31,7 @@ A first run, without any files:
   pixelseg evaluate runs/first
 """
 
-COMMANDS = ("check", "train", "evaluate", "compare", "predict")
+COMMANDS = ("check", "train", "evaluate", "compare", "predict", "networks")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

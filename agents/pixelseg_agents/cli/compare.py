@@ -61,7 +61,15 @@ def main(words: list[str]) -> int:
             "be compared",
             file=sys.stderr,
         )
-    print(f"{len(first)} images of {len(set(first.cases))} patients, mean ± sd (HD95 in pixels):\n")
+    mixed = len({result.place for result in results.values()}) > 1
+    if mixed:
+        print(
+            "pixelseg: warning: not all were judged at the same size (last column); their scores cannot be compared: "
+            "pixelseg evaluate judges a run anew",
+            file=sys.stderr,
+        )
+    place = "" if mixed else f", judged at {first.place}"
+    print(f"{len(first)} images of {len(set(first.cases))} patients, mean ± sd (HD95 in pixels){place}:\n")
     print(table(results, by_patient=arguments.by_patient))
     if arguments.out is not None:
         compared_curves({name: folder / "progress.csv" for name, folder in zip(names, arguments.runs, strict=True)},

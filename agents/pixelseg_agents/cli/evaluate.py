@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 from dataclasses import dataclass
@@ -14,9 +15,18 @@ from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, PATHS, Split, Which,
 from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag
 from pixelseg_agents.cli.runs import CONFIG, Run, open_run, run_size
 from pixelseg_agents.cli.task import DATA_KEYS, TaskArguments, described
-from pixelseg_agents.evaluation.report import REPORT, evaluate_all, patients_text, summary_text, write_report
+from pixelseg_agents.evaluation import JudgeAt
+from pixelseg_agents.evaluation.report import (
+    REPORT,
+    evaluate_all,
+    patients_text,
+    summary_text,
+    volumes_text,
+    write_report,
+)
+from pixelseg_agents.evaluation.volumes import judge_volumes
 from pixelseg_agents.files import write_atomically
-from pixelseg_env import DataError, OptionError, SegmentationDataset, check_horizon
+from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset, check_horizon
 
 EVALUATE = """\
 Scores a trained agent, beside Otsu's threshold and "keep everything".
@@ -55,6 +65,9 @@ class EvaluateArguments:
     """Folder for evaluation.json, evaluation.md and the figures."""
     json: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="(default: only in --out)")] = None
     """Also write the scores as JSON to this file; - prints them instead of the tables."""
+    judge_at: JudgeAt = "native"
+    """Where scores are taken: on the pixels of each image's own file (native), as predict writes masks, or at the size
+    that was decided at (size), where scores of different sizes cannot be compared."""
     checkpoint: Which = "last"
     """Which of the run's checkpoints: the last, or the best on validation patients."""
     batch: int = 8
@@ -76,15 +89,25 @@ def assess(arguments: EvaluateArguments) -> int:
     agent = run.load_agent(device=arguments.device, which=arguments.checkpoint)
     task = _task(arguments, run, agent)
     dataset = task.load(arguments.split)[arguments.split]
-    env = task.environment(dataset, min(arguments.batch, len(dataset)))
+
+    def environment(judged: SegmentationDataset) -> PixelSegVectorEnv:
+        return task.environment(judged, min(arguments.batch, len(judged)))
+
+    env = environment(dataset)
     _check_fits(run, agent, task, dataset)
-    results = evaluate_all(agent, agent.name, env)
+    title = getattr(agent, "title", agent.name)
+    results = evaluate_all(agent, title, env, arguments.judge_at)
+    volumes = None
+    if dataset.volumes is not None and task.split_by == "patient":  # by slice, no volume is whole
+        volumes = judge_volumes(agent, results[title], dataset, _all_slices(task, dataset), environment)
     trained_on = run.task.dataset if run.task else task.dataset
     name = arguments.split if task.dataset == trained_on else f"{task.dataset}-{arguments.split}"
     if run.task is not None and task.horizon != run.task.horizon:
         name += f"-horizon-{task.horizon}"
     if arguments.checkpoint != "last":
         name += f"-{arguments.checkpoint}"
+    if arguments.judge_at == "size":
+        name += "-at-size"
     about = {
         "split": arguments.split,
         "updates": agent.updates,
@@ -92,7 +115,7 @@ def assess(arguments: EvaluateArguments) -> int:
         **described(task, dataset),
     }
     folder = _report_folder(arguments.out, run.folder / f"evaluation-{name}", about)
-    content = write_report(folder, results, dataset, about)
+    content = write_report(folder, results, dataset, about, volumes)
     if arguments.json == "-":
         print(json.dumps(content, indent=1))
         return 0
@@ -100,9 +123,22 @@ def assess(arguments: EvaluateArguments) -> int:
         write_atomically(Path(arguments.json), json.dumps(content, indent=1) + "\n")
     print(patients_text(results))
     print()
+    if volumes is not None:
+        print(volumes_text(volumes))
+        print()
     print(summary_text(results))
     print(f"{run.file(arguments.checkpoint)}, update {agent.updates}. Written to {folder}")
     return 0
+
+
+def _all_slices(task: TaskArguments, dataset: SegmentationDataset) -> SegmentationDataset:
+    """The slices without object too, which a data set leaves out unless it is asked for them."""
+    facts, counts = dataset.volumes or {}, collections.Counter(dataset.cases)
+    if all(count == facts[case].slices for case, count in counts.items()):
+        return dataset
+    options = [pair for pair in task.dataset_option if not pair.startswith("keep_empty=")]
+    complete = dataclasses.replace(task, dataset_option=(*options, "keep_empty=true"))
+    return complete.load("all")["all"]
 
 
 def _report_folder(wanted: Path | None, usual: Path, about: dict[str, Any]) -> Path:

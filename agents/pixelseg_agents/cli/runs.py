@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.options import RUNS_OWN, parse_pairs
 from pixelseg_agents.cli.task import TaskArguments, task_from_json
 from pixelseg_agents.files import parse_json, reason, write_atomically
+from pixelseg_agents.networks import network_class
 from pixelseg_agents.registry import agent_class, load_agent
-from pixelseg_env import OptionError, PixelSegError, check_horizon
+from pixelseg_env import OptionError, PixelSegError, check_horizon, is_plugin
 from pixelseg_env.datasets import check_size
 
 CONFIG = "config.json"
@@ -81,14 +83,20 @@ class Run:
             CheckpointError: the checkpoint is missing, damaged, or of an agent that is not known.
             OptionError: the run's plug-in is not there.
         """
-        name = "" if self.config is None else str(self.config["arguments"].get("agent", ""))
-        if ":" not in name:
-            return load_agent(self.file(which), env=env, device=device)
-        try:
-            plugin = agent_class(name)
-        except OptionError as error:
-            raise OptionError(f"{self.folder / CONFIG}: its agent cannot be had: {reason(error)}") from error
-        return plugin.load(self.file(which), env=env, device=device)
+        arguments = {} if self.config is None else self.config["arguments"]
+        name, hyper = str(arguments.get("agent", "")), arguments.get("hyper")
+        network = hyper.get("network") if isinstance(hyper, dict) else None
+        found: tuple[tuple[str, Any, Callable[[str], Any]], ...]
+        found = (("agent", name, agent_class), ("network", network, network_class))
+        for kind, named, find in found:
+            try:
+                if is_plugin(named):
+                    find(named)
+            except OptionError as error:
+                raise OptionError(f"{self.folder / CONFIG}: its {kind} cannot be had: {reason(error)}") from error
+        # The checkpoint says what its network is; the run's own configuration, that its module may be imported.
+        agent = name if is_plugin(name) else None
+        return load_agent(self.file(which), env=env, device=device, agent=agent)
 
 
 def _found(path: Path, began: Path) -> Path:

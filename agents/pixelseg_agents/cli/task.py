@@ -20,14 +20,15 @@ from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, lo
 # Help that is longer than a line; under a field, the parser would keep its line breaks.
 DATASET = (
     "What to segment: phantom (generated, needs no files), folder (any images with masks), table (a CSV of image and "
-    "mask files), brain (Kaggle LGG layout), nifti (volumes in the layouts of the Decathlon and nnU-Net), cardiac (a "
-    "preset of it), dicom (series), or module:name of a loader of your own."
+    "mask files), brain (Kaggle LGG layout), nifti (volumes in the layouts of the Decathlon and nnU-Net), cardiac and "
+    "hecktor (presets of it), dicom (series), or module:name of a loader of your own."
 )
 OPTIONS = (
     "The data set's own options.\n"
     "all: fit=crop, keep_empty=true, fractions=[0.7,0.1,0.2]\n"
     "brain: channels=flair\n"
-    "nifti: label=1 or labels=1,2, channels=0, align=false; cardiac, dicom: label or labels, align\n"
+    "nifti: label=1 or labels=1,2, channels=0, align=false, axis=2 (or 0, 1: of the slices); cardiac: label or labels, "
+    "align, axis; hecktor: modality=pt (or ct), boxes=false, axis; dicom: label or labels, align\n"
     "folder: channels=grey (or rgb), mask_suffix=_mask, case_pattern=REGEX, threshold=127, invert=true, labels=1,2, "
     "white=4095\n"
     "table: as folder, without mask_suffix\n"

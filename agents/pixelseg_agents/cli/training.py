@@ -120,7 +120,7 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
         agent, folder = _continue(arguments, env, run), run.folder
     if arguments.log != "none":
         print(
-            f"{agent.name}: {parameter_count(agent.network):,} parameters on {agent.device}; "
+            f"{getattr(agent, 'title', agent.name)}: {parameter_count(agent.network):,} parameters on {agent.device}; "
             f"{len(sets['train'])} images of {len(set(sets['train'].cases))} patients to learn from"
         )
         print(_in_force(agent, env))
@@ -259,7 +259,7 @@ def _evaluate(
     agent: Any, arguments: TrainArguments[Any], folder: Path, dataset: SegmentationDataset, session: Session
 ) -> None:
     env = arguments.task.environment(dataset, min(arguments.batch, len(dataset)))
-    results = evaluate_all(agent, agent.name, env)
+    results = evaluate_all(agent, getattr(agent, "title", agent.name), env)
     about = {"split": arguments.eval_split, "updates": agent.updates, "checkpoint": "last"}
     about |= described(arguments.task, dataset)
     content = write_report(folder, results, dataset, about)

@@ -1,6 +1,7 @@
 """Judging whatever decides: it knows of an agent that it has `predict`, and nothing else."""
 
+from pixelseg_agents.evaluation.judging import JUDGED_AT, JudgeAt, ceiling
 from pixelseg_agents.evaluation.play import Predictor, evaluate, play
 from pixelseg_agents.evaluation.results import EvaluationResult, expanded, table
 
-__all__ = ["EvaluationResult", "Predictor", "evaluate", "expanded", "play", "table"]
+__all__ = ["JUDGED_AT", "EvaluationResult", "JudgeAt", "Predictor", "ceiling", "evaluate", "expanded", "play", "table"]

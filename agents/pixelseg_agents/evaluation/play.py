@@ -14,9 +14,9 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelseg_agents.evaluation.judging import CURVES, Judge, JudgeAt
 from pixelseg_agents.evaluation.results import EvaluationResult
-from pixelseg_env import OptionError, PixelSegEnv, PixelSegVectorEnv, check_horizon, to_numpy
-from pixelseg_env.metrics import METRICS, biou, compute_metrics, dice
+from pixelseg_env import METRICS, OptionError, PixelSegEnv, PixelSegVectorEnv, check_horizon, to_numpy
 
 
 class Predictor(Protocol):
@@ -39,6 +39,7 @@ def evaluate(
     horizon: int | None = None,
     deterministic: bool = True,
     keep_maps: bool = True,
+    judge_at: JudgeAt = "native",
 ) -> EvaluationResult:
     """Scores every image of the environment's data set, once, in order.
 
@@ -50,15 +51,19 @@ def evaluate(
         horizon: steps of an episode; the environment's own by default.
         deterministic: whether the predictor takes its most probable action.
         keep_maps: whether the result holds the maps of all steps (H W / 8 bytes per image and step).
+        judge_at: where the scores are taken. "native": maps are brought to each file's own pixels, as `predict` does,
+            and judged by the file's own mask, so that scores can be compared whatever size was decided at. "size": by
+            the mask at that size. Where the data set has no files of other sizes, both are the same.
 
     Returns:
         The scores, in the order of the data set.
 
     Raises:
-        OptionError: the environment is another one, or its episode did not end at the horizon.
+        OptionError: the environment is another one, its episode did not end at the horizon, or `judge_at` is not known.
     """
     inner = _inner(env)
     dataset = inner.dataset
+    judge = Judge(dataset, judge_at)
     steps = check_horizon(inner.horizon if horizon is None else horizon)
     count, (height, width), labels = len(dataset), dataset.image_shape[1:], dataset.labels
     curves = {"DICE": np.empty((labels, count, steps)), "BIoU": np.empty((labels, count, steps))}
@@ -72,9 +77,9 @@ def evaluate(
         return np.moveaxis(array.reshape(len(wanted), labels, height, width), 1, 0)
 
     for wanted, step, reward, info in play(predictor, env, steps, deterministic=deterministic):
-        segmentation, target = by_label(info["segmentation"]), by_label(info["target"])
-        curves["DICE"][:, wanted, step] = dice(segmentation, target)
-        curves["BIoU"][:, wanted, step] = biou(segmentation, target)
+        segmentation = np.ascontiguousarray(by_label(info["segmentation"]))
+        for name, values in judge.scores(wanted, segmentation, CURVES).items():
+            curves[name][:, wanted, step] = values
         if labels == 1:
             returns[0, wanted] += to_numpy(reward)[: len(wanted)].reshape(len(wanted), -1).mean(axis=1)
         else:  # the scalar is the mean over labels
@@ -82,7 +87,7 @@ def evaluate(
         if packed is not None:
             packed[:, wanted, step] = np.packbits(segmentation.reshape(labels, len(wanted), -1), axis=-1)
         if step == steps - 1:
-            for name, values in compute_metrics(segmentation, target).items():
+            for name, values in judge.scores(wanted, segmentation, METRICS).items():
                 final[name][:, wanted] = values
 
     def result(pick: Any, **more: Any) -> EvaluationResult:
@@ -95,6 +100,8 @@ def evaluate(
             biou_by_step=pick(curves["BIoU"]),
             returns=pick(returns),
             shape=(height, width),
+            judged_at=judge_at,
+            judged_sizes=judge.sizes,
             **more,
         )
 

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from pixelseg_agents.evaluation import EvaluationResult, Predictor, evaluate, expanded, table
+from pixelseg_agents.evaluation import EvaluationResult, Predictor, ceiling, evaluate, expanded, table
 from pixelseg_agents.evaluation.figures import case_figure, dice_by_step, step_figure
+from pixelseg_agents.evaluation.judging import JudgeAt, as_judged
+from pixelseg_agents.evaluation.results import size_text
+from pixelseg_agents.evaluation.volumes import VolumeScores
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_env import PixelSegVectorEnv, SegmentationDataset
@@ -19,13 +22,22 @@ SHOWN_PATIENTS = 30
 REPORT = "evaluation.json"  # the name in a report's folder
 
 
-def evaluate_all(agent: Predictor, name: str, env: PixelSegVectorEnv) -> dict[str, EvaluationResult]:
-    """Evaluates the agent, then Otsu's threshold and "keep everything", on every image of `env`."""
-    return {
-        name: evaluate(agent, env),
-        "Otsu": evaluate(Otsu(), env, keep_maps=False),
-        "keep everything": evaluate(KeepAll(), env, keep_maps=False),
+def evaluate_all(
+    agent: Predictor, name: str, env: PixelSegVectorEnv, judge_at: JudgeAt = "native"
+) -> dict[str, EvaluationResult]:
+    """Evaluates the agent, then Otsu's threshold and "keep everything", on every image of `env`.
+
+    Where maps are brought back to other sizes, a row says what a perfect mask scores there.
+    """
+    results = {
+        name: evaluate(agent, env, judge_at=judge_at),
+        "Otsu": evaluate(Otsu(), env, keep_maps=False, judge_at=judge_at),
+        "keep everything": evaluate(KeepAll(), env, keep_maps=False, judge_at=judge_at),
     }
+    if judge_at == "native" and env.dataset.native is not None:
+        perfect = f"perfect at {size_text(env.dataset.image_shape[1:])}"
+        results[perfect] = ceiling(env.dataset, results[name].horizon, judge_at)
+    return results
 
 
 def write_report(
@@ -33,6 +45,7 @@ def write_report(
     results: Mapping[str, EvaluationResult],
     dataset: SegmentationDataset,
     about: Mapping[str, Any],
+    volumes: VolumeScores | None = None,
 ) -> dict[str, Any]:
     """Writes `evaluation.json`, `evaluation.md` and the figures.
 
@@ -41,18 +54,22 @@ def write_report(
         results: the agent's first (with its maps), then the references'.
         dataset: what they were evaluated on.
         about: what the numbers belong to: run, split, ...
+        volumes: the agent's scores on whole volumes.
 
     Returns:
         The content of `evaluation.json`; `EvaluationResult.load` reads the agent's part.
     """
     (name, result), *references = results.items()
+    about = {**about, "judged": result.judged}
     content = {
         "about": {"agent": name, **about},
         **result.to_json(),
         "references": {other: reference.summary() for other, reference in references},
     }
+    if volumes is not None:
+        content["volumes"] = volumes.to_json()
     write_atomically(folder / REPORT, json.dumps(content, indent=1) + "\n")
-    write_atomically(folder / "evaluation.md", "\n".join(_markdown(results, about)) + "\n")
+    write_atomically(folder / "evaluation.md", "\n".join(_markdown(results, about, volumes)) + "\n")
     dice_by_step(expanded({name: result}) | dict(references), folder / "dice_by_step.png")
     if not result.labels:
         case_figure(result, dataset, folder / "cases.png")
@@ -71,7 +88,8 @@ def summary_text(results: Mapping[str, EvaluationResult]) -> str:
     first, last = (float(result.dice_by_step[:, t].mean()) for t in (0, -1))
     return "\n".join(
         [
-            f"{count['images']} images of {count['patients']} patients, mean ± sd over images (HD95 in pixels):",
+            f"{count['images']} images of {count['patients']} patients, mean ± sd over images (HD95 in pixels), "
+            f"judged {result.judged}:",
             "",
             table(expanded(results)),
             "",
@@ -94,6 +112,13 @@ def patients_text(results: Mapping[str, EvaluationResult], limit: int | None = S
     return "\n".join(lines)
 
 
+def volumes_text(volumes: VolumeScores, limit: int | None = SHOWN_PATIENTS) -> str:
+    """The table of whole volumes."""
+    more = len(volumes.cases) - (limit or len(volumes.cases))
+    lines = ["Whole volumes, all their slices, on their own voxels; HD95 in millimetres:", "", volumes.text(limit)]
+    return "\n".join(lines + ([f"... and {more} more; all are in evaluation.md"] if more > 0 else []))
+
+
 def _by_patient(result: EvaluationResult) -> dict[str, EvaluationResult]:
     cases = np.asarray(result.cases, dtype=np.str_)
     rows = {}
@@ -108,11 +133,15 @@ def _by_patient(result: EvaluationResult) -> dict[str, EvaluationResult]:
             biou_by_step=result.biou_by_step[index],
             returns=result.returns[index],
             shape=result.shape,
+            judged_at=result.judged_at,
+            judged_sizes=result.judged_sizes,
         )
     return rows
 
 
-def _markdown(results: Mapping[str, EvaluationResult], about: Mapping[str, Any]) -> list[str]:
+def _markdown(
+    results: Mapping[str, EvaluationResult], about: Mapping[str, Any], volumes: VolumeScores | None
+) -> list[str]:
     result = next(iter(results.values()))
     steps = ", ".join(f"{value:.3f}" for value in result.dice_by_step.mean(axis=0))
     return [
@@ -125,6 +154,7 @@ def _markdown(results: Mapping[str, EvaluationResult], about: Mapping[str, Any])
         f"Mean Dice after each step: {steps}.",
         "",
         patients_text(results, limit=None),
+        *(["", volumes_text(volumes, limit=None)] if volumes is not None else []),
     ]
 
 
@@ -134,7 +164,6 @@ def _step_figure(result: EvaluationResult, dataset: SegmentationDataset, path: P
     if not len(candidates):
         candidates = np.arange(len(dataset))
     chosen = candidates[np.unique(np.linspace(0, len(candidates) - 1, 4).round().astype(int))]
-    images, masks = dataset.batch(chosen)
-    maps = np.stack([result.maps(int(index)) for index in chosen])
+    images, masks, maps = as_judged(result, dataset, chosen.tolist())
     titles = [f"{result.cases[i]}\nslice {result.slices[i]}" for i in chosen]
-    step_figure(images, masks, maps, path, titles)
+    step_figure(images, masks, np.stack(maps), path, titles)

@@ -35,6 +35,9 @@ class EvaluationResult:
             means over labels, and the maps are in the labels' results.
         packed: uint8 (N, T, ceil(H W / 8)), the maps of all steps as bits; None where they were not
             kept, as after `load`. Read them with `maps`.
+        judged_at: where the scores were taken: "native", on each file's own pixels, or "size", at `shape`. The maps are
+            always those that were decided, of `shape`.
+        judged_sizes: the sizes (H, W) that the scores were taken at, each once; none: `shape` alone.
     """
 
     dataset: str
@@ -47,6 +50,8 @@ class EvaluationResult:
     shape: tuple[int, int]
     packed: NDArray[np.uint8] | None = None
     labels: dict[str, EvaluationResult] = field(default_factory=dict)
+    judged_at: str = "size"
+    judged_sizes: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -55,6 +60,20 @@ class EvaluationResult:
     def horizon(self) -> int:
         """T, the number of steps."""
         return int(self.dice_by_step.shape[1])
+
+    @property
+    def place(self) -> str:
+        """The sizes that the scores were taken at, as text: scores of two results with other places are not alike."""
+        sizes = [size_text(size) for size in self.judged_sizes or (self.shape,)]
+        return sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes, {sizes[0]} to {sizes[-1]}"
+
+    @property
+    def judged(self) -> str:
+        """Where the scores were taken, as the rest of a sentence that begins with "judged"."""
+        decided = size_text(self.shape)
+        if self.judged_at == "native" and self.place != decided:
+            return f"at {self.place}, the files' own pixels, decided at {decided}"
+        return f"at {self.place}"
 
     def maps(self, index: int) -> NDArray[np.uint8]:
         """Returns the segmentation maps f(1) to f(T) of one image, uint8 (T, H, W) of 0 and 1.
@@ -96,6 +115,8 @@ class EvaluationResult:
             "patients": len(patients),
             "horizon": self.horizon,
             "size": list(self.shape),
+            "judged_at": self.judged_at,
+            "judged_sizes": [list(size) for size in self.judged_sizes or (self.shape,)],
             "metrics": {name: spread(values) for name, values in self.metrics.items()},
             "return": spread(self.returns),
             "dice_by_step": self.dice_by_step.mean(axis=0).tolist(),
@@ -158,6 +179,8 @@ class EvaluationResult:
             biou_by_step=np.array([_column(row["biou_by_step"]) for row in rows]),
             returns=_column([row["return"] for row in rows]),
             shape=(_whole(height), _whole(width)),
+            judged_at=_text(summary.get("judged_at", "size")),  # where all were judged until 0.1
+            judged_sizes=tuple((_whole(h), _whole(w)) for h, w in summary.get("judged_sizes", [(height, width)])),
             labels={name: cls._from_json(part) for name, part in content.get("labels", {}).items()},
         )
 
@@ -199,10 +222,13 @@ def table(rows: Mapping[str, EvaluationResult], by_patient: bool = False) -> str
 
     Returns:
         A table with a column per metric of `pixelseg_env.metrics.METRICS`, mean ± sd; HD95 is in pixels. A result that
-        was saved before a metric was added has nothing in that column.
+        was saved before a metric was added has nothing in that column. Where results were judged in different places,
+        a column says where each was: their scores cannot be compared.
     """
     prefix = "patient_" if by_patient else ""
+    mixed = len({result.place for result in rows.values()}) > 1
     header = ["", *(f"{name} {'↑' if HIGHER_IS_BETTER[name] else '↓'}" for name in METRICS)]
+    header += ["judged at"] if mixed else []
     lines = [header]
     for label, result in rows.items():
         metrics = result.summary()["metrics"]
@@ -214,9 +240,14 @@ def table(rows: Mapping[str, EvaluationResult], by_patient: bool = False) -> str
             digits = 3 if HIGHER_IS_BETTER[name] else 1
             mean, spread = metrics[name][f"{prefix}mean"], metrics[name][f"{prefix}sd"]
             line.append(f"{mean:.{digits}f} ± {spread:.{digits}f}")
-        lines.append(line)
+        lines.append(line + ([result.place] if mixed else []))
     widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(header))]
     lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
     return "\n".join(
         "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |" for line in lines
     )
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """A size as text, such as "256x256"."""
+    return f"{size[0]}x{size[1]}"

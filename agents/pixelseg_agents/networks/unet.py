@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelseg_agents.networks.base import SegmentationNetwork
 from pixelseg_agents.networks.blocks import convolution, scaled
+from pixelseg_agents.networks.heads import q_values
 
 CHANNELS = (32, 64, 128, 256, 512)  # the publication's, half of Ronneberger et al. 2015
 STRIDE = 2 ** (len(CHANNELS) - 1)
@@ -63,27 +65,60 @@ class Decoder(nn.Module):
         return x
 
 
-class UNet(nn.Module):
+class UNet(SegmentationNetwork):
     """The logit of every pixel to be object: the plain U-Net, 7.77 M parameters at `width=1`.
+
+    Any image size works: the input is padded at the right and the bottom (edge values) to a multiple of 16.
 
     Args:
         channels: C of the image.
         width: scales every number of channels.
         norm: `"group"` or `"none"`.
-        labels: L.
+        labels: L; 0: no head.
     """
+
+    label = "U-Net"
+    source = "PixelSeg, after Ronneberger et al. 2015 at half the channels"
+    published = 7.77
+    multiple = STRIDE
 
     def __init__(self, channels: int = 3, width: float = 1.0, *, norm: str = "group", labels: int = 1) -> None:
         super().__init__()
         self.labels = labels
         self.encoder, self.decoder = Encoder(channels, width, norm), Decoder(width, norm)
-        self.output = nn.Conv2d(scaled(CHANNELS[0], width), labels, 1)
+        self.features = scaled(CHANNELS[0], width)
+        if labels:
+            self.output = nn.Conv2d(self.features, labels, 1)
 
-    def forward(self, observation: Tensor) -> Tensor:
-        """Maps float32 (B, C, H, W) to logits (B, H, W), or (B, L, H, W) with labels."""
+    def decode(self, observation: Tensor) -> Tensor:
+        """The decoder's last features, float32 (B, features, H, W), without the last ReLU."""
         height, width = observation.shape[-2:]
-        logits: Tensor = self.output(self.decoder(self.encoder(observation)))[..., :height, :width]
-        return logits if self.labels > 1 else logits[:, 0]
+        features: Tensor = self.decoder(self.encoder(observation))
+        return features[..., :height, :width]
+
+    def outputs(self, observation: Tensor) -> list[Tensor]:
+        """The logits (B, L, H, W)."""
+        height, width = observation.shape[-2:]
+        logits: Tensor = self.output(self.decoder(self.encoder(observation)))
+        return [logits[..., :height, :width]]
+
+
+class UNet31M(UNet):
+    """The publication's U-Net of 31.03 M parameters: twice `UNet`'s channels, as Ronneberger et al. have them.
+
+    Args:
+        channels: C of the image.
+        width: scales every number of channels.
+        norm: not used; the network that is counted so has no normalisation.
+        labels: L; 0: no head.
+    """
+
+    label = "U-Net (31 M)"
+    source = "PixelSeg, after Ronneberger et al. 2015"
+    published = 31.03
+
+    def __init__(self, channels: int = 3, width: float = 1.0, *, norm: str = "group", labels: int = 1) -> None:
+        super().__init__(channels, 2 * width, norm="none", labels=labels)
 
 
 class QNetwork(nn.Module):
@@ -112,12 +147,8 @@ class QNetwork(nn.Module):
         """Maps float32 (B, C, H, W) to Q-values (B, 2, H, W), zero's and keep's; (B, 2, L, H, W) with labels."""
         features = self.decoder(self.encoder(observation))
         height, width = observation.shape[-2:]
-        q: Tensor = self.actions(features)
-        q = q.reshape(len(q), 2, self.labels, *q.shape[-2:])
-        if self.value is not None:
-            q = self.value(features)[:, None] + q - q.mean(dim=1, keepdim=True)
-        q = q[..., :height, :width]
-        return q if self.labels > 1 else q[:, :, 0]
+        value = None if self.value is None else self.value(features)
+        return q_values(self.actions(features), value, self.labels)[..., :height, :width]
 
 
 class ActorCriticUNet(nn.Module):

@@ -17,8 +17,9 @@ from benchmarks.grid.statistics import interquartile_mean, probability_of_improv
 from benchmarks.grid.tables import Column, Table
 from benchmarks.records import write_record
 from benchmarks.study import figures
+from benchmarks.study.published import add_published
 from benchmarks.study.reading import Records, mean, patient_scores, read_grid
-from benchmarks.study.report import add_published, all_tables, write_report
+from benchmarks.study.report import all_tables, write_report
 from benchmarks.study.summaries import METRICS, budgets, certainty, comparison, folds
 from benchmarks.study.variants import changes, few_images, learning_by_network, step_by_step, variants
 from pixelseg_agents.evaluation.figures import right_and_wrong

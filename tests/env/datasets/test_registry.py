@@ -39,7 +39,7 @@ def tiny(count: int = 10) -> SegmentationDataset:
 
 
 def test_builtin_names() -> None:
-    assert registered_datasets() == ("brain", "cardiac", "dicom", "folder", "nifti", "phantom", "table")
+    assert registered_datasets() == ("brain", "cardiac", "dicom", "folder", "hecktor", "nifti", "phantom", "table")
 
 
 def test_third_party_set_gets_what_was_asked_for(tmp_path: Path) -> None:
@@ -241,7 +241,9 @@ def test_a_module_says_how_its_files_are_read(plugin: str, tmp_path: Path) -> No
 
 def test_a_set_that_does_not_say_how_it_is_read(tmp_path: Path) -> None:
     register_dataset("mine", lambda *_: tiny(), files=False)
-    with pytest.raises(OptionError, match=r"'mine' does not say how .*brain, cardiac, dicom, folder, nifti, phantom"):
+    with pytest.raises(
+        OptionError, match=r"'mine' does not say how .*brain, cardiac, dicom, folder, hecktor, nifti, phantom"
+    ):
         file_reader("mine")
     for name in registered_datasets():
         assert name == "mine" or file_reader(name).endings

@@ -27,6 +27,7 @@ from pixelseg_agents.evaluation.figures.style import (
     save_figure,
     shortened,
 )
+from pixelseg_agents.evaluation.judging import as_judged
 from pixelseg_env import DataError, SegmentationDataset
 from pixelseg_env.rendering import (
     CHANGED,
@@ -141,7 +142,7 @@ def _mosaic(rows: Sequence[Sequence[RGB]]) -> tuple[RGB, list[int], list[int], i
 
 
 def case_figure(result: EvaluationResult, dataset: SegmentationDataset, out_path: str | Path) -> None:
-    """Draws the best, the median and the worst image by Dice after the last step.
+    """Draws the best, the median and the worst image by Dice after the last step, on the pixels they were judged on.
 
     Rows: the image; the ground truth's contour; right and wrong pixels of the prediction. Images without
     any object are left out of the choice, unless there are no others: an empty mask is no feat.
@@ -164,17 +165,17 @@ def case_figure(result: EvaluationResult, dataset: SegmentationDataset, out_path
     ordered = candidates[np.argsort(scores[candidates], kind="stable")]
     chosen = {"best": ordered[-1], "median": ordered[len(ordered) // 2], "worst": ordered[0]}
 
-    height, width = result.shape
+    images, masks, maps = as_judged(result, dataset, [int(index) for index in chosen.values()])
+    height, width = masks.shape[1:]
     factor = enlargement(height, width, least=320)
     cell_h, cell_w = height * factor, width * factor
     gap = cell_w // 24
     canvas = np.full((3 * cell_h + 2 * gap, 3 * cell_w + 2 * gap, 3), 255, np.uint8)
-    for column, index in enumerate(chosen.values()):
-        images, masks = dataset.batch([int(index)])
+    for column, (image, mask, steps) in enumerate(zip(images, masks, maps, strict=True)):
         panels = (
-            enlarge(to_rgb(images[0]), factor),
-            contour_panel(images[0], np.zeros_like(masks[0]), masks[0], factor),
-            enlarge(right_and_wrong(images[0], masks[0], result.maps(int(index))[-1]), factor),
+            enlarge(to_rgb(image), factor),
+            contour_panel(image, np.zeros_like(mask), mask, factor),
+            enlarge(right_and_wrong(image, mask, steps[-1]), factor),
         )
         for row, panel in enumerate(panels):
             top, left = row * (cell_h + gap), column * (cell_w + gap)

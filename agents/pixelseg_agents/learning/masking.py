@@ -1,0 +1,83 @@
+"""Boxes on a grid that hide parts of an image, and the replay of where they were put: pre-training by masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Boxes:
+    """The boxes that can be chosen: each size at each place of a grid.
+
+    Number `size * grid**2 + row * grid + column` is the box whose centre is that of the grid's cell. Parts that would
+    lie outside the image are cut off.
+
+    Args:
+        grid: places along each side.
+        sizes: sides as shares of the image's, each in (0, 1].
+    """
+
+    def __init__(self, grid: int, sizes: Sequence[float]) -> None:
+        self.grid, self.sizes = grid, tuple(sizes)
+
+    def __len__(self) -> int:
+        return len(self.sizes) * self.grid**2
+
+    def masks(self, chosen: Tensor, height: int, width: int) -> Tensor:
+        """1 inside of the chosen box, float32 (B, H, W).
+
+        Args:
+            chosen: numbers of boxes, int64 (B,).
+            height: H.
+            width: W.
+        """
+        size, place = chosen // self.grid**2, chosen % self.grid**2
+        shares = torch.tensor(self.sizes, dtype=torch.float32, device=chosen.device)[size]
+        inside = []
+        for cell, side in ((place // self.grid, height), (place % self.grid, width)):
+            centre = (cell + 0.5) / self.grid * side
+            pixel = torch.arange(side, dtype=torch.float32, device=chosen.device) + 0.5
+            # At least one pixel: the one whose centre is nearest.
+            reach = (shares * side / 2).clamp_min(0.5)
+            inside.append((pixel - centre[:, None]).abs() <= reach[:, None])
+        return (inside[0][:, :, None] & inside[1][:, None, :]).float()
+
+
+class MaskReplay:
+    """Sequences of boxes that were put on images, and what each earned; images by their number in the data set.
+
+    Args:
+        size: sequences kept; the oldest give way.
+        boxes: K, boxes per sequence.
+    """
+
+    def __init__(self, size: int, boxes: int) -> None:
+        self._index = np.zeros(size, np.int64)
+        self._chosen = np.zeros((size, boxes), np.int64)
+        self._reward = np.zeros((size, boxes), np.float32)
+        self._added = 0
+
+    def __len__(self) -> int:
+        return min(self._added, len(self._index))
+
+    def add(self, index: NDArray[np.int64], chosen: Tensor, reward: Tensor) -> None:
+        """Keeps a batch: numbers of images (B,), of boxes (B, K), and rewards, float32 (B, K)."""
+        where = (self._added + np.arange(len(index))) % len(self._index)
+        self._index[where] = index
+        self._chosen[where] = chosen.cpu().numpy()
+        self._reward[where] = reward.cpu().numpy()
+        self._added += len(index)
+
+    def sample(self, count: int, draws: torch.Generator) -> tuple[NDArray[np.int64], Tensor, Tensor, Tensor]:
+        """Draws sequences, and a step of each.
+
+        Returns:
+            Numbers of images, int64 (N,); boxes, int64 (N, K); rewards, float32 (N, K); the step of each, int64 (N,).
+        """
+        drawn = torch.randint(len(self), (count,), generator=draws).numpy()
+        step = torch.randint(self._chosen.shape[1], (count,), generator=draws)
+        return self._index[drawn], torch.from_numpy(self._chosen[drawn]), torch.from_numpy(self._reward[drawn]), step
