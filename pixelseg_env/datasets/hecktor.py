@@ -1,8 +1,8 @@
 """PET or CT with tumours of head and neck, in the layout of the HECKTOR 2020 challenge; a preset of `nifti`.
 
-The data have to be asked for at the challenge. What is taken for granted of them, for they were not at hand when this was
-written: names, places and columns as the challenge's own code has them (`voreille/hecktor` on GitHub), and boxes in the
-coordinates of ITK, whose x and y run against those of NIfTI.
+The data have to be asked for at the challenge. What is taken for granted of them, for they were not at hand when this
+was written: names, places and columns as the challenge's own code has them (`voreille/hecktor` on GitHub), and boxes
+in the coordinates of ITK, whose x and y run against those of NIfTI.
 """
 
 from __future__ import annotations
