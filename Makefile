@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 RUN ?= runs/phantom-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help install train test lint slow fuzz bench-env bench-gpu test-rllib clean
+.PHONY: help install train test lint slow fuzz bench-env bench-gpu test-rllib test-benchmarl clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,5 +61,15 @@ GYMNASIUM = test_env test_vector_env test_dynamics rewards test_torch_backend te
 test-rllib: .venv-rllib/installed  ## RLlib, Ray, and the environment's tests with Gymnasium 1.2 (a second environment)
 	OMP_NUM_THREADS=1 .venv-rllib/bin/python -W ignore -m pytest tests/rllib $(wildcard $(GYMNASIUM:%=tests/env/%) $(GYMNASIUM:%=tests/env/%.py))
 
+# BenchMARL pins an older TorchRL.
+.venv-benchmarl/installed: constraints-benchmarl.txt pyproject.toml setup.py agents/pyproject.toml agents/setup.py
+	test -x .venv-benchmarl/bin/python || $(PYTHON) -m venv .venv-benchmarl
+	.venv-benchmarl/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-benchmarl.txt torch
+	.venv-benchmarl/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-benchmarl.txt -e . -e ./agents benchmarl pytest hypothesis
+	touch $@
+
+test-benchmarl: .venv-benchmarl/installed  ## BenchMARL trains on the pixels (a third environment)
+	OMP_NUM_THREADS=1 .venv-benchmarl/bin/python -W ignore -m pytest tests/benchmarl
+
 clean:  ## remove the virtual environment and caches (not runs/)
-	rm -rf .venv .venv-rllib .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-rllib .venv-benchmarl .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -131,12 +131,14 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     | `segmentation` | uint8 (H, W), f(t), cut at 0.5 with `"additive"`                             |
     | `probability`  | float32 (H, W), f(t); with `"additive"` only                                 |
     | `target`       | uint8 (H, W), G: for rewards and evaluation, not for a policy to look at     |
-    | `dice`         | float, Dice of f(t) and G                                                    |
-    | `slice`        | int, the slice's number within the case                                      |
-    | `index`        | int, the image's position in the data set; `dataset.cases[index]` is the     |
+    | `dice`         | float64, Dice of f(t) and G                                                  |
+    | `slice`        | int64, the slice's number within the case                                    |
+    | `index`        | int64, the image's position in the data set; `dataset.cases[index]` is the   |
     |                | patient                                                                      |
-    | `step`         | int, t                                                                       |
-    | `horizon`      | int, steps of this episode: it ends when `step` gets there                   |
+    | `step`         | int64, t                                                                     |
+    | `horizon`      | int64, steps of this episode: it ends when `step` gets there                 |
+
+    The numbers are NumPy's, as TorchRL's info reader wants them; `int(info["step"])` is Python's own.
 
     ## Reset Options
 
@@ -332,15 +334,17 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
             **({"probability": self._segmentation.copy()} if graded else {}),
             "target": self._target.copy(),
             **self._scores(segmentation),
-            "slice": int(self.dataset.slices[self._index]),
-            "index": self._index,
-            "step": self._step_count,
-            "horizon": self._episode_horizon,
+            # NumPy's own numbers: readers of infos, such as TorchRL's, ask every value for its type.
+            "slice": np.int64(self.dataset.slices[self._index]),
+            "index": np.int64(self._index),
+            "step": np.int64(self._step_count),
+            "horizon": np.int64(self._episode_horizon),
         }
 
     def _scores(self, segmentation: Array) -> dict[str, Any]:
         dice = map_dice(segmentation, self._target)
-        return {"dice": float(dice)} if dice.ndim == 0 else {"dice": float(dice.mean(-1)), "label_dice": dice}
+        whole = {"dice": np.float64(dice.mean())}
+        return whole if dice.ndim == 0 else whole | {"label_dice": dice}
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions make a difference now, as `MaskablePPO` asks: bool (H W choices,), pixel by pixel.

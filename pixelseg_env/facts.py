@@ -58,6 +58,11 @@ class TaskFacts:
         return self.task.actions
 
     @property
+    def order(self) -> str:
+        """`"random"`, `"shuffled"` or `"sequential"`."""
+        return self.task.order
+
+    @property
     def reward(self) -> Reward:
         """The reward, to be called with `(previous, current, target)` and, where it `needs` one, a `RewardContext`."""
         return self.task.reward

@@ -15,7 +15,12 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 if importlib.util.find_spec("ray") is None:  # RLlib has an environment of its own: make test-rllib
     EXAMPLES = [path for path in EXAMPLES if path.stem != "rllib_ppo"]
 # Whoever lacks these libraries is told so by the example; docs/third-party.md has what they reach.
-LIBRARIES = {"sb3_contrib_agents": "sb3_contrib", "skrl_ppo": "skrl", "tianshou_ppo": "tianshou"}
+LIBRARIES = {
+    "benchmarl_ippo": "benchmarl",  # in an environment of its own: make test-benchmarl
+    "sb3_contrib_agents": "sb3_contrib",
+    "skrl_ppo": "skrl",
+    "tianshou_ppo": "tianshou",
+}
 SHORT = {  # that those which train also learn is tested elsewhere (tests/env/views), or seen in the README's picture
     "idea": ["--updates", "2"],
     "sb3_agents": ["--rounds", "3"],

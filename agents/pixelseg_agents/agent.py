@@ -19,7 +19,7 @@ from pixelseg_agents.checkpoint import Checkpoint, CheckpointError, load_checkpo
 from pixelseg_agents.config import AgentConfig
 from pixelseg_agents.files import reason
 from pixelseg_agents.learning.device import resolve_device
-from pixelseg_agents.learning.episodes import Episodes, tensor
+from pixelseg_agents.learning.episodes import Episodes, epoch_draw, tensor
 from pixelseg_agents.learning.schedule import falling_weight
 from pixelseg_agents.learning.task import AgentTask, attribute, dataset_length
 from pixelseg_agents.networks import known_already, network_class
@@ -313,6 +313,7 @@ class PixelAgent:
             augmentation_seed=torch_seed if augmentation else None,
             device=self.device,
             task=self.task,
+            index=epoch_draw(self.env, self.episodes, self.seed),
         )
         return episodes, torch.Generator(self.device).manual_seed(torch_seed)
 

@@ -31,6 +31,7 @@ class SegmentationDataset:
         label_names: L names, for tables; "object" where there is one label.
         native: the masks as the files have them, where these have another size; None: `masks` are they.
         volumes: of images that are slices of volumes, case to what is to be known of its volume; else None.
+        white: the grey level of the files that became 1, where they were scaled by one for all; else None.
 
     Raises:
         DataError: the arrays do not fit together, or hold values that they must not hold.
@@ -44,6 +45,7 @@ class SegmentationDataset:
     label_names: tuple[str, ...] = ()
     native: NativeMasks | None = None
     volumes: Mapping[str, VolumeFacts] | None = None
+    white: float | None = None
 
     def __post_init__(self) -> None:
         for field in ("images", "masks"):
@@ -221,6 +223,7 @@ class SegmentationDataset:
             # Positions from the end, too, are allowed here.
             None if self.native is None else self.native.subset(np.arange(len(self))[index]),
             self.volumes,
+            self.white,
         )
 
     def native_mask(self, index: int) -> NDArray[np.uint8]:

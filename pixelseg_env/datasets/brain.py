@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pixelseg_env.datasets.masks import read_masks
 from pixelseg_env.datasets.naming import plain, whole
 from pixelseg_env.datasets.page_reader import PageReader
 from pixelseg_env.datasets.pairs import Pair, load_pairs
+from pixelseg_env.datasets.problems import for_each
 from pixelseg_env.errors import DataError, check_choice
 
 _MASK = "_mask"
@@ -54,12 +56,12 @@ def load_brain(
 
 def list_files(data: list[Path]) -> list[Pair]:
     """Finds the images and masks of all patients."""
-    return [pair for root in data for pair in _find_pairs(root)]
+    return list(chain.from_iterable(for_each(_find_pairs, data)))
 
 
 def _find_pairs(root: Path) -> list[Pair]:
     folder = root / "kaggle_3m" if (root / "kaggle_3m").is_dir() else root
-    pairs = []
+    stems: list[tuple[Path, str, dict[str, str]]] = []
     for case in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         # Stems without their endings, of which image and mask may have different ones: .tif, .TIF.
         names = {
@@ -67,33 +69,37 @@ def _find_pairs(root: Path) -> list[Pair]:
             for path in sorted(case.iterdir())
             if path.suffix.lower() in _ENDINGS and not path.name.startswith(".")
         }
-        for stem, name in sorted(names.items()):
-            if stem.endswith(_MASK):
-                if stem.removesuffix(_MASK) not in names:
-                    raise DataError(
-                        f"{case / name}: this mask has no image {stem.removesuffix(_MASK)}.tif; "
-                        "add it or remove the mask"
-                    )
-                continue
-            if stem + _MASK not in names:
-                raise DataError(
-                    f"{case / name}: its mask {stem}{_MASK}.tif is missing; expected it beside the image: "
-                    "add it or remove the image"
-                )
-            match = _NAME.fullmatch(stem)
-            if not match:
-                raise DataError(
-                    f"{case / name}: expected a name of the form <case>_<slice>.tif; rename it, "
-                    "or use the data set 'folder'"
-                )
-            mask = case / names[stem + _MASK]
-            pairs.append(Pair(case / name, mask, plain(case.name), whole(match["number"])))
+        stems += [(case, stem, names) for stem in sorted(names)]
+    pairs = [pair for pair in for_each(_pair, stems) if pair is not None]
     if not pairs:
         raise DataError(
             f"{folder}: no image found; expected <case>/<case>_<slice>.tif and <case>/<case>_<slice>_mask.tif in it; "
             "point data= at the folder that holds 'kaggle_3m', or use the data set 'folder' for other layouts"
         )
     return pairs
+
+
+def _pair(item: tuple[Path, str, dict[str, str]]) -> Pair | None:
+    """The pair of a case's stem; None for a mask's, which comes with its image."""
+    case, stem, names = item
+    name = names[stem]
+    if stem.endswith(_MASK):
+        if stem.removesuffix(_MASK) in names:
+            return None
+        raise DataError(
+            f"{case / name}: this mask has no image {stem.removesuffix(_MASK)}.tif; add it or remove the mask"
+        )
+    if stem + _MASK not in names:
+        raise DataError(
+            f"{case / name}: its mask {stem}{_MASK}.tif is missing; expected it beside the image: "
+            "add it or remove the image"
+        )
+    match = _NAME.fullmatch(stem)
+    if not match:
+        raise DataError(
+            f"{case / name}: expected a name of the form <case>_<slice>.tif; rename it, or use the data set 'folder'"
+        )
+    return Pair(case / name, case / names[stem + _MASK], plain(case.name), whole(match["number"]))
 
 
 def read_images(path: Path, channels: str) -> list[NDArray[Any]]:

@@ -78,9 +78,12 @@ def choose_white(name: str, dtype: Any, brightest: float, white: float | None) -
 
 
 def scaled(pixels: NDArray[Any], white: float) -> NDArray[Any]:
-    """Pixels of any shape with 1 for white: uint8 stays uint8, with 255 for it; others become float32 in [0, 1]."""
+    """Pixels of any shape with 1 for white: uint8 stays uint8, with 255 for it; others become float32 in [0, 1].
+
+    An 8-bit file holds no level above 255, so that is white in it, whatever is said of deeper files.
+    """
     if pixels.dtype == np.uint8:
-        if white == 255:
+        if white >= 255:
             return pixels
         return np.asarray(np.rint(np.minimum(pixels * (255 / white), 255)), np.uint8)
     return np.asarray(np.clip(pixels.astype(np.float32) / np.float32(white), 0, 1), np.float32)

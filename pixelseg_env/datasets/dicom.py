@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pixelseg_env.datasets.files import IMAGE_FOLDERS, MASK_FOLDERS, FileImages,
 from pixelseg_env.datasets.labels import check_label, check_labels
 from pixelseg_env.datasets.nifti_files import SUFFIXES, Geometry, encode_at, on_grid, read_geometry, read_volume
 from pixelseg_env.datasets.pairs import Pair
+from pixelseg_env.datasets.problems import for_each
 from pixelseg_env.datasets.volumes import Source, channel_slices, load_volumes
 from pixelseg_env.errors import DataError, OptionError, PixelSegError
 
@@ -64,7 +66,7 @@ def load_dicom(
 
 def list_files(data: list[Path]) -> list[Pair]:
     """Finds the series and labels of folders."""
-    return [pair for root in data for pair in _find_pairs(root)]
+    return list(chain.from_iterable(for_each(_find_pairs, data)))
 
 
 def _find_pairs(root: Path) -> list[Pair]:
@@ -77,8 +79,8 @@ def _find_pairs(root: Path) -> list[Pair]:
             f"{root}: expected images/<case>/ with the DICOM files of a series, and masks/<case>.nii.gz or "
             f"masks/<case>/ with those of its label; found {', '.join(sorted(folders)) or 'no folder'}"
         )
-    pairs = []
-    for case in cases:
+
+    def pair(case: Path) -> Pair:
         choices = [masks / case.name, *(masks / f"{case.name}{suffix}" for suffix in SUFFIXES)]
         there = [path for path in choices if path.exists()]
         if len(there) != 1:
@@ -87,8 +89,9 @@ def _find_pairs(root: Path) -> list[Pair]:
                 f"{case}: expected one label, {masks.name}/{case.name}.nii.gz or folder {masks.name}/{case.name}; "
                 f"{found}"
             )
-        pairs.append(Pair(case, there[0], case.name, 0))
-    return pairs
+        return Pair(case, there[0], case.name, 0)
+
+    return for_each(pair, cases)
 
 
 def series_files(folder: Path) -> list[Path]:

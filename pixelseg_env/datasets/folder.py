@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pixelseg_env.datasets.masks import read_masks
 from pixelseg_env.datasets.naming import name_pairs, warn_of_patients
 from pixelseg_env.datasets.page_reader import PageReader
 from pixelseg_env.datasets.pairs import Pair, load_pairs
+from pixelseg_env.datasets.problems import for_each
 from pixelseg_env.errors import DataError, OptionError, check_choice
 
 CHANNELS = ("auto", "grey", "rgb", "all")
@@ -53,7 +55,7 @@ def load_folder(
 
     8-bit images stay uint8; others become float32, 1 being the grey level `white`. By default it is 65535 for 16-bit
     images, or, where no pixel of the whole set is brighter, the smallest of 1023, 4095 and 16383 (10, 12 and 14
-    bits), which a warning says; `predict` applies the same rule to each file, so give `white` to have all alike.
+    bits), which a warning says. A run keeps what was chosen; a checkpoint without one applies the rule to each file.
 
     Args:
         data: the folders.
@@ -152,7 +154,7 @@ def list_files(
     if not isinstance(mask_suffix, str):
         raise OptionError(f"mask_suffix={mask_suffix!r} is not valid; expected text such as '_mask'")
     names = [name for name in check_label_names(labels) if isinstance(name, str)]
-    found = [item for root in data for item in _find_files(root, mask_suffix, names)]
+    found = list(chain.from_iterable(for_each(lambda root: _find_files(root, mask_suffix, names), data)))
     named = name_pairs([(image, folder) for image, folder, _ in found], case_pattern, page_count)
     return [
         replace(pair, mask=masks[0], more_masks=tuple(masks[1:]))
@@ -169,7 +171,7 @@ def _find_files(root: Path, suffix: str, labels: Sequence[str] = ()) -> list[tup
                 f"{root}: labels={tuple(labels)} are folders of masks; expected two folders, 'images', and 'masks' "
                 f"with {' and '.join(labels)} in it"
             )
-        each = [_match(images_at, _label_folder(masks_at, label), suffix) for label in labels]
+        each = for_each(lambda label: _match(images_at, _label_folder(masks_at, label), suffix), labels)
         return [
             (pairs[0][0], _folder_in(images_at, pairs[0][0]), [mask for _, mask in pairs])
             for pairs in zip(*each, strict=True)
@@ -179,8 +181,12 @@ def _find_files(root: Path, suffix: str, labels: Sequence[str] = ()) -> list[tup
             path for path in _folders(root) if _subfolder(path, IMAGE_FOLDERS) and _subfolder(path, MASK_FOLDERS)
         ]
         if patients:  # <patient>/images and <patient>/masks
-            inner = [(patient, item) for patient in patients for item in _find_files(patient, suffix)]
-            return [(image, "/".join(filter(None, (at.name, folder))), masks) for at, (image, folder, masks) in inner]
+            inner = for_each(lambda patient: _find_files(patient, suffix), patients)
+            return [
+                (image, "/".join(filter(None, (patient.name, folder))), masks)
+                for patient, items in zip(patients, inner, strict=True)
+                for image, folder, masks in items
+            ]
     start = images_at if images_at and masks_at else root
     pairs = _match(images_at, masks_at, suffix, root)
     return [(image, _folder_in(start, image), [mask]) for image, mask in pairs]
@@ -228,18 +234,21 @@ def _match(
             f"{root or images_at}: no image found; expected {', '.join(IMAGE_SUFFIXES)} files in it with "
             f"<name>{suffix} beside each, or two folders 'images' and 'masks'"
         )
-    for stem, path in images.items():
+
+    def pair(stem: str) -> tuple[Path, Path]:
+        if stem not in images:
+            raise DataError(
+                f"{masks[stem]}: this mask has no image; add the image, remove the mask, or set mask_suffix"
+            )
         if found[stem] not in masks:
             raise DataError(
-                f"{path}: its mask is missing; expected {found[stem]}<extension> {where}: "
+                f"{images[stem]}: its mask is missing; expected {found[stem]}<extension> {where}: "
                 "add it, remove the image, or set mask_suffix"
             )
+        return images[stem], masks[found[stem]]
+
     orphans = sorted(set(masks) - set(found.values()))
-    if orphans:
-        raise DataError(
-            f"{masks[orphans[0]]}: this mask has no image; add the image, remove the mask, or set mask_suffix"
-        )
-    return [(path, masks[found[stem]]) for stem, path in images.items()]
+    return for_each(pair, [*images, *orphans])
 
 
 def _subfolder(root: Path, names: tuple[str, ...]) -> Path | None:

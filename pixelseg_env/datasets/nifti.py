@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pixelseg_env.datasets.nifti_files import (
     volume_name,
 )
 from pixelseg_env.datasets.pairs import Pair
+from pixelseg_env.datasets.problems import for_each
 from pixelseg_env.datasets.volumes import Source, channel_slices, check_axis, load_volumes
 from pixelseg_env.errors import DataError, OptionError
 
@@ -184,7 +186,7 @@ def _check_align(align: Any) -> bool:
 
 def list_files(data: list[Path]) -> list[Pair]:
     """Finds the images, with all their channels, and labels of folders."""
-    return [pair for root in data for pair in _find_pairs(root)]
+    return list(chain.from_iterable(for_each(_find_pairs, data)))
 
 
 def _find_pairs(root: Path) -> list[Pair]:
@@ -220,8 +222,9 @@ def _listed_pairs(root: Path, listing: Path) -> list[Pair]:
             f'{listing}: expected "training": [{{"image": ..., "label": ...}}, ...] ({repr(error)[:SHOWN]}); '
             "correct it or remove it"
         ) from error
-    pairs = []
-    for image, label in files:
+
+    def pair(entry: tuple[Path, Path]) -> Pair:
+        image, label = entry
         if max(len(str(path)) for path in (image, label)) > LONGEST:  # the system would refuse to look for it
             raise DataError(f"{listing}: lists a name of {len(str(image))} characters; correct it or remove it")
         # nnU-Net's first version lists <case>.nii.gz and has <case>_0000.nii.gz, ...
@@ -229,8 +232,9 @@ def _listed_pairs(root: Path, listing: Path) -> list[Pair]:
         for path, there in ((image, bool(images)), (label, label.is_file())):
             if not there:
                 raise DataError(f"{path}: is missing, but {listing} lists it; add the file or remove it from the list")
-        pairs.append(Pair(images[0], label, volume_name(image), 0, tuple(images[1:])))
-    return pairs
+        return Pair(images[0], label, volume_name(image), 0, tuple(images[1:]))
+
+    return for_each(pair, files)
 
 
 def _paired_files(root: Path) -> list[Pair]:
@@ -244,12 +248,18 @@ def _paired_files(root: Path) -> list[Pair]:
     if not images:
         raise DataError(f"{folders[0]}: no .nii or .nii.gz file found; point data= at a Decathlon task folder")
     cases: dict[str, list[Path]] = {}
-    for name, path in images.items():
+
+    def assign(name: str) -> None:
         case = name if name in labels else _case_of(name)
         if case not in labels:
-            raise DataError(f"{path}: its label {folders[1] / case}.nii.gz is missing; add it or remove the image")
-        cases.setdefault(case, []).append(path)
-    return [_check_numbering(Pair(paths[0], labels[case], case, 0, tuple(paths[1:]))) for case, paths in cases.items()]
+            raise DataError(
+                f"{images[name]}: its label {folders[1] / case}.nii.gz is missing; add it or remove the image"
+            )
+        cases.setdefault(case, []).append(images[name])
+
+    for_each(assign, images)
+    pairs = [Pair(paths[0], labels[case], case, 0, tuple(paths[1:])) for case, paths in cases.items()]
+    return for_each(_check_numbering, pairs)
 
 
 def _case_of(name: str) -> str:

@@ -154,16 +154,19 @@ def load_pairs(
                 f"{kind}; expected all images of one kind: convert the files"
             )
         for row, (page, mask) in enumerate(item.masks.items(), int(starts[position])):
-            pixels = scaled(pages[page], white) if white else pages[page]
-            images[row] = fit_image(pixels if kind == np.uint8 else pixels.astype(np.float32), (height, width), fit)
+            pixels = pages[page]
+            if kind == np.uint8:
+                pixels = scaled(pixels, white or 255)
+            else:  # divided at the end, so that a level that is said gives the same numbers as one that was found
+                pixels = np.minimum(pixels, white or np.inf).astype(np.float32)
+            images[row] = fit_image(pixels, (height, width), fit)
             all_masks[row] = mask
         return max(float(pages[page].max(initial=0)) for page in item.masks)
 
     brightest = max(in_threads(fill, range(len(items))))
-    if white is None:
-        level = choose_white(f"data set {name!r}", kind, brightest, None)
-        if depth == np.float32:
-            np.clip(np.divide(images, np.float32(level), out=images), 0, 1, out=images)
+    level = choose_white(f"data set {name!r}", kind, brightest, white)
+    if depth == np.float32:
+        np.clip(np.divide(images, np.float32(level), out=images), 0, 1, out=images)
     return SegmentationDataset(
         name,
         images,
@@ -172,6 +175,7 @@ def load_pairs(
         np.array([numbers[item.pair.image] + page for item in items for page in item.masks], np.int64),
         tuple(one if isinstance(one, str) else f"label {one}" for one in labels),
         native_masks([one for item in items for one in item.native], (height, width), fit),
+        white=level,
     )
 
 

@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pixelseg_env.datasets.image_files import page_count
 from pixelseg_env.datasets.labels import check_label_names
 from pixelseg_env.datasets.naming import LARGEST, name_pairs, warn_of_patients
 from pixelseg_env.datasets.pairs import Pair
+from pixelseg_env.datasets.problems import for_each
 from pixelseg_env.errors import DataError
 
 __all__ = ["READER", "list_files", "load_table"]  # a file of it is read as one of 'folder'
@@ -84,14 +86,22 @@ def _find(data: list[Path], case_pattern: str | None, labels: Any) -> tuple[list
     columns = [label for label in check_label_names(labels) if isinstance(label, str)] or ["mask"]
     found: list[tuple[Path, tuple[Path, ...], dict[str, str], str]] = []
     seen: dict[Path, str] = {}
-    for table in data:
-        for line, row in _rows(table, columns):
-            where = f"{table}, line {line}"
-            image, *masks = (_file(table, row[column], column, where) for column in ("image", *columns))
-            if image in seen:
-                raise DataError(f"{where}: {image} is in {seen[image]} already; expected each image once")
-            seen[image] = where
-            found.append((image, tuple(masks), row, where))
+
+    def read(place: tuple[Path, int, dict[str, str]]) -> None:
+        table, line, row = place
+        where = f"{table}, line {line}"
+        image, *masks = for_each(lambda column: _file(table, row[column], column, where), ("image", *columns))
+        if image in seen:
+            raise DataError(f"{where}: {image} is in {seen[image]} already; expected each image once")
+        seen[image] = where
+        if "patient" in row and not row["patient"]:
+            raise DataError(f"{where}: the patient is empty; name one, or leave the column out")
+        if row.get("slice"):
+            _whole(row["slice"], where)
+        found.append((image, tuple(masks), row, where))
+
+    tables = for_each(lambda table: [(table, *row) for row in _rows(table, columns)], data)
+    for_each(read, chain.from_iterable(tables))
     nameless = [(image, "") for image, _, row, _ in found if "patient" not in row]
     named = {pair.image: pair for pair in name_pairs(nameless, case_pattern, page_count)}
     pairs: list[Pair] = []
@@ -101,8 +111,6 @@ def _find(data: list[Path], case_pattern: str | None, labels: Any) -> tuple[list
             pair = replace(named[image], mask=files[0], more_masks=files[1:])
         else:
             case = row["patient"]
-            if not case:
-                raise DataError(f"{where}: the patient is empty; name one, or leave the column out")
             stack = page_count(image) > 1
             pair = Pair(image, files[0], case, counted[case], more_masks=files[1:], stack=stack)
         counted[pair.case] += 1
@@ -131,13 +139,15 @@ def _rows(table: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]
             f"{table}: expected a first line that names the columns image and {', '.join(columns)} (and patient and "
             f"slice, if there are any), got {', '.join(names)[:SHOWN] or 'nothing'}; {' and '.join(missing)} is missing"
         )
-    rows = []
-    for number, cells in lines[1:]:
-        if any(cell.strip() for cell in cells):
-            if len(cells) < len(names):
-                raise DataError(f"{table}, line {number}: expected {len(names)} cells, got {len(cells)}")
-            row = dict(zip(names, (cell.strip() for cell in cells), strict=False))
-            rows.append((number, row | {name: row[name.lower()] for name in columns}))
+
+    def row_of(line: tuple[int, list[str]]) -> tuple[int, dict[str, str]]:
+        number, cells = line
+        if len(cells) < len(names):
+            raise DataError(f"{table}, line {number}: expected {len(names)} cells, got {len(cells)}")
+        row = dict(zip(names, (cell.strip() for cell in cells), strict=False))
+        return number, row | {name: row[name.lower()] for name in columns}
+
+    rows = for_each(row_of, [line for line in lines[1:] if any(cell.strip() for cell in line[1])])
     if not rows:
         raise DataError(f"{table}: holds no row; expected a line for each image")
     return rows

@@ -4,8 +4,9 @@
 | --- | --- | --- |
 | `PixelSegParallelEnv`, `parallel_env` | PettingZoo | a pixel |
 | `PixelVecEnv`, and `PixelPolicy` and `ImageEvalCallback` for its models | Stable-Baselines3 | a pixel |
-| `PixelVectorEnv` | Gymnasium's vector environments: skrl, CleanRL, Tianshou | a pixel |
-| `PixelSegTorchRLEnv` | TorchRL | a batch of images |
+| `PixelVectorEnv` | Gymnasium's vector environments: skrl, CleanRL | a pixel |
+| `PixelTianshouEnv` | Tianshou's collectors | a pixel |
+| `PixelSegTorchRLEnv` | TorchRL, and BenchMARL (`view=`) | a batch of images, or a pixel |
 | `FlatActions` | libraries that take flat actions only | a whole image |
 """
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pixelseg_env.views.pixel_policy import PixelPolicy
     from pixelseg_env.views.pixel_vector import PixelVectorEnv
     from pixelseg_env.views.sb3 import PixelVecEnv
+    from pixelseg_env.views.tianshou import PixelTianshouEnv
     from pixelseg_env.views.torchrl import PixelSegTorchRLEnv
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "PixelPolicy",
     "PixelSegParallelEnv",
     "PixelSegTorchRLEnv",
+    "PixelTianshouEnv",
     "PixelVecEnv",
     "PixelVectorEnv",
     "parallel_env",
@@ -42,6 +45,7 @@ _HOMES = {
     "PixelPolicy": "pixel_policy",
     "PixelSegParallelEnv": "pettingzoo",
     "PixelSegTorchRLEnv": "torchrl",
+    "PixelTianshouEnv": "tianshou",
     "PixelVecEnv": "sb3",
     "PixelVectorEnv": "pixel_vector",
 }

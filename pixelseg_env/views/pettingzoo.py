@@ -24,7 +24,7 @@ from pixelseg_env.env import RENDER_MODES, PixelSegEnv
 from pixelseg_env.errors import ActionError, OptionError, did_you_mean, shown
 from pixelseg_env.rewards import RewardFunction
 from pixelseg_env.task import DEFAULT_SIZE, RESET_OPTIONS, DataPath, Start, meaning
-from pixelseg_env.views.windows import check_view, label_windows, window_channels
+from pixelseg_env.views.windows import agent_names, check_view, label_windows, window_channels
 
 Floats = NDArray[np.float32]
 Info = dict[str, Any]
@@ -300,7 +300,8 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
 
     def _infos(self, info: Info) -> dict[str, Info]:
         self._info = info
-        numbers = {key: info[key] for key in NUMBERS if key in info}
+        given = {key: info[key] for key in NUMBERS if key in info}
+        numbers = {key: one.item() if isinstance(one, np.generic) else one for key, one in given.items()}
         kinds = [numbers | {"action_mask": mask} for mask in self._masks]
         kept = map(kinds.__getitem__, info["segmentation"].reshape(-1).tolist())
         # A dictionary for each agent: wrappers such as SuperSuit's write every agent's own entries into it.
@@ -336,11 +337,6 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
             raise OptionError(
                 f"agent={shown(agent)} is not known; expected one of {self._names[0]} to {self._names[-1]}"
             )
-
-
-def agent_names(map_shape: tuple[int, ...]) -> tuple[str, ...]:
-    """The agents of a map, in the order of its entries: `"pixel_y_x"`, after the label's number if there is one."""
-    return tuple("pixel_" + "_".join(map(str, index)) for index in np.ndindex(map_shape))
 
 
 def frozen_mask(allowed: NDArray[np.bool_]) -> NDArray[np.int8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ class PixelPolicy:
     (`VecFrameStack(..., channels_order="first")`) are stacked likewise.
 
     Args:
-        model: anything with SB3's `predict` on windows (N, C', view, view).
+        model: anything with SB3's `predict` on windows (N, C', view, view), or a function from such windows to
+            actions (N,), of any other library's policy.
         view: side of the windows that it was trained on.
         labels: L of the environment.
         normalize: the `VecNormalize` that the model was trained under, or any function of windows that returns
@@ -32,9 +34,10 @@ class PixelPolicy:
     """
 
     def __init__(self, model: Any, view: int, labels: int = 1, normalize: Any = None) -> None:
-        self.model, self.view, self.labels = model, check_view(view), labels
+        self.model: Any = model if hasattr(model, "predict") or not callable(model) else _Chooses(model)
+        self.view, self.labels = check_view(view), labels
         if normalize is None:
-            normalize = getattr(model, "get_vec_normalize_env", lambda: None)()
+            normalize = getattr(self.model, "get_vec_normalize_env", lambda: None)()
         self._shape = getattr(getattr(normalize, "observation_space", None), "shape", None)
         self._normalize = getattr(normalize, "normalize_obs", normalize) or None
         if self._normalize is not None and not callable(self._normalize):
@@ -87,3 +90,13 @@ class PixelPolicy:
         stack = np.concatenate([before[:, own[0] :], cells], axis=1)
         seen = self._normalize(stack) if self._normalize is not None and self._shape == wanted else stack
         return seen, stack
+
+
+class _Chooses:
+    """A function of windows as a model."""
+
+    def __init__(self, choose: Callable[[Floats], Any]) -> None:
+        self._choose = choose
+
+    def predict(self, cells: Floats, state: Any = None, **_: Any) -> tuple[Any, Any]:
+        return self._choose(cells), state

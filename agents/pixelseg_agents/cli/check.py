@@ -30,7 +30,8 @@ Examples:
 """
 
 PANELS, COLUMNS, SIDE, GAP = 12, 4, 160, 4
-SHOWN = 5  # problems, sizes, copies
+SHOWN = 5  # sizes, copies
+PROBLEMS = 20
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,10 @@ def _file_lines(files: FileFacts) -> Iterator[tuple[str, str]]:
     yield "masks", f"values: {values or 'none'}{more}; {files.empty} of {files.images} masks hold one value only"
     for group in files.duplicates[:SHOWN]:
         yield "copies", " = ".join(map(str, group[:SHOWN]))
-    for problem in files.problems[:SHOWN]:
+    for problem in files.problems[:PROBLEMS]:
         yield "problem", problem
-    if len(files.problems) > SHOWN:
-        yield "", f"and {len(files.problems) - SHOWN} more"
+    if len(files.problems) > PROBLEMS:
+        yield "", f"and {len(files.problems) - PROBLEMS} more, {len(files.problems)} in all"
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -90,6 +90,7 @@ class RunLogger(Logger):
         tables: also print Stable-Baselines3's tables.
         before_row: called with the logger and the number of updates before a row is written; it may record more.
         wandb: a project of Weights & Biases that rows go to as well.
+        tensorboard: also write TensorBoard's event files, where it is installed.
 
     Attributes:
         last_row: the values of the last row.
@@ -102,8 +103,11 @@ class RunLogger(Logger):
         tables: bool = False,
         before_row: BeforeRow | None = None,
         wandb: str | None = None,
+        tensorboard: bool = True,
     ) -> None:
-        formats: list[KVWriter] = [ProgressCSV(folder / "progress.csv", updates), *_tensorboard(folder, updates)]
+        formats: list[KVWriter] = [ProgressCSV(folder / "progress.csv", updates)]
+        if tensorboard:
+            formats += _tensorboard(folder, updates)
         if wandb is not None:
             formats.append(WandbFormat(wandb, folder))
         super().__init__(str(folder), [*formats, *([HumanOutputFormat(sys.stdout)] if tables else [])])

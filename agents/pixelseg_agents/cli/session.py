@@ -44,8 +44,8 @@ class Session:
         self.best: dict[str, float] = state.get("best", {})
         self._without_gain = int(state.get("without_gain", 0))
         self.stopped_early = False
-        tables, wandb = arguments.log == "stdout", arguments.wandb
-        self._logger = RunLogger(folder, agent.updates, tables, self._before_row, wandb)
+        tables, events = arguments.log == "stdout", arguments.tensorboard != "off"
+        self._logger = RunLogger(folder, agent.updates, tables, self._before_row, arguments.wandb, events)
         self._saved = time.monotonic()
 
     def run(self) -> int:

@@ -67,6 +67,8 @@ class TaskArguments:
     observe_time: bool = False
     """One plane more in what the agent sees: 1 / steps left, so that 1 means that this is the last decision."""
     reward: Annotated[str, arg(help=REWARD)] = "squared_error"
+    order: Literal["random", "shuffled", "sequential"] = "random"
+    """How training draws images: each by itself, every one once before any twice (shuffled), or as they lie there."""
     coarse: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: 1 everywhere)")] = None
     """The run of a supervised network, on the same data and split, whose maps of probabilities additive starts from."""
 
@@ -104,6 +106,7 @@ class TaskArguments:
             observation=self.observation,
             observe_time=self.observe_time,
             reward=self.reward,
+            order=self.order,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from tyro.conf import OmitArgPrefixes, arg
 from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.arguments import Split
 from pixelseg_agents.cli.card import write_card
+from pixelseg_agents.cli.options import parse_pairs
 from pixelseg_agents.cli.runs import Run, RunError, check_free, open_run, write_config
 from pixelseg_agents.cli.session import Session
 from pixelseg_agents.cli.task import TaskArguments, described, task_from_json
@@ -24,6 +26,8 @@ from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.provenance import now, provenance
 from pixelseg_agents.registry import agent_class, registered_agents
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset
+
+SCALED = ("folder", "table")  # data sets that have the option white
 
 ConfigT = TypeVar("ConfigT")
 AGENT = f"Which agent learns: {', '.join(registered_agents())}, or module:name of your own."
@@ -60,6 +64,8 @@ class TrainArguments(Generic[ConfigT]):
     """Updates per row of progress.csv."""
     log: Literal["bar", "stdout", "none"] = "bar"
     """What the terminal shows: a progress bar, Stable-Baselines3's tables, or nothing."""
+    tensorboard: Literal["auto", "on", "off"] = "auto"
+    """Also write RUN/tensorboard: where TensorBoard is installed (auto), always (pip install tensorboard), or never."""
     wandb: Annotated[str | None, arg(metavar="PROJECT", help_behavior_hint="(default: off)")] = None
     """Also log to this project of Weights & Biases (pip install wandb)."""
     config: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
@@ -105,6 +111,8 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
         check_free(arguments.folder)
     validation = {"val"} if arguments.eval_every else set()
     sets = arguments.task.load(*({"train", arguments.eval_split} | validation))
+    if run is None:
+        arguments = _with_white(arguments, sets["train"].white)
     env = arguments.task.environment(sets["train"], arguments.batch, str(resolve_device(arguments.device)))
     if run is None:
         agent, folder = _start(arguments, env, command), arguments.folder
@@ -148,6 +156,16 @@ def _check(arguments: TrainArguments[Any]) -> None:
             raise OptionError(f"--{name.replace('_', '-')} {value}: expected {limit} or more")
     if arguments.patience and not arguments.eval_every:
         raise OptionError("--patience needs evaluations on validation patients: give --eval-every")
+    needs = {"tensorboard": arguments.tensorboard == "on", "wandb": arguments.wandb is not None}
+    for package, needed in needs.items():
+        if needed and not _installed(package):
+            raise OptionError(f"--{package}: {package} is not installed; pip install {package}, or leave it out")
+
+
+def _installed(package: str) -> bool:
+    if package in sys.modules:
+        return sys.modules[package] is not None
+    return importlib.util.find_spec(package) is not None
 
 
 def _start_weights(agent: Any) -> Any:
@@ -200,6 +218,15 @@ def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str)
     agent.save(arguments.folder / CHECKPOINT)
     write_config(arguments.folder, config)
     return agent
+
+
+def _with_white(arguments: TrainArguments[Any], white: float | None) -> TrainArguments[Any]:
+    """The arguments with the grey level of 16-bit files that became 1, so that the run reads others alike."""
+    task = arguments.task
+    if task.dataset not in SCALED or not white or white <= 255 or "white" in parse_pairs(task.dataset_option):
+        return arguments
+    pairs = (*task.dataset_option, f"white={white:g}")
+    return dataclasses.replace(arguments, task=dataclasses.replace(task, dataset_option=pairs))
 
 
 def _continue(arguments: TrainArguments[Any], env: PixelSegVectorEnv, run: Run) -> Any:

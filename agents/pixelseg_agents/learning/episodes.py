@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelseg_agents.learning.augmentation import Augmentation
-from pixelseg_agents.learning.task import AgentTask
+from pixelseg_agents.learning.task import AgentTask, dataset_length
 from pixelseg_env import OptionError
 
 INFO_KEYS = ("reward_map", "segmentation", "target", "dice")
@@ -30,6 +30,7 @@ class Episodes:
         augmentation_seed: of the augmentation; None: without it.
         device: of the tensors.
         task: what observations hold and what actions do.
+        index: which image each episode shows, int64 (B,); None: as the environment draws them.
 
     Attributes:
         observation: what the policy sees now, float32 (B, C, H, W).
@@ -54,9 +55,11 @@ class Episodes:
         augmentation_seed: int | None,
         device: torch.device,
         task: AgentTask,
+        index: NDArray[np.int64] | None = None,
     ) -> None:
         self._env, self._device, self._absorbing = env, device, task.transition == "absorbing"
-        raw, self.info = env.reset(seed=seed, options={"horizon": horizon})
+        options = {"horizon": horizon} | ({} if index is None else {"index": index})
+        raw, self.info = env.reset(seed=seed, options=options)
         missing = [key for key in INFO_KEYS if key not in self.info]
         if missing:
             raise OptionError(f"the environment's info lacks {', '.join(missing)}; see PixelSegVectorEnv for them")
@@ -143,6 +146,31 @@ class Episodes:
 
     def _maps(self, maps: Tensor) -> Tensor:
         return self._turn.maps(maps) if self._turn else maps
+
+
+def epoch_draw(env: VectorEnv[Any, Any, Any], first: int, seed: int) -> NDArray[np.int64] | None:
+    """The images of the next batch, where the environment's `order` is one of epochs.
+
+    An agent seeds the environment anew for every update, which would begin a new epoch each time. So the epochs are
+    counted here, as a function of the episodes so far: a training that was saved and resumed goes on with them.
+
+    Args:
+        env: the vector environment, of B images at once.
+        first: episodes that were begun before.
+        seed: of the agent.
+
+    Returns:
+        int64 (B,); None with `order="random"`, and for environments that have no order.
+    """
+    order = getattr(env.unwrapped, "order", "random")  # of the batch: single environments in one share no epoch
+    if order not in ("shuffled", "sequential"):
+        return None
+    count = dataset_length(env)
+    epochs, places = np.divmod(np.arange(first, first + env.num_envs), count)
+    if order == "sequential":
+        return places.astype(np.int64)
+    turns = {e: np.random.default_rng([seed, e]).permutation(count) for e in np.unique(epochs).tolist()}
+    return np.array([turns[e][k] for e, k in zip(epochs.tolist(), places.tolist(), strict=True)], np.int64)
 
 
 def weight_maps(foreground: Tensor, weight: Any, later_background_weight: float) -> tuple[Tensor, Tensor]:

@@ -82,10 +82,65 @@ def test_damaged_data_give_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFi
     for name in "abcdefg":
         files.cut(tmp_path / f"mine/{name}.png")
     out = shown(["mine"], capsys, code=2)
-    assert out.count("problem ") == 5
-    assert "and 2 more" in out
+    assert out.count("problem ") == 7, "every one"
     assert "error     mine/" in out
     assert not list(tmp_path.glob("*.png"))
+
+
+def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    from pixelseg_agents.cli import main as pixelseg
+
+    assert pixelseg(["check", *words]) == 2
+    return capsys.readouterr().err
+
+
+def test_all_missing_masks_are_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files.write_folder(tmp_path / "mine", tuple(f"p{k:02d}" for k in range(26)))
+    for k in range(3):
+        (tmp_path / f"mine/p{k:02d}_mask.png").unlink()
+    (tmp_path / "mine/p25.png").unlink()
+    error = said(["mine"], capsys)
+    assert "4 problems" in error
+    assert [f"mine/p{k:02d}.png: its mask is missing" in error for k in range(4)] == [True] * 3 + [False]
+    assert "p25_mask.png: this mask has no image" in error
+    for k in range(3, 25):
+        (tmp_path / f"mine/p{k:02d}_mask.png").unlink()
+    error = said(["mine"], capsys)
+    assert "26 problems" in error
+    assert error.count("is missing") == 20, "as many as one reads"
+    assert "and 6 more" in error
+
+
+def test_all_bad_rows_are_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files.write_folder(tmp_path, tuple("abcd"))
+    table = tmp_path / "pairs.csv"
+    rows = ["image,mask,patient,slice", "a.png,a_mask.png,p,1", "b.png,nowhere.png,p,2", "c.png,c_mask.png,p,x"]
+    table.write_text("\n".join([*rows, "d.png,d_mask.png,,4", "a.png,a_mask.png,p,5", "gone.png,lost.png,p,6"]))
+    error = said(["pairs.csv"], capsys)
+    assert "6 problems" in error
+    for text in ("line 3: nowhere.png", "line 4: the slice", "line 5: the patient", "line 6: a.png is in"):
+        assert text in error
+    assert "line 7: gone.png" in error
+    assert "line 7: lost.png" in error
+    table.write_text("\n".join([rows[0], "a.png", "b.png,b_mask.png", rows[1]]))
+    assert "2 problems" in said(["pairs.csv"], capsys)
+
+
+def test_all_missing_labels_of_volumes_and_brains_are_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / "task" / folder).mkdir(parents=True)
+    for case in "abc":
+        (tmp_path / f"task/imagesTr/{case}.nii.gz").touch()
+    error = said(["task"], capsys)
+    assert "3 problems" in error
+    assert "its label task/labelsTr/c.nii.gz is missing" in error
+    for case in "ab":
+        (tmp_path / "brains" / case).mkdir(parents=True)
+        (tmp_path / f"brains/{case}/{case}_1.tif").touch()
+        (tmp_path / f"brains/{case}/{case}_2_mask.tif").touch()
+    assert "4 problems" in said(["brains"], capsys)
 
 
 def test_nothing_to_look_at_is_an_error() -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-import types
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -120,19 +117,3 @@ def test_runs_are_compared(runs: list[Path], tmp_path: Path, capsys: pytest.Capt
     ):
         assert main(["compare", *words]) == 2
         assert reason in capsys.readouterr().err
-
-
-def test_rows_go_to_weights_and_biases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows: list[tuple[int, dict[str, Any]]] = []
-    begun: dict[str, Any] = {}
-    run = types.SimpleNamespace(
-        log=lambda values, step: rows.append((step, values)), finish=lambda: begun.update(done=1)
-    )
-    fake = types.SimpleNamespace(init=lambda **options: begun.update(options) or run)
-    monkeypatch.setitem(sys.modules, "wandb", fake)
-    assert train_tiny(tmp_path / "run", "--wandb", "mine", updates=8) == 0
-    assert (begun["project"], begun["name"], begun["done"]) == ("mine", "run", 1)
-    assert [step for step, _ in rows] == [4, 8]
-    assert rows[0][1]["train/dice"] == pytest.approx(float(rows_of(tmp_path / "run")[0]["train/dice"]), abs=1e-4)
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    assert train_tiny(tmp_path / "other", "--wandb", "mine", updates=8) == 2

@@ -25,8 +25,8 @@ from stable_baselines3 import PPO
 
 import pixelseg_env
 from pixelseg_env import ActionError, OptionError, PixelSegEnv, SegmentationDataset
-from pixelseg_env.views.pettingzoo import PixelSegParallelEnv, agent_names
-from pixelseg_env.views.windows import windows
+from pixelseg_env.views.pettingzoo import PixelSegParallelEnv
+from pixelseg_env.views.windows import agent_names, windows
 from tests.helpers.env import INFO_KEYS, REWARDS, TASKS, assert_same, copied, random_actions, small_set, vandalise
 
 H, W = 12, 9
@@ -127,7 +127,8 @@ def numbers(info: dict[str, Any], transition: str, y: int, x: int) -> dict[str, 
     """What the agent of a pixel is told, from what the environment says of the image."""
     gone = transition == "absorbing" and info["segmentation"][y, x] == 0
     mask = np.array([1, not gone], np.int8)
-    return {key: info[key] for key in INFO_KEYS - {"reward_map", "segmentation", "target"}} | {"action_mask": mask}
+    plain = {key: info[key].item() for key in INFO_KEYS - {"reward_map", "segmentation", "target"}}
+    return plain | {"action_mask": mask}
 
 
 @pytest.mark.parametrize(("transition", "observation"), TASKS)

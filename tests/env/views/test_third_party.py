@@ -14,16 +14,17 @@ from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_suppo
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNormalize
-from torchrl.envs import GymEnv, GymWrapper, TransformedEnv
+from torchrl.envs import GymEnv, GymWrapper, TransformedEnv, default_info_dict_reader
 from torchrl.envs.utils import check_env_specs
 from torchrl.record import PixelRenderTransform
 
 from pixelseg_agents.evaluation import evaluate
-from pixelseg_env import OptionError, PixelSegVectorEnv
+from pixelseg_env import ActionError, OptionError, PixelSegEnv, PixelSegVectorEnv
 from pixelseg_env.views import (
     ImageEvalCallback,
     PixelPolicy,
     PixelSegTorchRLEnv,
+    PixelTianshouEnv,
     PixelVecEnv,
     PixelVectorEnv,
 )
@@ -234,11 +235,82 @@ def test_torchrl_takes_maps_and_draws_them() -> None:
         PixelSegTorchRLEnv(1, **SMALL).render()
 
 
-def test_torchrl_makes_the_environment_by_name() -> None:
-    try:
-        env = GymEnv("PixelSegEnv-v0", **SMALL)
-    except OptionError as error:
-        if isinstance(error, TypeError):
-            raise
-        pytest.skip("unknown options are no TypeError yet, by which TorchRL tells that there is no frameskip")
-    assert env.rollout(3)["action"].shape == (3, 16, 16)
+def test_torchrl_makes_the_environment_by_name_and_reads_its_infos() -> None:
+    env = GymEnv("PixelSegEnv-v0", horizon=3, labels=2, **SMALL).auto_register_info_dict()
+    check_env_specs(env, seed=0)
+    rollout = env.rollout(3)
+    assert rollout["action"].shape == (3, 2, 16, 16)
+    _, info = PixelSegEnv(labels=2, **SMALL).reset()
+    assert set(info) <= set(rollout["next"].keys()), "every key"
+    assert rollout["next", "step"].tolist() == [1, 2, 3]
+    assert rollout["next", "dice"].dtype == torch.float64
+    np.testing.assert_allclose(
+        rollout["next", "reward_map"].mean((1, 2, 3)), rollout["next", "reward"][:, 0], atol=1e-6
+    )
+    some = GymWrapper(gym.make("PixelSegEnv-v0", horizon=2, **SMALL))
+    some.set_info_dict_reader(default_info_dict_reader(["dice", "index"]))
+    found = some.rollout(2)["next"]
+    assert {"dice", "index"} <= set(found.keys())
+    assert "target" not in found.keys()  # noqa: SIM118 (a TensorDict iterates its batch)
+
+
+def test_numbers_of_infos_know_their_type_and_are_numbers() -> None:
+    env = PixelSegEnv(horizon=1, **SMALL)
+    _, info = env.reset(seed=0)
+    for key in ("dice", "slice", "index", "step", "horizon"):
+        assert isinstance(info[key], np.generic), key
+        assert type(info[key].item()) is (float if key == "dice" else int)
+    assert isinstance(info["dice"], float)
+    assert env.dataset.cases[info["index"]]
+    assert env.reset(options={"index": info["index"], "horizon": info["horizon"]})[1]["index"] == info["index"]
+
+
+def test_a_function_of_windows_is_a_model() -> None:
+    observation = np.random.default_rng(0).random((2, 1, 5, 4), dtype=np.float32)
+    middle = PixelPolicy(lambda cells: torch.as_tensor(cells)[:, 0, 1, 1] > 0.5, view=3)
+    actions, state = middle.predict(observation)
+    np.testing.assert_array_equal(actions, observation[:, 0] > 0.5)
+    assert actions.dtype == np.int8
+    assert state is None
+
+
+# ---------------------------------------------------------------------------------------------- Tianshou
+
+
+def test_tianshous_view_steps_as_gymnasiums_and_hands_out_new_episodes() -> None:
+    options: dict[str, Any] = {"view": 3, "horizon": 2, **SMALL}
+    env, plain = PixelTianshouEnv(2, **options), PixelVectorEnv(2, **options)
+    assert len(env) == env.env_num == len(env.action_space) == 512
+    assert not env.is_async
+    env.seed(5)
+    seen, infos = env.reset()
+    expected, told = plain.reset(seed=5)
+    np.testing.assert_array_equal(seen, expected)
+    assert infos[300] == {"dice": told["dice"][1]}
+    everyone = np.arange(512)
+    for step, action in enumerate(random_actions((512,), 4)):
+        seen, rewards, terminated, truncated, infos = env.step(action, everyone)
+        following, earned, ended, _, told = plain.step(action)
+        np.testing.assert_array_equal(rewards, earned)
+        np.testing.assert_array_equal(terminated, ended)
+        assert not truncated.any()
+        assert terminated.all() == (step % 2 == 1)
+        assert infos[10] == {"dice": told["dice"][0]}
+        last = np.stack(told["final_obs"]) if ended.all() else following
+        np.testing.assert_array_equal(seen, last)
+        if ended.all():
+            fresh, infos = env.reset(env_id=everyone[7:9])
+            np.testing.assert_array_equal(fresh, following[7:9])
+            assert len(infos) == 2
+
+
+def test_tianshous_view_refuses_some_of_the_pixels() -> None:
+    env = PixelTianshouEnv(1, **SMALL)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(np.ones(256, int))
+    env.reset()
+    with pytest.raises(ActionError, match="all 256 cells in order, got 2"):
+        env.step(np.ones(2, int), [0, 1])
+    env.close()
+    with pytest.raises(gym.error.ClosedEnvironmentError):
+        env.reset()

@@ -8,12 +8,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from torchrl.envs import GymWrapper
+from torchrl.envs import GymWrapper, RewardScaling, TransformedEnv
 from torchrl.envs.utils import check_env_specs
 
 from examples import torchrl_reinforce
 from pixelseg_env import FlatActions, OptionError, PixelSegVectorEnv
+from pixelseg_env.views import PixelVectorEnv
 from pixelseg_env.views.torchrl import PixelSegTorchRLEnv
+from pixelseg_env.views.windows import agent_names
 from tests.helpers.env import TASKS, random_actions, small_set
 
 KEYS = ("reward_map", "segmentation", "target")
@@ -93,6 +95,48 @@ def test_gym_wrapper_takes_the_single_environment() -> None:
     env = GymWrapper(FlatActions(single))
     check_env_specs(env, seed=0)
     assert env.rollout(5)["observation"].shape == (2, 1, 16, 16)
+
+
+@pytest.mark.parametrize("task", [*TASKS, ("additive", "masked")])
+@pytest.mark.parametrize("labels", [1, 2])
+def test_pixels_as_a_group(task: tuple[str, str], labels: int) -> None:
+    options: dict[str, Any] = {"size": 16, "count": 10, "labels": labels, "transition": task[0], "observation": task[1]}
+    env, plain = PixelSegTorchRLEnv(2, view=3, horizon=2, **options), PixelVectorEnv(2, view=3, horizon=2, **options)
+    check_env_specs(env, seed=0)
+    agents = 256 * labels
+    assert env.group_map == {"pixels": list(agent_names((16, 16) if labels == 1 else (labels, 16, 16)))}
+    env.set_seed(7)
+    found, (windows, _) = env.reset(), plain.reset(seed=7)
+    for step in range(2):
+        np.testing.assert_array_equal(found["pixels", "observation"].flatten(0, 1), windows)
+        action = torch.randint(2, (2, agents), generator=torch.Generator().manual_seed(step))
+        found["pixels", "action"] = action
+        found = env.step(found)["next"]
+        windows, rewards, terminated, _, _ = plain.step(action.reshape(-1).numpy())
+        np.testing.assert_array_equal(found["pixels", "reward"].flatten(), rewards)
+        np.testing.assert_array_equal(found["pixels", "done"].flatten(), terminated)
+        np.testing.assert_array_equal(found["pixels", "terminated"].flatten(), terminated)
+        np.testing.assert_array_equal(found["done"].flatten(), terminated.reshape(2, -1)[:, 0])
+        assert "reward" not in found.keys()  # noqa: SIM118 (a TensorDict iterates its batch)
+
+
+def test_a_reward_of_each_pixel_for_whole_maps() -> None:
+    env = PixelSegTorchRLEnv(3, dataset=small_set(), horizon=2, reward_output="map")
+    check_env_specs(env, seed=0)
+    rollout = env.rollout(5, break_when_any_done=False)
+    assert rollout["action"].shape == (3, 5, 12, 9)
+    assert env.group_map == {}
+    each = rollout["next", "pixels", "reward"]
+    assert torch.equal(each, rollout["next", "reward_map"].flatten(2)[..., None])
+    assert each.shape == rollout["next", "pixels", "done"].shape == (3, 5, 108, 1)
+    assert rollout["next", "pixels", "done"][0, :, 5, 0].tolist() == [False, True, False, True, False]
+    weights = TransformedEnv(env, RewardScaling(loc=0.0, scale=2.0, in_keys=[("pixels", "reward")]))
+    scaled = weights.rollout(2)["next"]
+    assert torch.equal(scaled["pixels", "reward"], 2 * scaled["reward_map"].flatten(2)[..., None])
+    with pytest.raises(OptionError, match="reward_output"):
+        PixelSegTorchRLEnv(1, reward_output="sum")
+    with pytest.raises(OptionError, match="odd"):
+        PixelSegTorchRLEnv(1, view=4)
 
 
 @pytest.mark.parametrize("name", ["num_envs", "autoreset_mode", "backend"])
