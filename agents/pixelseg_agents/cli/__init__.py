@@ -22,6 +22,7 @@ commands:
   evaluate   score a trained agent on held-out patients
   compare    set runs side by side: a table of scores, and their learning curves
   predict    segment your own images or NIfTI volumes with a trained agent
+  export-nnunet  write a data set as nnU-Net reads it, with the same patients for training and test
 
 Each command has its own help:  pixelseg train --help
 
@@ -30,7 +31,7 @@ A first run, without any files:
   pixelseg evaluate runs/first
 """
 
-COMMANDS = ("check", "train", "evaluate", "compare", "predict")
+COMMANDS = ("check", "train", "evaluate", "compare", "predict", "export-nnunet")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.path.append(os.getcwd())
     try:
         command = check_choice("command", words[0], COMMANDS)
-        return int(importlib.import_module(f"{__name__}.{command}").main(words[1:]))
+        return int(importlib.import_module(f"{__name__}.{command.replace('-', '_')}").main(words[1:]))
     except BrokenPipeError:  # such as `pixelseg evaluate ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return 1
