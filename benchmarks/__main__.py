@@ -1,11 +1,14 @@
-"""`python -m benchmarks run | search | report`: the comparison of the agents."""
+"""`python -m benchmarks run | search | report | nnunet`: the comparison of the agents."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import tyro
 
+from benchmarks.nnunet.commands import NnUNet
 from benchmarks.study.commands import Report, Run, Search
 from pixelseg_env import PixelSegError
 
@@ -13,7 +16,8 @@ from pixelseg_env import PixelSegError
 def main() -> int:
     """Runs one command; returns the exit code."""
     try:
-        command = tyro.extras.subcommand_cli_from_dict({"run": Run, "search": Search, "report": Report})
+        commands: dict[str, Callable[..., Any]] = {"run": Run, "search": Search, "report": Report, "nnunet": NnUNet}
+        command = tyro.extras.subcommand_cli_from_dict(commands)
         return int(command.main())
     except PixelSegError as error:
         print(f"benchmarks: error: {error}", file=sys.stderr)

@@ -105,8 +105,8 @@ def export_nnunet(
 ) -> NnUNetData:
     """Writes a data set in nnU-Net's raw layout, whole or not at all.
 
-    Labels that overlap are told apart by their combinations, each of which becomes a class: of an organ with a lesion in
-    it, "organ" and "organ + lesion". What nnU-Net predicts can so be brought back exactly.
+    Labels that overlap are told apart by their combinations, each of which becomes a class: of an organ with a lesion
+    in it, "organ" and "organ + lesion". So what nnU-Net predicts is brought back exactly.
 
     Args:
         parts: "train" and, where there are any, "val" and "test", without a patient in common.
@@ -128,7 +128,9 @@ def export_nnunet(
     """
     train = parts.get("train")
     if train is None or set(parts) - set(FOLDERS):
-        raise OptionError(f"export to nnU-Net: expected the parts train, val and test, got {', '.join(parts) or 'none'}")
+        raise OptionError(
+            f"export to nnU-Net: expected the parts train, val and test, got {', '.join(parts) or 'none'}"
+        )
     check_choice("split_by", split_by, ("patient", "slice"))
     goal = Path(raw) / _folder_name(number, name or _default_name(train.name))
     _check_free(goal, number, overwrite)
@@ -239,7 +241,9 @@ def _image_names(parts: Mapping[str, SegmentationDataset]) -> dict[str, tuple[st
 def _channel_names(channels: Sequence[str], dataset: SegmentationDataset) -> dict[str, str]:
     count = dataset.image_shape[0]
     if channels and len(channels) != count:
-        raise OptionError(f"channels={list(channels)}: expected {count} name(s), for the images have {count} channel(s)")
+        raise OptionError(
+            f"channels={list(channels)}: expected {count} name(s), for the images have {count} channel(s)"
+        )
     return {str(k): channels[k] if channels else f"channel {k}" for k in range(count)}
 
 
@@ -309,9 +313,7 @@ def _folds(
     def names(wanted: Iterable[str]) -> list[str]:
         return [name for unit in wanted for name in units[unit]]
 
-    return [
-        {"train": names(sorted(units.keys() - set(validated))), "val": names(validated)} for validated in held_out
-    ]
+    return [{"train": names(sorted(units.keys() - set(validated))), "val": names(validated)} for validated in held_out]
 
 
 # ---------------------------------------------------------------- files
@@ -373,7 +375,9 @@ def _read(path: Path) -> Masks:
         if values.ndim != 2:
             raise ValueError(f"expected one plane, got shape {values.shape}")
     except Exception as error:  # decoders raise what they like
-        raise DataError(f"{path}: expected a mask that nnU-Net has predicted ({reason(error)}); predict again") from error
+        raise DataError(
+            f"{path}: expected a mask that nnU-Net has predicted ({reason(error)}); predict again"
+        ) from error
     return values.astype(np.uint8)
 
 
@@ -404,5 +408,7 @@ def _cases(parts: Mapping[str, SegmentationDataset], images: Mapping[str, tuple[
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["image", "part", "case", "slice"])
     for part, dataset in parts.items():
-        writer.writerows(zip(images[part], itertools.repeat(part), dataset.cases, dataset.slices.tolist(), strict=False))
+        writer.writerows(
+            zip(images[part], itertools.repeat(part), dataset.cases, dataset.slices.tolist(), strict=False)
+        )
     return out.getvalue()

@@ -278,6 +278,8 @@ def test_a_part_without_share_is_left_out(tmp_path: Path) -> None:
 def test_the_command_says_what_is_missing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("nnUNet_raw", raising=False)
     assert main(["export-nnunet", "phantom"]) == 2
-    assert "expected --out FOLDER, or the variable nnUNet_raw" in capsys.readouterr().err.replace("Expected", "expected")
+    assert "expected --out FOLDER, or the variable nnUNet_raw" in capsys.readouterr().err.replace(
+        "Expected", "expected"
+    )
     assert main(["export-nnunet", "--out", "x"]) == 2
     assert "export-nnunet: nothing to look at" in capsys.readouterr().err

@@ -16,9 +16,9 @@ from pixelseg_agents.nnunet import FOLDERS, SPLITS, export_nnunet
 from pixelseg_env import OptionError, SegmentationDataset, load_dataset
 
 DESCRIPTION = """\
-Writes a data set in nnU-Net's raw layout, with the patients for training, validation and test that all commands here have:
-Dataset501_Name with imagesTr, labelsTr, imagesTs, labelsTs, dataset.json and splits_final.json. Images are 2-dimensional
-and keep their own pixels unless --size says otherwise.
+Writes a data set in nnU-Net's raw layout, with the patients for training, validation and test that all commands here
+have: Dataset501_Name with imagesTr, labelsTr, imagesTs, labelsTs, dataset.json and splits_final.json. Images are
+2-dimensional and keep their own pixels unless --size says otherwise.
 
 Examples:
   pixelseg export-nnunet my_images --out nnUNet_raw
