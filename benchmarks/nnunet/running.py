@@ -105,7 +105,7 @@ def run_training(cell: Cell, budget: Budget, python: Path, out: Path, work: Path
     made = provenance()  # now: the source may have changed when the training is over
     parts = {part: cell.parts[part] for part in ("train", "val", "test")}
     data = export_nnunet(parts, work / FOLDERS[0], NUMBER, NAME)
-    answer = _run_nnunet(_request(cell, budget, data, work), python, work)
+    answer = run_nnunet(_request(cell, budget, data, work), python, work)
     agent = PredictedMasks()
     for part in ("val", "test"):
         agent.add(parts[part], data.masks(part, work / "masks" / part))
@@ -138,8 +138,21 @@ def _request(cell: Cell, budget: Budget, data: NnUNetData, work: Path) -> dict[s
     }
 
 
-def _run_nnunet(request: dict[str, Any], python: Path, work: Path) -> dict[str, Any]:
-    """Runs `runner` in the other environment; returns its answer."""
+def run_nnunet(request: dict[str, Any], python: Path, work: Path) -> dict[str, Any]:
+    """Runs `runner` in the other environment.
+
+    Args:
+        request: a `Budget` as a dictionary; number and name of the data set in `work`; passes, seed, device; the images
+            to predict by part, and the folder for their masks.
+        python: of nnU-Net's environment.
+        work: where `FOLDERS` lie, and where its log goes.
+
+    Returns:
+        The answer: budget, plan, parameters, seconds, log, memory, versions.
+
+    Raises:
+        DataError: it failed; the message ends with what it said.
+    """
     asked, answered, log = work / "request.json", work / "answer.json", work / LOG
     asked.write_text(json.dumps(request), encoding="utf-8")
     variables = {name: str(work / name) for name in FOLDERS} | {"OMP_NUM_THREADS": str(request["threads"])}
