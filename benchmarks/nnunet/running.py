@@ -112,7 +112,7 @@ def run_training(cell: Cell, budget: Budget, python: Path, out: Path, work: Path
     spent = answer["budget"]
     facts = dataclasses.asdict(cell.learner.facts)
     facts["label"] = f"{facts['label']}, {spent['updates']:,} updates of {spent['batch']} images"
-    record = {"name": cell.name, "cell": cell.to_json(), "facts": facts}
+    record: dict[str, Any] = {"name": cell.name, "cell": cell.to_json(), "facts": facts}
     record |= {"asked": dataclasses.asdict(budget), "config": answer["plan"], "parameters": answer["parameters"]}
     record |= {"updates": spent["updates"], "image_passes": spent["passes"], "image_visits": spent["passes"]}
     record |= {"environment_steps": 0, "curve": [], "seconds": answer["seconds"]}
@@ -127,7 +127,7 @@ def run_training(cell: Cell, budget: Budget, python: Path, out: Path, work: Path
 
 def _request(cell: Cell, budget: Budget, data: NnUNetData, work: Path) -> dict[str, Any]:
     """What `runner` reads."""
-    return dataclasses.asdict(budget) | {
+    said: dict[str, Any] = {
         "number": NUMBER,
         "dataset": data.folder.name,
         "passes": cell.protocol.passes,
@@ -136,6 +136,7 @@ def _request(cell: Cell, budget: Budget, data: NnUNetData, work: Path) -> dict[s
         "predict": {part: data.images[part] for part in ("val", "test")},
         "masks": str(work / "masks"),
     }
+    return dataclasses.asdict(budget) | said
 
 
 def run_nnunet(request: dict[str, Any], python: Path, work: Path) -> dict[str, Any]:
