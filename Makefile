@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 RUN ?= runs/phantom-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help install train test lint slow fuzz bench-env bench-gpu test-rllib test-benchmarl clean
+.PHONY: help install train test lint slow fuzz bench-env bench-gpu test-rllib test-benchmarl test-nnunet clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,5 +71,15 @@ test-rllib: .venv-rllib/installed  ## RLlib, Ray, and the environment's tests wi
 test-benchmarl: .venv-benchmarl/installed  ## BenchMARL trains on the pixels (a third environment)
 	OMP_NUM_THREADS=1 .venv-benchmarl/bin/python -W ignore -m pytest tests/benchmarl
 
+# nnU-Net brings some ninety packages that nothing else here needs, so it has an environment of its own, and knows none of ours.
+.venv-nnunet/installed: constraints-nnunet.txt
+	test -x .venv-nnunet/bin/python || $(PYTHON) -m venv .venv-nnunet
+	.venv-nnunet/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-nnunet.txt torch
+	.venv-nnunet/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-nnunet.txt nnunetv2
+	touch $@
+
+test-nnunet: .venv/installed .venv-nnunet/installed  ## the real nnU-Net, end to end on a few phantoms (an environment of its own)
+	NNUNET_PYTHON=.venv-nnunet/bin/python OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nnunet
+
 clean:  ## remove the virtual environment and caches (not runs/)
-	rm -rf .venv .venv-rllib .venv-benchmarl .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-rllib .venv-benchmarl .venv-nnunet .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""`python -m benchmarks run | search | report | table | figure`: the comparison of the agents."""
+"""`python -m benchmarks run | search | report | table | figure | nnunet`: the comparison of the agents."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import tyro
 
+from benchmarks.nnunet.commands import NnUNet
 from benchmarks.study.commands import Report, Run, Search
 from benchmarks.study.publication import Figure, Table
 from pixelseg_env import PixelSegError
@@ -14,7 +15,14 @@ from pixelseg_env import PixelSegError
 
 def main() -> int:
     """Runs one command; returns the exit code."""
-    commands: dict[str, Any] = {"run": Run, "search": Search, "report": Report, "table": Table, "figure": Figure}
+    commands: dict[str, Any] = {
+        "run": Run,
+        "search": Search,
+        "report": Report,
+        "table": Table,
+        "figure": Figure,
+        "nnunet": NnUNet,
+    }
     try:
         command = tyro.extras.subcommand_cli_from_dict(commands)
         return int(command.main())

@@ -42,6 +42,7 @@ FLOORS = [
     ("command line", ("pixelseg_agents.cli", "pixelseg_agents.__main__")),
     ("grid", ("benchmarks.grid", "benchmarks.records")),
     ("study", ("benchmarks.study",)),
+    ("nnunet", ("benchmarks.nnunet",)),
     ("speed", ("benchmarks.speed",)),
     ("benchmarks", ("benchmarks",)),
 ]
@@ -51,6 +52,7 @@ FORBIDDEN = {
     "evaluation": {"networks", "learning"},
     "grid": {"command line"},
     "study": {"command line"},
+    "nnunet": {"command line", "study"},
     "speed": {"command line", "study"},
     "benchmarks": {"command line"},
 }

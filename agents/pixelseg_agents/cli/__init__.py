@@ -17,12 +17,13 @@ usage: pixelseg COMMAND ...
 Train agents that segment images pixel by pixel, evaluate them, and use them.
 
 commands:
-  check      look at images and masks before anyone trains: counts, patients, splits, a picture
-  train      train an agent; leaves a run folder with checkpoint, log, figures and scores
-  evaluate   score a trained agent on held-out patients
-  compare    set runs side by side: a table of scores, and their learning curves
-  predict    segment your own images or NIfTI volumes with a trained agent
-  networks   list the networks that --network takes, with parameters and GFLOP
+  check          look at images and masks before anyone trains: counts, patients, splits, a picture
+  train          train an agent; leaves a run folder with checkpoint, log, figures and scores
+  evaluate       score a trained agent on held-out patients
+  compare        set runs side by side: a table of scores, and their learning curves
+  predict        segment your own images or NIfTI volumes with a trained agent
+  networks       list the networks that --network takes, with parameters and GFLOP
+  export-nnunet  write a data set as nnU-Net reads it, with the same patients for training and test
 
 Each command has its own help:  pixelseg train --help
 
@@ -31,7 +32,7 @@ A first run, without any files:
   pixelseg evaluate runs/first
 """
 
-COMMANDS = ("check", "train", "evaluate", "compare", "predict", "networks")
+COMMANDS = ("check", "train", "evaluate", "compare", "predict", "networks", "export-nnunet")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.path.append(os.getcwd())
     try:
         command = check_choice("command", words[0], COMMANDS)
-        return int(importlib.import_module(f"{__name__}.{command}").main(words[1:]))
+        return int(importlib.import_module(f"{__name__}.{command.replace('-', '_')}").main(words[1:]))
     except BrokenPipeError:  # such as `pixelseg evaluate ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return 1

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from pixelseg_agents.cli.arguments import parse
+from pixelseg_agents.cli.guessing import which_dataset
 from pixelseg_agents.cli.options import SizeFlag, parse_pairs
 from pixelseg_agents.files import write_atomically
-from pixelseg_env import OptionError, SegmentationDataset, registered_datasets
-from pixelseg_env.datasets import FileFacts, Survey, guess_dataset, survey_dataset
+from pixelseg_env import SegmentationDataset
+from pixelseg_env.datasets import FileFacts, Survey, survey_dataset
 from pixelseg_env.rendering import contour_panel, enlargement
 
 DESCRIPTION = """\
@@ -61,7 +62,7 @@ def main(words: list[str]) -> int:
 
 def check(arguments: CheckArguments) -> int:
     """Prints what the data hold and draws the picture; returns the exit code."""
-    name, reason, data = _which(arguments)
+    name, reason, data = which_dataset("check", arguments.data, arguments.dataset)
     options: dict[str, Any] = {"split_by": arguments.split_by, "split_seed": arguments.split_seed}
     options |= parse_pairs(arguments.dataset_option)
     survey = survey_dataset(name, data=list(data) or None, size=arguments.size, **options)
@@ -73,19 +74,6 @@ def check(arguments: CheckArguments) -> int:
     if survey.error:
         print(f"{'error':<9} {survey.error}")
     return 2 if survey.error or (survey.files and survey.files.problems) else 0
-
-
-def _which(arguments: CheckArguments) -> tuple[str, str, tuple[Path, ...]]:
-    """The data set's name, why it is that, and its data."""
-    data = arguments.data
-    if arguments.dataset is not None:
-        return arguments.dataset, "as you say", data
-    if not data:
-        raise OptionError("check: nothing to look at; expected a folder or a table (.csv), or --dataset phantom")
-    if len(data) == 1 and str(data[0]) in registered_datasets() and not data[0].exists():
-        return str(data[0]), "as you say", ()
-    name, reason = guess_dataset(data)
-    return name, f"for {reason}; --dataset says otherwise", data
 
 
 def _lines(survey: Survey, reason: str) -> Iterator[tuple[str, str]]:
