@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,26 @@ def test_judging_at_size_is_another_report(run: Path, data: Path, capsys: pytest
     about = json.loads((run / "evaluation-all-at-size/evaluation.json").read_text())
     assert about["about"]["judged"] == "at 16x16"
     assert "perfect at 16x16" not in about["references"]
+
+
+def test_compare_says_where_runs_were_judged(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "other"):
+        shutil.copytree(run, tmp_path / name)
+    words = ["compare", str(tmp_path / "one"), str(tmp_path / "other")]
+    capsys.readouterr()
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert re.search(r"\(HD95 in pixels\), judged at (\d sizes, )?\d+x\d+", said.out)
+    assert said.err == ""
+    report = tmp_path / "other/evaluation.json"
+    content = json.loads(report.read_text())
+    content["summary"] |= {"judged_at": "size", "judged_sizes": [[16, 16]]}
+    report.write_text(json.dumps(content))
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "not all were judged at the same size" in said.err
+    assert "judged at |" in said.out
+    assert "16x16 |" in said.out
 
 
 @pytest.mark.parametrize("fit", ["resize", "crop"])
