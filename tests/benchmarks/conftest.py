@@ -14,16 +14,17 @@ from benchmarks.grid.cells import is_done
 from benchmarks.grid.running import run_cell
 from benchmarks.study.learners import LEARNERS, REFERENCES
 from pixelseg_env.datasets import phantom
-from tests.helpers.grid import cell
+from tests.helpers.grid import PHANTOMS, cell
 
 
 @pytest.fixture(scope="session", autouse=True)
 def phantoms_are_drawn_once() -> Iterator[None]:
-    """Every cell of a grid loads its data anew, as it should; here these are the same 400 pictures each time.
+    """Every cell of a grid loads its data anew, as it should; here these are the same few pictures each time.
 
     Loading copies what is drawn, so no test sees another's changes.
     """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phantom.load_phantom, "__defaults__", (PHANTOMS, 0, 1))  # count, seed, labels
         patch.setattr(phantom, "draw_phantom", functools.cache(phantom.draw_phantom))
         yield
 

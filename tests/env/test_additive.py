@@ -227,6 +227,7 @@ def test_a_broken_pixelrl_does_not(unet: Supervised) -> None:
 
 def test_from_the_command_line(tmp_path: Path) -> None:
     words = "--size 16 --updates 6 --batch 4 --width 0.125 --log none --device cpu --eval-every 3"
+    words += " --dataset-option count=20"
     unet, run = tmp_path / "unet", tmp_path / "run"
     assert pixelseg(["train", "--agent", "unet", *words.split(), "--out", str(unet)]) == 0
     more = ["--transition", "additive", "--observation", "stacked", "--coarse", str(unet), "--out", str(run)]

@@ -30,7 +30,7 @@ from pixelseg_agents import AC, PA3C
 from pixelseg_agents.cli import main as pixelseg
 from pixelseg_env import DataError, OptionError
 from pixelseg_env.rewards import resolve_reward
-from tests.helpers.grid import ROOT, TINY, cell, one_env, record
+from tests.helpers.grid import PHANTOMS, ROOT, TINY, cell, one_env, record
 
 
 def test_every_learner_leaves_a_whole_record(done: Path) -> None:
@@ -85,7 +85,7 @@ def test_parts_share_no_patient_and_folds_test_every_patient_once() -> None:
         assert not parts["val"] & parts["test"]
         if fold is not None:
             tested += parts["test"]
-    assert len(tested) == len(set(tested)) == 400
+    assert len(tested) == len(set(tested)) == PHANTOMS
     tested_never, others = set(cell().parts["test"].cases), []
     for fold in range(5):
         parts = {name: set(part.cases) for name, part in cell("pa3c", setting="try-default", fold=fold).parts.items()}
@@ -93,7 +93,7 @@ def test_parts_share_no_patient_and_folds_test_every_patient_once() -> None:
         assert not tested_never & (parts["train"] | parts["val"])
         assert not parts["train"] & parts["val"]
         others += parts["val"]
-    assert len(others) == len(set(others)) == 400 - len(tested_never)
+    assert len(others) == len(set(others)) == PHANTOMS - len(tested_never)
     few = cell(setting="50-shot", seed=3).parts
     assert len(few["train"]) == 50
     assert len(few["test"]) == len(cell().parts["test"])
@@ -118,8 +118,8 @@ def test_a_failed_cell_stops_no_other_and_is_named(tmp_path: Path, capsys: pytes
 
 
 def test_a_killed_grid_goes_on_where_it_was(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "benchmarks", "run", "--agents", "keep-all", "pa3c", "--seeds", "0", "--size", "32"]
-    words += ["--passes", "600", "--width", "0.125", "--out", str(tmp_path)]
+    words = [sys.executable, "-m", "benchmarks", "run", "--agents", "keep-all", "pa3c", "--seeds", "0", "--size", "16"]
+    words += ["--passes", "400", "--width", "0.125", "--out", str(tmp_path)]
     process = subprocess.Popen(words, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
     first = tmp_path / "phantom-keep-all-default-s0.json"
     deadline = time.monotonic() + 120
@@ -129,7 +129,7 @@ def test_a_killed_grid_goes_on_where_it_was(tmp_path: Path) -> None:
     process.wait()
     assert [path.name for path in tmp_path.glob("*.json")] == [first.name]
     before = first.stat().st_mtime_ns
-    protocol = Protocol(size=32, passes=600, width=0.125)
+    protocol = Protocol(size=16, passes=400, width=0.125)
     again = Run(agents=("keep-all", "pa3c"), seeds=(0,), out=tmp_path, protocol=protocol)
     done = [is_done(tmp_path, one) for one in again.cells()]
     assert done == [True, False]

@@ -1,0 +1,88 @@
+"""`python -m benchmarks table N` and `figure N`: made from records, or what is missing, with a command that works."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from pathlib import Path
+
+import cv2
+import pytest
+import tyro
+
+from benchmarks.grid.estimate import training_seconds
+from benchmarks.study.commands import Run
+from benchmarks.study.plans import FIGURES, TABLES
+from benchmarks.study.publication import Figure, Table
+from benchmarks.study.systems import SYSTEMS
+from pixelseg_agents.networks import network_class
+from pixelseg_env import OptionError
+from tests.helpers.grid import TINY, cell
+
+
+def test_a_table_is_made_and_what_is_missing_can_be_made_by_the_command(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Table(2, dataset="phantom", records=str(done), time=False).main() == 1
+    printed = capsys.readouterr().out
+    assert "| PA3C |" in printed
+    lines = printed.split("trainings are missing\n")[1].splitlines()
+    missing = {line.strip() for line in lines if line.startswith("  ")}
+    assert missing == {f"phantom-{one.name}-default-s0" for one in SYSTEMS}
+    command = next(line for line in lines if line.startswith("make them: ")).removeprefix("make them: ")
+    words = shlex.split(command)
+    assert words[:4] == ["python", "-m", "benchmarks", "run"]
+    run = tyro.cli(Run, args=words[4:])
+    assert {one.name for one in run.cells()} == missing
+    assert run.protocol == TINY
+    assert run.out == done
+
+
+def test_nothing_at_all_is_said_with_the_time_it_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = Figure(7, dataset="phantom", records=str(tmp_path), protocol=dataclasses.replace(TINY, passes=6_000))
+    assert made.main() == 1
+    printed = capsys.readouterr().out
+    assert "3 of 3 trainings are missing" in printed
+    assert printed.count("min here") == 3
+
+
+def test_the_estimate_grows_with_the_budget() -> None:
+    """Time is measured, so within a factor; that of ten times the passes is ten times as long."""
+    short, long = (
+        training_seconds(cell("pa3c", protocol=dataclasses.replace(TINY, passes=passes))) for passes in (1_000, 100_000)
+    )
+    assert short is not None
+    assert long is not None
+    assert 0 < short < long < 1000 * short
+    assert training_seconds(cell("otsu")) == 0
+    assert training_seconds(cell("examples.own_agent:Threshold")) is None
+
+
+@pytest.mark.parametrize("number", sorted(FIGURES))
+def test_figures_are_drawn(done: Path, number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Figure(number, dataset="phantom", records=str(done), time=False, out=tmp_path).main() in (0, 1)
+    picture = tmp_path / f"phantom-figure-{number}.png"
+    assert str(picture) in capsys.readouterr().out
+    image = cv2.imread(str(picture))
+    assert image.std() > 5, "not a blank picture"
+    if number == 4:
+        assert image.shape[1] > image.shape[0] / 4 * 2.5, "an image and the maps of two steps, of four patients"
+
+
+def test_every_table_and_figure_has_a_plan_that_can_be_trained() -> None:
+    assert sorted(TABLES) == [2, 3, 4, 5, 6]
+    assert sorted(FIGURES) == [3, 4, 5, 6, 7]
+    for plan in (*TABLES.values(), *FIGURES.values()):
+        cells = list(plan.cells("phantom", (), (0,), TINY))
+        assert len({one.name for one in cells}) == len(cells) >= 1
+        for one in cells:
+            if not one.learner.reference:
+                assert one.config().width > 0
+    with pytest.raises(OptionError, match=r"table 7: .* 2, 3, 4, 5, 6"):
+        Table(7).main()
+
+
+def test_the_labels_of_systems_are_those_of_their_networks() -> None:
+    named = {one.label: one.hyper["network"] for one in SYSTEMS if one.agent == "supervised"}
+    for label, name in named.items():
+        assert network_class(name).label == label.removesuffix("'s network"), "the real nnU-Net has a row of its own"
