@@ -202,7 +202,7 @@ class Idle(PixelRL):
         return 0.0
 
 
-def refined(unet: Supervised, reward: str, kind: Any = PixelRL, wrapper: Any = None, updates: int = 250) -> float:
+def refined(unet: Supervised, reward: str, kind: Any = PixelRL, wrapper: Any = None, updates: int = 180) -> float:
     """Dice of the refined maps."""
     options = {"transition": "additive", "observation": "stacked", "horizon": 2, "start": unet.probability}
     env = phantoms("train", reward=reward, **options)

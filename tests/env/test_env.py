@@ -96,11 +96,11 @@ def test_spaces_and_trajectory_by_the_definition(transition: str, observation: s
             "reward_map": reward_map,
             "segmentation": now,
             "target": target,
-            "dice": (2 * int((now & target).sum()) + 1e-4) / (int(now.sum()) + int(target.sum()) + 1e-4),
-            "slice": 5,
-            "index": 4,
-            "step": t,
-            "horizon": 4,
+            "dice": np.float64((2 * (now & target).sum() + 1e-4) / (now.sum() + target.sum() + 1e-4)),
+            "slice": np.int64(5),
+            "index": np.int64(4),
+            "step": np.int64(t),
+            "horizon": np.int64(4),
         }
         assert_same(info, expected)
         assert reward == pytest.approx(reward_map.mean(), abs=1e-7)
