@@ -18,7 +18,8 @@ from pixelseg_env import OptionError, SegmentationDataset, load_dataset
 DESCRIPTION = """\
 Writes a data set in nnU-Net's raw layout, with the patients for training, validation and test that all commands here
 have: Dataset501_Name with imagesTr, labelsTr, imagesTs, labelsTs, dataset.json and splits_final.json. Images are
-2-dimensional and keep their own pixels unless --size says otherwise.
+2-dimensional, hold the values that agents see here (8 bits in most data sets), and keep their own size unless --size
+says otherwise.
 
 Examples:
   pixelseg export-nnunet my_images --out nnUNet_raw
@@ -28,7 +29,7 @@ Examples:
 
 RAW = "nnUNet_raw"
 FILES = "Image files: auto (png where the images have 8 bits), png or nifti."
-CHANNELS = "A name for each channel. nnU-Net normalises by them; CT and noNorm have a meaning."
+CHANNELS = "A name for each channel. nnU-Net normalises by them: CT and noNorm have a meaning of their own."
 
 
 @dataclass(frozen=True)
