@@ -153,9 +153,9 @@ class Idle(Supervised):
 LEARNING: dict[str, tuple[float, float, int]] = {
     "unet": (1 / 16, 5e-3, 20),
     "unet-31m": (1 / 16, 5e-3, 30),
-    "fcn8s": (1 / 16, 5e-3, 20),
+    "fcn8s": (1 / 16, 5e-3, 40),
     "attention-unet": (1 / 16, 5e-3, 20),
-    "resunet++": (1 / 16, 5e-3, 25),
+    "resunet++": (1 / 16, 5e-3, 45),
     "unet++": (1 / 8, 3e-3, 25),
     "unet3+": (1 / 8, 3e-3, 15),
     "nnunet": (1 / 8, 1e-2, 40),
