@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import json
 import subprocess
@@ -68,6 +69,7 @@ def part_of(module: str) -> str:
     raise AssertionError("not one of ours")
 
 
+@functools.cache
 def sources() -> dict[str, str]:
     """Module name to source of all our packages."""
     found = {}
@@ -93,12 +95,18 @@ def imported(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
             yield from imported(node)
 
 
+@functools.cache
+def statements(text: str) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """What `imported` finds in a source."""
+    return tuple(imported(ast.parse(text)))
+
+
 def imports(modules: Mapping[str, str]) -> dict[str, set[str]]:
     """Module to the modules of ours that it imports."""
     graph: dict[str, set[str]] = {}
     for module, text in modules.items():
         graph[module] = set()
-        for node in imported(ast.parse(text)):
+        for node in statements(text):
             if isinstance(node, ast.Import):
                 names = {alias.name for alias in node.names}
             else:

@@ -23,9 +23,9 @@ LIBRARIES = {
 }
 SHORT = {  # that those which train also learn is tested elsewhere (tests/env/views), or seen in the README's picture
     "idea": ["--updates", "2"],
-    "sb3_agents": ["--rounds", "3"],
-    "sb3_contrib_agents": ["--rounds", "2"],
-    "torchrl_reinforce": ["--batches", "10"],
+    "sb3_agents": ["--rounds", "1"],
+    "sb3_contrib_agents": ["--rounds", "1"],
+    "torchrl_reinforce": ["--batches", "2"],
 }
 
 

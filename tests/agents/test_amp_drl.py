@@ -100,7 +100,7 @@ class Lines(KVWriter):
 def test_pretraining_reconstructs_and_fine_tuning_segments(tmp_path: Any) -> None:
     lines = Lines()
     env = phantoms("train", size=24)
-    agent = AMPDRL(env, **SMALL).learn(UPDATES, logger=Logger(None, [lines]), log_interval=UPDATES // 10)
+    agent = AMPDRL(env, boxes=1, **SMALL).learn(UPDATES, logger=Logger(None, [lines]), log_interval=UPDATES // 10)
     losses = [row["pretrain/loss"] for row in lines.rows if "pretrain/loss" in row]
     assert len(losses) == 3, "0.3 of the updates"
     assert losses[-1] < losses[0] * 0.8, "what is hidden is reconstructed better"

@@ -48,11 +48,17 @@ def test_learns_what_thresholding_cannot() -> None:
     assert learnt > LEARNT > max(otsu, keep) + 0.2
 
 
-@pytest.mark.parametrize(("transition", "observation"), TASKS[1:])
+LONG = ("restorable", "stacked")  # needs twice the updates
+
+
+@pytest.mark.parametrize(
+    ("transition", "observation"),
+    [pytest.param(*task, marks=[pytest.mark.slow] * (task == LONG)) for task in TASKS[1:]],
+)
 def test_every_task_is_learnt(transition: str, observation: str) -> None:
     options = {"transition": transition, "observation": observation}
     env = make_env("train", **options)
-    updates = 2 * UPDATES if observation == "stacked" and transition == "restorable" else UPDATES
+    updates = 2 * UPDATES if (transition, observation) == LONG else UPDATES
     assert score(train(env=env, updates=updates), **options) > LEARNT
 
 
