@@ -36,7 +36,7 @@ class Records:
         self.protocol: Record = {}
         for record in records:
             cell = record["cell"]
-            self.protocol = self.protocol or cell["protocol"]
+            self.protocol = self.protocol or cell.get("protocol", {})
             self._found[cell["agent"], cell["setting"]].append(record)
             self._facts[cell["agent"]] = facts_of(cell["agent"], record)
 
