@@ -22,6 +22,7 @@ from benchmarks.study.commands import Run
 from benchmarks.study.learners import LEARNERS, REFERENCES
 from benchmarks.study.reading import Records
 from benchmarks.study.report import write_report
+from benchmarks.study.systems import AMP_DRL, NETWORKS, SYSTEMS
 from pixelseg_agents import PA3C, Supervised, SupervisedConfig
 from pixelseg_agents.registry import AGENTS, register_agent
 from pixelseg_env import OptionError
@@ -99,9 +100,11 @@ def test_rows_of_the_same_name_are_told_apart() -> None:
 def test_facts_come_from_classes() -> None:
     facts = {one.agent: one.learner.facts for one in (cell(learner.name) for learner in STUDY.learners)}
     assert {name for name, fact in facts.items() if fact.reference} == {one.name for one in REFERENCES}
-    assert {name for name, fact in facts.items() if fact.supervised} == {"unet", "twin-plain", "twin-steps"}
-    assert {name for name, fact in facts.items() if fact.looks_once} == {"unet", "twin-plain"}
-    assert {one.name for one in LEARNERS if one.refines} == {"pixelrl", "pixelrl-cross-entropy"}
+    networks = {one.name for one in (*NETWORKS, AMP_DRL)}
+    assert {name for name, fact in facts.items() if fact.supervised} == {"unet", "twin-plain", "twin-steps"} | networks
+    assert {name for name, fact in facts.items() if fact.looks_once} == {"unet", "twin-plain"} | networks
+    refining = {one.name for one in (*LEARNERS, *SYSTEMS) if one.refines}
+    assert refining == {"pixelrl", "pixelrl-cross-entropy", "pixelrl-unet3+"}
     labels = [fact.label for fact in facts.values()]
     assert len(set(labels)) == len(labels), "every row has a name of its own"
     assert Learner("pixelrl").rules == {"transition": "additive", "observation": "stacked"}

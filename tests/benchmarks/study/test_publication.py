@@ -49,7 +49,8 @@ def test_nothing_at_all_is_said_with_the_time_it_takes(tmp_path: Path, capsys: p
 def test_the_estimate_grows_with_the_budget() -> None:
     """Time is measured, so within a factor; that of ten times the passes is ten times as long."""
     short, long = (
-        training_seconds(cell("pa3c", protocol=dataclasses.replace(TINY, passes=passes))) for passes in (1_000, 100_000)
+        training_seconds(dataclasses.replace(cell("pa3c"), protocol=dataclasses.replace(TINY, passes=passes)))
+        for passes in (1_000, 100_000)
     )
     assert short is not None
     assert long is not None
