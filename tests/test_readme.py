@@ -119,6 +119,8 @@ def test_option_table_names_real_options_and_values() -> None:
 
 
 RECORDS = ROOT / "benchmarks/records/grid"
+SYSTEMS_64 = ROOT / "benchmarks/records/systems"
+NNUNET = ""  # the real nnU-Net's, whose command is another
 DATASETS = ("brain", "cardiac")
 
 
@@ -161,6 +163,20 @@ def test_every_record_has_a_command_and_every_command_its_records(monkeypatch: p
             assert is_done(ROOT / out, cell), f"{name} {options}: {cell.name} has no record"
             made.add(ROOT / out / f"{cell.name}.json")
     assert {path for path in RECORDS.rglob("*.json") if path.name != "tuned.json"} == made
+
+
+def test_the_systems_of_the_publication_have_a_command_and_their_tables() -> None:
+    """Records of `python -m benchmarks table 2`; those that are missing, it says itself."""
+    results = (ROOT / "benchmarks/RESULTS.md").read_text()
+    made = all_tables(SYSTEMS_64)["brain"]
+    for name in ("table-2", "steps"):
+        assert made[name].markdown() in results, f"{name}: run `python -m benchmarks report {SYSTEMS_64}` and paste it"
+    text = (ROOT / "benchmarks/README.md").read_text()
+    found = re.search(r"`python -m benchmarks run (--dataset brain [^`]*--out benchmarks/records/systems)`", text)
+    assert found
+    cells = tyro.cli(Run, args=shlex.split(found[1])).cells()
+    done = {f"{cell.name}.json" for cell in cells if is_done(ROOT / SYSTEMS_64, cell)}
+    assert done == {path.name for path in (ROOT / SYSTEMS_64).glob("*.json")} - {NNUNET}
 
 
 def test_no_place_is_left_to_be_filled() -> None:
