@@ -28,7 +28,7 @@ from pixelseg_agents.learning.distributions import Categorical
 from pixelseg_agents.provenance import provenance
 from pixelseg_env import dynamics, to_numpy
 
-EIGHT = dynamics.AMOUNTS
+EIGHT = tuple(amount for amount in dynamics.AMOUNTS if amount)  # this module may be imported when there are nine
 NINE = (*EIGHT[:4], 0.0, *EIGHT[4:])
 # The publication's: t_max 10 throughout, plain Eq. 12, no augmentation; and the entropy bonus of PA3C.
 PUBLISHED: dict[str, Any] = {
