@@ -22,6 +22,7 @@ from pixelseg_env.datasets.volumes import Source, channel_slices, load_volumes
 from pixelseg_env.errors import DataError, OptionError, PixelSegError
 
 ENDING = ".dcm"
+SHOWN = 200  # characters of a file's own text in a message
 _SPREAD = 0.01  # of a slice's distance: by so much distances may differ in one series
 _MAGIC = b"DICM"
 
@@ -203,7 +204,8 @@ def _check(path: Path, item: Any) -> Any:
     """Refuses what is no single grey image."""
     advice = "convert the series to NIfTI, e.g. with dcm2niix or 3D Slicer, and use the data set 'nifti'"
     if str(item.get("Modality", "")) in ("SEG", "RTSTRUCT") or "Rows" not in item:
-        raise DataError(f"{path}: expected an image, got {item.get('Modality', 'a file without pixels')}; {advice}")
+        kind = str(item.get("Modality", "a file without pixels"))[:SHOWN]
+        raise DataError(f"{path}: expected an image, got {kind}; {advice}")
     if int(item.get("NumberOfFrames") or 1) > 1:
         raise DataError(f"{path}: expected one image a file, got {item.NumberOfFrames} frames; {advice}")
     if int(item.get("SamplesPerPixel") or 1) > 1:

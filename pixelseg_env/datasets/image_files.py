@@ -92,6 +92,8 @@ def page_count(path: Path) -> int:
         with path.open("rb") as file:
             if file.read(4) not in TIFF_MAGIC:
                 return 1
+        if find_damage(path.read_bytes()):  # directories that lead back to themselves have pages without end
+            return 1
         from pixelseg_env.datasets.tiff_files import count_pages
 
         return count_pages(path)

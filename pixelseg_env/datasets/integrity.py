@@ -94,6 +94,8 @@ class _Layout:
     def number(self, content: bytes, position: int, wide: bool = True) -> int:
         """A position (wide), or a number of entries."""
         letter = "Q" if self.big else "I" if wide else "H"
+        if position > len(content):  # it may be beyond what the machine counts with
+            raise struct.error
         return int(struct.unpack_from(self.order + letter, content, position)[0])
 
 
@@ -104,7 +106,7 @@ def _tiff_damage(content: bytes) -> str:
             if damage:
                 return f"page {number + 1}: {damage}" if number else damage
     except struct.error:
-        return "a directory of it lies beyond the end of the file: it is cut off"
+        return "a part of its directories is empty or lies beyond the end of the file: it is cut off, or damaged"
     except _LoopError:
         return "its directories lead back to themselves: it is damaged"
     return ""
@@ -141,7 +143,7 @@ def _tags(content: bytes, layout: _Layout, places: range) -> Iterator[tuple[int,
         here = at + (12 if layout.big else 8)
         if count * _TIFF_TYPES[kind] > (8 if layout.big else 4):
             here = layout.number(content, here)
-        if here + count * _TIFF_TYPES[kind] > len(content):
+        if not count or here + count * _TIFF_TYPES[kind] > len(content):
             raise struct.error
         yield tag, struct.unpack_from(f"{layout.order}{count}{_LETTERS[kind]}", content, here)
 

@@ -197,6 +197,7 @@ def _find_pairs(root: Path) -> list[Pair]:
 
 SHOWN = 200  # characters of somebody else's text in a message
 LONGEST = 1000  # of a path
+LONGEST_NAME = 255  # bytes of a file's name, on most systems
 
 
 def _listing(path: Path) -> dict[str, Any]:
@@ -225,8 +226,11 @@ def _listed_pairs(root: Path, listing: Path) -> list[Pair]:
 
     def pair(entry: tuple[Path, Path]) -> Pair:
         image, label = entry
-        if max(len(str(path)) for path in (image, label)) > LONGEST:  # the system would refuse to look for it
-            raise DataError(f"{listing}: lists a name of {len(str(image))} characters; correct it or remove it")
+        longest = max(len(part.encode(errors="replace")) for path in (image, label) for part in path.parts)
+        if longest > LONGEST_NAME or max(len(str(path)) for path in (image, label)) > LONGEST:
+            # The system would refuse to look for it.
+            shown = max(str(image), str(label), key=len)[:SHOWN]
+            raise DataError(f"{listing}: lists a name that is too long ({shown}...); correct it or remove it")
         # nnU-Net's first version lists <case>.nii.gz and has <case>_0000.nii.gz, ...
         images = [image] if image.is_file() else _channel_files(image.parent, volume_name(image))
         for path, there in ((image, bool(images)), (label, label.is_file())):

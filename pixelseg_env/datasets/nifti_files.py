@@ -299,6 +299,12 @@ def read_volume(path: Path) -> NDArray[Any]:
     return volume
 
 
+def _check_numbers(path: Path, dtype: Any) -> None:
+    """Refuses colours and complex numbers, which cannot be scaled either."""
+    if np.dtype(dtype).kind not in "biuf":
+        raise DataError(f"{path}: expected real numbers, got voxels of type {np.dtype(dtype)}; convert the file")
+
+
 def read_channels(path: Path, one: bool = False) -> list[NDArray[Any]]:
     """Reads the volumes (X, Y, Z) that a file holds: one, or one for each entry of a fourth axis.
 
@@ -317,6 +323,7 @@ def read_channels(path: Path, one: bool = False) -> list[NDArray[Any]]:
             raise EOFError(f"it holds no voxels, its shape is {shape}")
         if needed > available:
             raise EOFError(f"it needs {needed} bytes and has {available}")
+        _check_numbers(path, image.get_data_dtype())
         # What is refused below may be too large to be read for that.
         wrong = not 2 <= len(shape) <= 4 or (one and math.prod(shape[3:]) != 1)
         voxels: NDArray[Any] = np.empty(()) if wrong else np.asanyarray(image.dataobj)
@@ -333,8 +340,7 @@ def read_channels(path: Path, one: bool = False) -> list[NDArray[Any]]:
         )
     if voxels.ndim == 2:
         voxels = voxels[..., None]
-    if voxels.dtype.kind not in "biuf":
-        raise DataError(f"{path}: expected real numbers, got voxels of type {voxels.dtype}; convert the file")
+    _check_numbers(path, voxels.dtype)
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
         bad = int(np.count_nonzero(~np.isfinite(voxels)))
         raise DataError(

@@ -48,6 +48,8 @@ def decode_tiff(content: bytes) -> ImageFile:
     if complaints.found:
         raise DataError(f"expected a whole TIFF file, but it is damaged ({complaints.found[0]}); copy it again")
     sizes = list(dict.fromkeys(page.pixels.shape for page in pages))
+    if not all(np.prod(size) for size in sizes or [(0,)]):
+        raise DataError("expected an image, but it has no pixels; it is damaged: copy it again")
     if len(sizes) > 1:
         listed = ", ".join("x".join(map(str, size)) for size in sizes[:5])
         raise DataError(f"expected pages of one size, got {listed}; save them as files of their own")

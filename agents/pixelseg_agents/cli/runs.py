@@ -15,7 +15,7 @@ from pixelseg_agents.cli.task import TaskArguments, task_from_json
 from pixelseg_agents.files import parse_json, reason, write_atomically
 from pixelseg_agents.networks import network_class
 from pixelseg_agents.registry import agent_class, load_agent
-from pixelseg_env import OptionError, PixelSegError, check_horizon, is_plugin
+from pixelseg_env import OptionError, PixelSegError, check_choice, check_horizon, is_plugin, registered_datasets
 from pixelseg_env.datasets import check_size
 
 CONFIG = "config.json"
@@ -181,4 +181,6 @@ def _checked(task: TaskArguments) -> TaskArguments:
     parse_pairs(task.dataset_option)
     check_size(task.size)
     check_horizon(task.horizon)
+    if not is_plugin(task.dataset):
+        check_choice("dataset", task.dataset, registered_datasets())
     return task

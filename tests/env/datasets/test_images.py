@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -267,6 +268,38 @@ def test_truncated_tiff_with_its_directory_first(tmp_path: Path, order: str) -> 
         path.write_bytes(whole[:-missing])
         with pytest.raises(DataError, match=r"a\.tif: expected a whole image file, but .* cut off"):
             load("folder", tmp_path)
+
+
+def tiff(entries: list[tuple[int, int, int, int]], following: int = 0, rest: bytes = b"") -> bytes:
+    """A little-endian TIFF of one directory; entries are tag, kind, count and value."""
+    made = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    for entry in entries:
+        made += struct.pack("<HHII", *entry)
+    return made + struct.pack("<I", following) + rest
+
+
+PLAIN = [(256, 3, 1, 4), (257, 3, 1, 4), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 134)]
+PLAIN += [(277, 3, 1, 1), (278, 3, 1, 4), (279, 4, 1, 16)]
+PIXELS = bytes(range(40))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tiff([(256, 3, 0, 4), *PLAIN[1:]], rest=PIXELS),  # a width of no numbers
+        tiff(PLAIN, following=8, rest=PIXELS),  # a directory that leads to itself
+        tiff([(254, 4, 1, 0)], rest=PIXELS),  # a page without pixels
+        b"II+\0\x08\0\0\0" + b"\xff" * 8 + PIXELS,  # BigTIFF, whose directory is nowhere
+    ],
+)
+def test_tiffs_that_fuzzing_found_are_refused(content: bytes, tmp_path: Path) -> None:
+    files.write(tmp_path / "a_mask.png", 255 * np.eye(4, dtype=np.uint8))
+    image = tmp_path / "a.tif"
+    image.write_bytes(tiff(PLAIN, rest=PIXELS))
+    assert load("folder", tmp_path).images.shape == (1, 1, 4, 4), "what they are made of is whole"
+    image.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.tif"):
+        load("folder", tmp_path)
 
 
 @files.needs_real_data
