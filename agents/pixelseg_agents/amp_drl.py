@@ -82,8 +82,9 @@ class AMPDRL(Supervised):
 
     - the state is the image as it is hidden so far, and the plane of what is hidden; hidden pixels are 0;
     - actions are boxes on a `grid`, of `sizes`; an episode hides `boxes` of them, discounted by `gamma`;
-    - the reward of a box is the mean squared error of its pixels by the mean of the batch, so that it does not fade
-      while the U-Net learns, less 1; more is better (`mask_reward="hard"`: the masks become difficult) or less is;
+    - the reward of a box is the mean squared error of its pixels, those under an earlier box counting 0, by the mean of
+      the batch, so that it does not fade while the U-Net learns, less 1; more is better (`mask_reward="hard"`: masks
+      become difficult) or less is;
     - the U-Net's loss is the mean squared error of the hidden pixels, from a 1x1 convolution that is dropped after
       pre-training;
     - both parts see the same training images, and have an optimizer and a learning-rate schedule of their own with the
@@ -104,7 +105,6 @@ class AMPDRL(Supervised):
         parts = super()._make_parts()
         self._boxes = Boxes(config.grid, config.sizes)
         self._replay = MaskReplay(config.mask_replay, config.boxes)
-        self._mask_steps = 0
         masker = MaskingQNetwork(
             self.image_channels, config.width, norm=config.norm, grid=config.grid, sizes=len(config.sizes)
         )
@@ -117,9 +117,16 @@ class AMPDRL(Supervised):
         return self.name
 
     @property
+    def _masker(self) -> MaskingQNetwork:
+        part = self.parts["masker"]
+        assert isinstance(part, MaskingQNetwork)
+        return part
+
+    @property
     def pretraining_updates(self) -> int:
-        """How many of the planned updates pre-train."""
-        return int(self.config.pretraining_share * self.total_updates)
+        """How many updates pre-train: a share of those planned, or as many as it were when fine-tuning began."""
+        began = int(self._masker.tuned_from)
+        return began - 1 if began else int(self.config.pretraining_share * self.total_updates)
 
     @property
     def epsilon(self) -> float:
@@ -146,7 +153,8 @@ class AMPDRL(Supervised):
     def _update(self, horizon: int, weight: Any) -> int:
         if self.updates < self.pretraining_updates:
             return self._pretrain()
-        if self.updates == self.pretraining_updates:
+        if not int(self._masker.tuned_from):
+            self._masker.tuned_from.fill_(self.updates + 1)  # a longer plan does not pre-train again
             self.optimizer.state.clear()  # the moments are those of another loss
         return super()._update(horizon, weight)
 
@@ -162,7 +170,9 @@ class AMPDRL(Supervised):
         hidden = masks.amax(dim=1)
         error = self._reconstruct(observation, image, hidden)
         # By the mean of the batch: errors fall while the U-Net learns, and what a box is worth should not.
-        of_box = (error[:, None] * masks).sum(dim=(-2, -1)) / masks.sum(dim=(-2, -1))
+        # What lies under an earlier box is not paid again, or one place would be hidden K times.
+        fresh = masks * (masks.cumsum(dim=1) - masks == 0)
+        of_box = (error[:, None] * fresh).sum(dim=(-2, -1)) / masks.sum(dim=(-2, -1))
         reward = of_box / of_box.mean().clamp_min(1e-8) - 1
         reward = reward if self.config.mask_reward == "hard" else -reward
         if "index" not in episodes.info:
@@ -226,8 +236,8 @@ class AMPDRL(Supervised):
         q = self._values(image, before)[rows, boxes[rows, steps]]
         loss = ((q - wanted) ** 2).mean()
         self._descend(loss)
-        self._mask_steps += 1
-        if self._mask_steps % self.config.mask_target_update == 0:
+        self._masker.steps += 1
+        if int(self._masker.steps) % self.config.mask_target_update == 0:
             self.parts["masker_target"].load_state_dict(self.parts["masker"].state_dict())
         self.logger.record_mean("pretrain/mask_loss", float(loss.detach()))
         return len(image) + int(going_on.sum().item())

@@ -115,8 +115,8 @@ class Supervised(TargetLearner):
 
     It knows no later ones: played for several steps it decides anew at each, so judge it with `horizon=1`. One update
     is one gradient step on a batch of images. `network` says which, a U-Net by default; one with several heads (deep
-    supervision) learns from the weighted mean of their losses, and decides with the first. Arguments are those of
-    `PixelAgent`; hyperparameters are in `SupervisedConfig`.
+    supervision) learns from the weighted mean of their losses, and decides with what its `forward` returns. Arguments
+    are those of `PixelAgent`; hyperparameters are in `SupervisedConfig`.
     """
 
     name = "U-Net, supervised"

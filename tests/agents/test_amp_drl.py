@@ -128,6 +128,14 @@ def test_an_interrupted_pretraining_goes_on_where_fine_tuning_begins(tmp_path: A
         assert torch.equal(one, two)
 
 
+def test_a_longer_plan_does_not_pre_train_again(tmp_path: Any) -> None:
+    agent = AMPDRL(phantoms("train"), **SMALL).learn(10)
+    agent.save(tmp_path / "agent.safetensors")
+    again = AMPDRL.load(tmp_path / "agent.safetensors", env=phantoms("train"), device="cpu")
+    again._pretrain = None  # type: ignore[method-assign, assignment]  # it would fail
+    assert again.learn(40).pretraining_updates == 3
+
+
 def test_size_and_options() -> None:
     agent = AMPDRL(phantoms("train"), width=0.125, device="cpu")
     assert parameter_count(agent.network) == parameter_count(UNet31M(1, 0.125)), "what decides is the U-Net alone"

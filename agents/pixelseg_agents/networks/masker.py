@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,13 +21,23 @@ class MaskingQNetwork(nn.Module):
         norm: `"group"` or `"none"`.
         grid: cells along each side.
         sizes: how many sizes of boxes there are.
+
+    Attributes:
+        steps: gradient steps, int64.
+        tuned_from: updates after which fine-tuning began, plus 1; 0: it has not.
     """
+
+    steps: Tensor
+    tuned_from: Tensor
 
     def __init__(self, channels: int, width: float, *, norm: str, grid: int, sizes: int) -> None:
         super().__init__()
         self.grid = grid
         # Not the encoder alone: at 1/16 of 64 pixels its last features are coarser than the grid.
         self.unet = UNet(channels + 1, width, norm=norm, labels=0)
+        # Kept with the parameters, so that a training that goes on knows them.
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("tuned_from", torch.zeros((), dtype=torch.int64))
         self.advantage, self.value = nn.Conv2d(self.unet.features, sizes, 1), nn.Linear(self.unet.features, 1)
 
     def forward(self, observation: Tensor) -> Tensor:
