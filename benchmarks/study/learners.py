@@ -20,13 +20,13 @@ TWIN = Learner(
     colour="#0072B2",
 )
 STEPPED_TWIN = Learner("twin-steps", "benchmarks.study.twin:SteppedTwin", hyper=TWIN.hyper, colour="#882255")
+Q_LEARNERS = (Learner("dqn"), Learner("double-dqn"), Learner("dueling-dqn"))
+PIXELRL = Learner("pixelrl")
 LEARNERS = (
     PA3C,
     AC,
-    Learner("dqn"),
-    Learner("double-dqn"),
-    Learner("dueling-dqn"),
-    Learner("pixelrl"),
+    *Q_LEARNERS,
+    PIXELRL,
     Learner(
         "pixelrl-cross-entropy",
         "pixelrl",
@@ -38,6 +38,32 @@ LEARNERS = (
     TWIN,
     STEPPED_TWIN,
 )
+
+
+# The publication's other systems: networks trained on labels, and what is built on them. As published, but for the
+# width; the loss is cross-entropy for all, with deep supervision where the original has it. With these widths 12,000
+# passes of 64x64 take minutes each on one core; tables have a column for them.
+def _network(network: str, label: str, width: float) -> Learner:
+    return Learner(f"supervised-{network}", "supervised", label=label, hyper={"network": network, "width": width})
+
+
+# As published, but for the width: the loss is cross-entropy for all, with deep supervision where the original has it.
+NETWORKS_BY_LABELS = (
+    _network("fcn8s", "FCN-8s", 0.25),
+    _network("unet-31m", "U-Net (31 M)", 0.25),
+    _network("attention-unet", "Attention U-Net", 0.25),
+    _network("resunet++", "ResUNet++", 0.125),
+    _network("unet++", "U-Net++", 0.125),
+    _network("unet3+", "U-Net3+", 0.125),
+    _network("nnunet", "nnU-Net's network", 0.25),
+    _network("swin-unet", "Swin-Unet", 0.25),
+    _network("transunet", "TransUNet", 0.25),
+)
+AMP_DRL = Learner("amp-drl", hyper={"width": 0.25})
+PIXELRL_ON_UNET3P = Learner(
+    "pixelrl-unet3+", "pixelrl", label="PixelRL from U-Net3+", start={"network": "unet3+", "width": 0.125}
+)
+SYSTEMS = (*NETWORKS_BY_LABELS, AMP_DRL, PIXELRL_ON_UNET3P)
 
 # Learners with another's network, which have the hyperparameters of the learner. They stand in a table of their own.
 PA3C_ON_UNET = Learner("pa3c-on-unet", "benchmarks.study.crossed:PA3COnUNet", tuned_as="pa3c")

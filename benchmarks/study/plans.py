@@ -8,18 +8,28 @@ from pathlib import Path
 
 from benchmarks.grid.catalogue import load_study
 from benchmarks.grid.cells import Cell, Protocol
-from benchmarks.study import MODULE, learners, systems
-from benchmarks.study.learners import REFERENCES, SUBJECT
+from benchmarks.study import MODULE
+from benchmarks.study.learners import (
+    AC,
+    AMP_DRL,
+    NETWORKS_BY_LABELS,
+    PIXELRL,
+    PIXELRL_ON_UNET3P,
+    Q_LEARNERS,
+    REFERENCES,
+    SUBJECT,
+    UNET,
+)
 from benchmarks.study.reading import Records
 
 ROOT = Path("benchmarks/records")
 SYSTEMS_64 = ROOT / "systems"
 GRID = ROOT / "grid"
 
-_AGENTS = tuple(one.name for one in learners.LEARNERS[:5])  # PA3C, AC, the DQN family
-_NETWORKS = tuple(one.name for one in systems.NETWORKS)
-_PIXELRL = ("pixelrl", systems.PIXELRL_ON_UNET3P.name)
-_ALL = (*(one.name for one in REFERENCES), *_NETWORKS, learners.UNET.name, systems.AMP_DRL.name, *_PIXELRL, *_AGENTS)
+_AGENTS = (SUBJECT.name, AC.name, *(one.name for one in Q_LEARNERS))
+_NETWORKS = tuple(one.name for one in NETWORKS_BY_LABELS)
+_PIXELRL = (PIXELRL.name, PIXELRL_ON_UNET3P.name)
+_ALL = (*(one.name for one in REFERENCES), *_NETWORKS, UNET.name, AMP_DRL.name, *_PIXELRL, *_AGENTS)
 
 
 @dataclass(frozen=True)
@@ -77,11 +87,11 @@ TABLES = {
     5: Plan(
         "HECKTOR 2020, slices of PET",
         "table-5",
-        (*_supervised(_PET), systems.AMP_DRL.name, "ac", SUBJECT.name),
+        (*_supervised(_PET), AMP_DRL.name, AC.name, SUBJECT.name),
         datasets=("hecktor",),
         records=ROOT / "hecktor",
     ),
-    6: Plan("five folds", "table-6", (*_supervised(_FOLDS), "ac", SUBJECT.name), folds=(0, 1, 2, 3, 4)),
+    6: Plan("five folds", "table-6", (*_supervised(_FOLDS), AC.name, SUBJECT.name), folds=(0, 1, 2, 3, 4)),
 }
 FIGURES = {
     3: Plan("the same images by every system", "examples", _ALL, records=SYSTEMS_64, data=True),

@@ -22,6 +22,7 @@ from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.grid.running import train
 from benchmarks.records import write_record
 from benchmarks.study import MODULE
+from benchmarks.study.learners import PIXELRL
 from pixelseg_agents import PixelRL
 from pixelseg_agents.evaluation import play
 from pixelseg_agents.learning.distributions import Categorical
@@ -63,9 +64,9 @@ class StandingStill:
     """Of everything."""
 
     runs: ClassVar[dict[str, tuple[str, tuple[float, ...], dict[str, Any]]]] = {
-        "eight amounts": ("pixelrl", EIGHT, {}),
+        "eight amounts": (PIXELRL.name, EIGHT, {}),
         "nine amounts, 0 among them": ("benchmarks.study.standing_still:NineAmounts", NINE, {}),
-        "eight amounts, published settings": ("pixelrl", EIGHT, PUBLISHED),
+        "eight amounts, published settings": (PIXELRL.name, EIGHT, PUBLISHED),
     }
 
     def main(self) -> int:

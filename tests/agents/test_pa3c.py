@@ -598,7 +598,7 @@ def test_only_public_names_of_the_environment_are_used() -> None:
     allowed = {
         "num_envs", "single_observation_space", "single_action_space", "observation_space", "action_space", "reset",
         "step", "unwrapped", "dataset", "transition", "observation", "horizon", "metadata", "get_attr", "spec", "close",
-        "closed", "render_mode", "reward_name", "actions", "observe_time",
+        "closed", "render_mode", "reward_name", "actions", "observe_time", "order",
     }  # fmt: skip
     used: set[str] = set()
 

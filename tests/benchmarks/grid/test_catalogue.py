@@ -19,10 +19,9 @@ from benchmarks.grid.running import run_cell
 from benchmarks.records import write_record
 from benchmarks.study import MODULE, STUDY
 from benchmarks.study.commands import Run
-from benchmarks.study.learners import LEARNERS, REFERENCES
+from benchmarks.study.learners import AMP_DRL, LEARNERS, NETWORKS_BY_LABELS, REFERENCES, SYSTEMS
 from benchmarks.study.reading import Records
 from benchmarks.study.report import write_report
-from benchmarks.study.systems import AMP_DRL, NETWORKS, SYSTEMS
 from pixelseg_agents import PA3C, Supervised, SupervisedConfig
 from pixelseg_agents.registry import AGENTS, register_agent
 from pixelseg_env import OptionError
@@ -100,7 +99,7 @@ def test_rows_of_the_same_name_are_told_apart() -> None:
 def test_facts_come_from_classes() -> None:
     facts = {one.agent: one.learner.facts for one in (cell(learner.name) for learner in STUDY.learners)}
     assert {name for name, fact in facts.items() if fact.reference} == {one.name for one in REFERENCES}
-    networks = {one.name for one in (*NETWORKS, AMP_DRL)}
+    networks = {one.name for one in (*NETWORKS_BY_LABELS, AMP_DRL)}
     assert {name for name, fact in facts.items() if fact.supervised} == {"unet", "twin-plain", "twin-steps"} | networks
     assert {name for name, fact in facts.items() if fact.looks_once} == {"unet", "twin-plain"} | networks
     refining = {one.name for one in (*LEARNERS, *SYSTEMS) if one.refines}

@@ -12,9 +12,9 @@ import tyro
 
 from benchmarks.grid.estimate import training_seconds
 from benchmarks.study.commands import Run
+from benchmarks.study.learners import SYSTEMS
 from benchmarks.study.plans import FIGURES, TABLES
 from benchmarks.study.publication import Figure, Table
-from benchmarks.study.systems import SYSTEMS
 from pixelseg_agents.networks import network_class
 from pixelseg_env import OptionError
 from tests.helpers.grid import TINY, cell
