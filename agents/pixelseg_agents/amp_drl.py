@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from pixelseg_agents.learning.episodes import tensor
 from pixelseg_agents.learning.masking import Boxes, MaskReplay
-from pixelseg_agents.learning.task import attribute
+from pixelseg_agents.learning.task import Draw, draw_of
 from pixelseg_agents.networks.masker import MaskingQNetwork
 from pixelseg_agents.supervised import Supervised, SupervisedConfig
-from pixelseg_env import OptionError
 
 
 @dataclass(frozen=True)
@@ -175,14 +174,11 @@ class AMPDRL(Supervised):
         of_box = (error[:, None] * fresh).sum(dim=(-2, -1)) / masks.sum(dim=(-2, -1))
         reward = of_box / of_box.mean().clamp_min(1e-8) - 1
         reward = reward if self.config.mask_reward == "hard" else -reward
-        if "index" not in episodes.info:
-            raise OptionError(
-                f'{self.name}: expected info["index"], the number of each image, as PixelSegVectorEnv has'
-            )
+        draw = draw_of(self.env, episodes.info, self.name)
         self._replay.add(np.array(episodes.info["index"]), chosen, reward)
         passes: int = len(image) * (self.config.boxes + 1)
         if len(self._replay) >= self.config.mask_batch:
-            passes += self._learn_to_hide(torch.Generator().manual_seed(self._draws()[1]))
+            passes += self._learn_to_hide(draw, torch.Generator().manual_seed(self._draws()[1]))
         said = {"hidden": hidden.mean(), "box_error": of_box.mean()}
         for name, value in said.items():
             self.logger.record_mean(f"pretrain/{name}", float(value))
@@ -213,15 +209,14 @@ class AMPDRL(Supervised):
         self.logger.record_mean("pretrain/loss", float(loss.detach()))
         return error.detach()
 
-    def _learn_to_hide(self, draws: torch.Generator) -> int:
+    def _learn_to_hide(self, draw: Draw, draws: torch.Generator) -> int:
         """One gradient step on Q(s, a) = r + gamma max Q'(s', a'); returns the passes."""
         assert self.logger is not None
         index, boxes, rewards, steps = self._replay.sample(self.config.mask_batch, draws)
-        dataset = attribute(self.env, "dataset", None)
-        image = tensor(attribute(self.env, "draw", dataset.batch)(index)[0], self.device)
+        image = tensor(draw(index)[0], self.device)
         boxes, rewards, steps = (one.to(self.device) for one in (boxes, rewards, steps))
         count = self.config.boxes
-        masks = torch.stack([self._boxes.masks(boxes[:, k], *image.shape[-2:]) for k in range(count)], dim=1)
+        masks = self._boxes.masks(boxes, *image.shape[-2:])
         number = torch.arange(count, device=self.device)[None]
         before, after = (
             (masks * done[:, :, None, None]).amax(dim=1) for done in (number < steps[:, None], number <= steps[:, None])

@@ -23,7 +23,7 @@ from pixelseg_agents.config import AgentConfig
 from pixelseg_agents.learning.augmentation import Augmentation
 from pixelseg_agents.learning.episodes import Episodes, tensor, weight_maps
 from pixelseg_agents.learning.replay import ReplayBuffer, Transitions
-from pixelseg_agents.learning.task import attribute
+from pixelseg_agents.learning.task import attribute, draw_of
 from pixelseg_agents.networks import QHeads, QNetwork, build_network
 from pixelseg_env import OptionError
 from pixelseg_env.dynamics import observe
@@ -248,13 +248,10 @@ class DQN(PixelAgent):
 
     def _open_replay(self, episodes: Episodes) -> ReplayBuffer:
         if self.replay is None:
-            dataset, function = attribute(self.env, "dataset", None), attribute(self.env, "reward", None)
-            if dataset is None or function is None or "index" not in episodes.info:
-                raise OptionError(
-                    f'{self.name}: expected an environment with `dataset`, `reward` and `info["index"]`, as '
-                    "PixelSegVectorEnv has: the replay stores an image's number, not its pixels"
-                )
-            self._draw, self._reward_function = attribute(self.env, "draw", dataset.batch), as_reward(function)
+            function = attribute(self.env, "reward", None)
+            if function is None:
+                raise OptionError(f"{self.name}: expected an environment with `reward`, as PixelSegVectorEnv has")
+            self._draw, self._reward_function = draw_of(self.env, episodes.info, self.name), as_reward(function)
             shape = tuple(episodes.foreground.shape[1:])
             self.replay = ReplayBuffer(self.config.replay_size, shape, self.device)
         return self.replay

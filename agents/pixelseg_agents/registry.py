@@ -66,6 +66,11 @@ def agent_class(name: str) -> Any:
     return _checked(name, resolve("agent", ALIASES.get(name, name), AGENTS))
 
 
+def title_of(agent: Any) -> str:
+    """What an agent is called for people to read; a third party's may have a name alone."""
+    return str(getattr(agent, "title", agent.name))
+
+
 def _checked(name: str, agent: Any) -> Any:
     missing = [part for part in NEEDED if not hasattr(agent, part)]
     if missing or not isinstance(agent, type):

@@ -48,7 +48,7 @@ class TargetLearner(PixelAgent):
         return (1.0,)
 
     def _outputs(self, observation: Tensor) -> list[Tensor]:
-        """The log-odds of every head that is trained, the one that decides first."""
+        """The log-odds of every head that is trained; by the first one the episodes are played."""
         return [self._logits(observation)]
 
     def passes_per_update(self, horizon: int) -> float:

@@ -139,7 +139,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def peak_mib() -> float:
-    """The most memory this process had."""
+    """The most memory this process had, as `grid.running` has it, which cannot be imported where this runs."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage counts what a parent had when it forked
         found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())

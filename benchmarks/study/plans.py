@@ -77,7 +77,8 @@ _SAM = ("default", "no-sam", "no-dilation", "no-sam-no-dilation")
 
 
 def _supervised(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"supervised-{name}" for name in names)
+    learners = {one.hyper["network"]: one.name for one in NETWORKS_BY_LABELS}
+    return tuple(learners[name] for name in names)
 
 
 TABLES = {

@@ -83,10 +83,10 @@ class _Made:
         if self.time:
             total = sum(seconds or 0.0 for seconds in known)
             lines.append(f"  together about {total / 60:.0f} min on one core, judging apart")
-        lines += [f"make them: {command}" for command in self._commands(dataset, lacking, folder, protocol)]
+        lines.append(f"make them: {self._command(dataset, lacking, folder, protocol)}")
         return "\n".join(lines)
 
-    def _commands(self, dataset: str, lacking: Sequence[Cell], folder: Path, protocol: Protocol) -> Sequence[str]:
+    def _command(self, dataset: str, lacking: Sequence[Cell], folder: Path, protocol: Protocol) -> str:
         agents, settings, seeds = (
             list(dict.fromkeys(getattr(cell, name) for cell in lacking)) for name in ("agent", "setting", "seed")
         )
@@ -99,7 +99,7 @@ class _Made:
         words += ["--agents", *agents, "--seeds", *map(str, seeds)]
         words += ["--settings", *settings] if settings != ["default"] else []
         words += ["--folds", *map(str, folds)] if folds else []
-        return [" ".join([*words, "--tuned none --jobs 2 --out", str(folder)])]
+        return " ".join([*words, "--tuned none --jobs 2 --out", str(folder)])
 
 
 @dataclass

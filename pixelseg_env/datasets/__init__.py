@@ -12,7 +12,7 @@ from pixelseg_env.datasets.memory import LargeDatasetWarning
 from pixelseg_env.datasets.naming import UnclearPatientsWarning
 from pixelseg_env.datasets.native import NativeMasks, VolumeFacts
 from pixelseg_env.datasets.pairs import Pair
-from pixelseg_env.datasets.registry import file_reader, load_dataset, register_dataset, registered_datasets
+from pixelseg_env.datasets.registry import file_reader, load_dataset, own_options, register_dataset, registered_datasets
 from pixelseg_env.datasets.splits import split_indices
 from pixelseg_env.datasets.survey import FileFacts, Part, Survey, guess_dataset, survey_dataset
 
@@ -65,6 +65,7 @@ __all__ = [
     "fit_masks",
     "guess_dataset",
     "load_dataset",
+    "own_options",
     "register_dataset",
     "registered_datasets",
     "split_indices",

@@ -17,12 +17,11 @@ from pixelseg_env.datasets.files import IMAGE_FOLDERS, MASK_FOLDERS, FileImages,
 from pixelseg_env.datasets.labels import check_label, check_labels
 from pixelseg_env.datasets.nifti_files import SUFFIXES, Geometry, encode_at, on_grid, read_geometry, read_volume
 from pixelseg_env.datasets.pairs import Pair
-from pixelseg_env.datasets.problems import for_each
+from pixelseg_env.datasets.problems import SHOWN, for_each
 from pixelseg_env.datasets.volumes import Source, channel_slices, load_volumes
 from pixelseg_env.errors import DataError, OptionError, PixelSegError
 
 ENDING = ".dcm"
-SHOWN = 200  # characters of a file's own text in a message
 _SPREAD = 0.01  # of a slice's distance: by so much distances may differ in one series
 _MAGIC = b"DICM"
 

@@ -33,6 +33,7 @@ from pixelseg_env.datasets.nifti_files import (
     volume_name,
 )
 from pixelseg_env.datasets.pairs import Pair
+from pixelseg_env.datasets.problems import SHOWN
 from pixelseg_env.datasets.volumes import Source, channel_slices, check_axis, load_volumes
 from pixelseg_env.errors import DataError, OptionError, check_choice
 
@@ -140,7 +141,7 @@ def _read_boxes(folders: Sequence[Path]) -> dict[str, tuple[float, ...]]:
         except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
             raise DataError(
                 f"{path}: expected a table with the columns PatientID, {', '.join(COLUMNS)} in millimetres "
-                f"({repr(error)[:200]}); correct it, or take whole volumes with boxes=false"
+                f"({repr(error)[:SHOWN]}); correct it, or take whole volumes with boxes=false"
             ) from error
     return found
 

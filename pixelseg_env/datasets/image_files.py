@@ -14,6 +14,7 @@ does; and a file that is cut off or damaged is refused, whatever its decoder mak
 from __future__ import annotations
 
 import io
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.files import IMAGE_SUFFIXES
-from pixelseg_env.datasets.integrity import TIFF_MAGIC, find_damage, is_lie
+from pixelseg_env.datasets.integrity import TIFF_MAGIC, find_damage, has_no_end, is_lie
 from pixelseg_env.datasets.pages import ImageFile, Page, turned
 from pixelseg_env.errors import DataError
 
@@ -92,8 +93,9 @@ def page_count(path: Path) -> int:
         with path.open("rb") as file:
             if file.read(4) not in TIFF_MAGIC:
                 return 1
-        if find_damage(path.read_bytes()):  # directories that lead back to themselves have pages without end
-            return 1
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:  # not its pixels
+                if has_no_end(content):
+                    return 1
         from pixelseg_env.datasets.tiff_files import count_pages
 
         return count_pages(path)

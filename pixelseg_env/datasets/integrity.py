@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ _READ = {*_OFFSETS, *_COUNTS, _WIDTH, _HEIGHT, _SAMPLES, _ROWS, _PLANAR, _TILE_W
 MOST_PAGES = 1 << 16
 # No codec for pictures packs more pixels than this into a byte; small files may claim what they like.
 PACKED, SMALL = 4000, 1 << 26
+Content = bytes | mmap.mmap
 
 
 def is_lie(claimed: int, there: int) -> bool:
@@ -88,10 +90,10 @@ class _Layout:
     big: bool
 
     @classmethod
-    def of(cls, content: bytes) -> _Layout:
+    def of(cls, content: Content) -> _Layout:
         return cls("<" if content[:2] == b"II" else ">", 43 in content[2:4])
 
-    def number(self, content: bytes, position: int, wide: bool = True) -> int:
+    def number(self, content: Content, position: int, wide: bool = True) -> int:
         """A position (wide), or a number of entries."""
         letter = "Q" if self.big else "I" if wide else "H"
         if position > len(content):  # it may be beyond what the machine counts with
@@ -112,11 +114,23 @@ def _tiff_damage(content: bytes) -> str:
     return ""
 
 
+def has_no_end(content: Content) -> bool:
+    """Whether the directories of a TIFF file lead back to themselves: whoever counts its pages would not stop."""
+    try:
+        for _ in _directories(content):
+            pass
+    except struct.error:
+        return False
+    except _LoopError:
+        return True
+    return False
+
+
 class _LoopError(Exception):
     pass
 
 
-def _directories(content: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
+def _directories(content: Content) -> Iterator[dict[int, tuple[int, ...]]]:
     """The tags that are needed here, page by page."""
     layout = _Layout.of(content)
     step, count_size = (20, 8) if layout.big else (12, 2)
@@ -134,7 +148,7 @@ def _directories(content: bytes) -> Iterator[dict[int, tuple[int, ...]]]:
         position = layout.number(content, start + entries * step)
 
 
-def _tags(content: bytes, layout: _Layout, places: range) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _tags(content: Content, layout: _Layout, places: range) -> Iterator[tuple[int, tuple[int, ...]]]:
     for at in places:
         tag, kind = struct.unpack_from(layout.order + "HH", content, at)
         if tag not in _READ or kind not in _LETTERS:

@@ -27,7 +27,7 @@ from pixelseg_env.datasets.nifti_files import (
     volume_name,
 )
 from pixelseg_env.datasets.pairs import Pair
-from pixelseg_env.datasets.problems import for_each
+from pixelseg_env.datasets.problems import SHOWN, for_each
 from pixelseg_env.datasets.volumes import Source, channel_slices, check_axis, load_volumes
 from pixelseg_env.errors import DataError, OptionError
 
@@ -195,7 +195,6 @@ def _find_pairs(root: Path) -> list[Pair]:
     return listed or _paired_files(root)
 
 
-SHOWN = 200  # characters of somebody else's text in a message
 LONGEST = 1000  # of a path
 LONGEST_NAME = 255  # bytes of a file's name, on most systems
 

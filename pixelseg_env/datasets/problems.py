@@ -10,6 +10,7 @@ from pixelseg_env.errors import DataError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 MOST = 20  # that a message lists
+SHOWN = 200  # characters of somebody else's text in a message
 
 
 class FilesError(DataError):

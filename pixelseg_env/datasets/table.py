@@ -16,15 +16,12 @@ from pixelseg_env.datasets.image_files import page_count
 from pixelseg_env.datasets.labels import check_label_names
 from pixelseg_env.datasets.naming import LARGEST, name_pairs, warn_of_patients
 from pixelseg_env.datasets.pairs import Pair
-from pixelseg_env.datasets.problems import for_each
+from pixelseg_env.datasets.problems import SHOWN, for_each
 from pixelseg_env.errors import DataError
 
 __all__ = ["READER", "list_files", "load_table"]  # a file of it is read as one of 'folder'
 
 DELIMITERS = (",", ";", "\t")
-
-
-SHOWN = 200  # characters of a cell in a message
 
 
 def load_table(

@@ -26,6 +26,7 @@ from pixelseg_agents.evaluation.report import (
 )
 from pixelseg_agents.evaluation.volumes import judge_volumes
 from pixelseg_agents.files import write_atomically
+from pixelseg_agents.registry import title_of
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset, check_horizon
 
 EVALUATE = """\
@@ -96,7 +97,7 @@ def assess(arguments: EvaluateArguments) -> int:
 
     env = environment(dataset)
     _check_fits(run, agent, task, dataset)
-    title = getattr(agent, "title", agent.name)
+    title = title_of(agent)
     results = evaluate_all(agent, title, env, arguments.judge_at)
     volumes = None
     if dataset.volumes is not None and (task.split_by == "patient" or arguments.split == "all"):  # else none is whole

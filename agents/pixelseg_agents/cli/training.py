@@ -24,10 +24,9 @@ from pixelseg_agents.evaluation.report import evaluate_all, summary_text, write_
 from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.provenance import now, provenance
-from pixelseg_agents.registry import agent_class, registered_agents
+from pixelseg_agents.registry import agent_class, registered_agents, title_of
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset
-
-SCALED = ("folder", "table")  # data sets that have the option white
+from pixelseg_env.datasets import own_options
 
 ConfigT = TypeVar("ConfigT")
 AGENT = f"Which agent learns: {', '.join(registered_agents())}, or module:name of your own."
@@ -120,7 +119,7 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
         agent, folder = _continue(arguments, env, run), run.folder
     if arguments.log != "none":
         print(
-            f"{getattr(agent, 'title', agent.name)}: {parameter_count(agent.network):,} parameters on {agent.device}; "
+            f"{title_of(agent)}: {parameter_count(agent.network):,} parameters on {agent.device}; "
             f"{len(sets['train'])} images of {len(set(sets['train'].cases))} patients to learn from"
         )
         print(_in_force(agent, env))
@@ -223,7 +222,8 @@ def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str)
 def _with_white(arguments: TrainArguments[Any], white: float | None) -> TrainArguments[Any]:
     """The arguments with the grey level of 16-bit files that became 1, so that the run reads others alike."""
     task = arguments.task
-    if task.dataset not in SCALED or not white or white <= 255 or "white" in parse_pairs(task.dataset_option):
+    takes = own_options(task.dataset) or ()
+    if "white" not in takes or not white or white <= 255 or "white" in parse_pairs(task.dataset_option):
         return arguments
     pairs = (*task.dataset_option, f"white={white:g}")
     return dataclasses.replace(arguments, task=dataclasses.replace(task, dataset_option=pairs))
@@ -259,7 +259,7 @@ def _evaluate(
     agent: Any, arguments: TrainArguments[Any], folder: Path, dataset: SegmentationDataset, session: Session
 ) -> None:
     env = arguments.task.environment(dataset, min(arguments.batch, len(dataset)))
-    results = evaluate_all(agent, getattr(agent, "title", agent.name), env)
+    results = evaluate_all(agent, title_of(agent), env)
     about = {"split": arguments.eval_split, "updates": agent.updates, "checkpoint": "last"}
     about |= described(arguments.task, dataset)
     content = write_report(folder, results, dataset, about)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelseg_agents.evaluation.results import EvaluationResult
+from pixelseg_agents.evaluation.results import EvaluationResult, by_label_result
 from pixelseg_env import METRICS, SegmentationDataset, check_choice
 from pixelseg_env.datasets import fit_image, fit_masks
 from pixelseg_env.metrics import biou, dice
@@ -89,26 +88,8 @@ def ceiling(dataset: SegmentationDataset, horizon: int, judge_at: JudgeAt = "nat
     maps = np.moveaxis(dataset.masks, 1, 0) if labels > 1 else dataset.masks[None]
     scores: dict[str, Any] = judge.scores(np.arange(count), maps, METRICS)
 
-    def result(pick: Callable[[Any], Any], **more: Any) -> EvaluationResult:
-        by_step = {name: np.repeat(pick(scores[name])[:, None], horizon, axis=1) for name in CURVES}
-        return EvaluationResult(
-            dataset=dataset.name,
-            cases=tuple(dataset.cases),
-            slices=np.asarray(dataset.slices, np.int64),
-            metrics={name: pick(values) for name, values in scores.items()},
-            dice_by_step=by_step["DICE"],
-            biou_by_step=by_step["BIoU"],
-            returns=np.zeros(count),
-            shape=dataset.image_shape[1:],
-            judged_at=judge_at,
-            judged_sizes=judge.sizes,
-            **more,
-        )
-
-    parts = [result(itemgetter(k)) for k in range(labels)]
-    if labels == 1:
-        return parts[0]
-    return result(lambda values: values.mean(axis=0), labels=dict(zip(dataset.label_names, parts, strict=True)))
+    curves = {name: np.repeat(scores[name][..., None], horizon, axis=-1) for name in CURVES}
+    return by_label_result(dataset, scores, curves, np.zeros((labels, count)), judge_at, judge.sizes)
 
 
 def as_judged(

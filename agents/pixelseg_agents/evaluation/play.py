@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_agents.evaluation.judging import CURVES, Judge, JudgeAt
-from pixelseg_agents.evaluation.results import EvaluationResult
+from pixelseg_agents.evaluation.results import EvaluationResult, by_label_result
 from pixelseg_env import METRICS, OptionError, PixelSegEnv, PixelSegVectorEnv, check_horizon, to_numpy
 
 
@@ -90,25 +90,7 @@ def evaluate(
             for name, values in judge.scores(wanted, segmentation, METRICS).items():
                 final[name][:, wanted] = values
 
-    def result(pick: Any, **more: Any) -> EvaluationResult:
-        return EvaluationResult(
-            dataset=dataset.name,
-            cases=tuple(dataset.cases),
-            slices=np.asarray(dataset.slices, np.int64),
-            metrics={name: pick(values) for name, values in final.items()},
-            dice_by_step=pick(curves["DICE"]),
-            biou_by_step=pick(curves["BIoU"]),
-            returns=pick(returns),
-            shape=(height, width),
-            judged_at=judge_at,
-            judged_sizes=judge.sizes,
-            **more,
-        )
-
-    parts = [result(lambda values, k=k: values[k], packed=None if packed is None else packed[k]) for k in range(labels)]
-    if labels == 1:
-        return parts[0]
-    return result(lambda values: values.mean(axis=0), labels=dict(zip(dataset.label_names, parts, strict=True)))
+    return by_label_result(dataset, final, curves, returns, judge_at, judge.sizes, packed)
 
 
 def play(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_agents.files import parse_json, reason, write_atomically
-from pixelseg_env import DataError, OptionError
+from pixelseg_env import DataError, OptionError, SegmentationDataset
 from pixelseg_env.metrics import HIGHER_IS_BETTER, METRICS
 
 Floats = NDArray[np.float64]
@@ -251,3 +252,48 @@ def table(rows: Mapping[str, EvaluationResult], by_patient: bool = False) -> str
 def size_text(size: tuple[int, int]) -> str:
     """A size as text, such as "256x256"."""
     return f"{size[0]}x{size[1]}"
+
+
+def by_label_result(
+    dataset: SegmentationDataset,
+    metrics: Mapping[str, Floats],
+    curves: Mapping[str, Floats],
+    returns: Floats,
+    judged_at: str,
+    judged_sizes: tuple[tuple[int, int], ...],
+    packed: NDArray[np.uint8] | None = None,
+) -> EvaluationResult:
+    """The result of scores that were taken label by label.
+
+    Args:
+        dataset: of N images and L labels.
+        metrics: name to (L, N).
+        curves: "DICE" and "BIoU" to (L, N, T).
+        returns: (L, N).
+        judged_at: see `EvaluationResult`.
+        judged_sizes: see `EvaluationResult`.
+        packed: (L, N, T, ceil(H W / 8)); None: the maps are not kept.
+
+    Returns:
+        With one label its result; with several the means over them, which holds theirs.
+    """
+
+    def result(pick: Callable[[Floats], Floats], **more: Any) -> EvaluationResult:
+        return EvaluationResult(
+            dataset=dataset.name,
+            cases=tuple(dataset.cases),
+            slices=np.asarray(dataset.slices, np.int64),
+            metrics={name: pick(values) for name, values in metrics.items()},
+            dice_by_step=pick(curves["DICE"]),
+            biou_by_step=pick(curves["BIoU"]),
+            returns=pick(returns),
+            shape=dataset.image_shape[1:],
+            judged_at=judged_at,
+            judged_sizes=judged_sizes,
+            **more,
+        )
+
+    parts = [result(itemgetter(k), packed=None if packed is None else packed[k]) for k in range(dataset.labels)]
+    if len(parts) == 1:
+        return parts[0]
+    return result(lambda values: values.mean(axis=0), labels=dict(zip(dataset.label_names, parts, strict=True)))

@@ -31,7 +31,7 @@ def losses_of_looks(
 
     Args:
         outputs_of: observation, float32 (B, C, H, W), to the log-odds of "object", float32 (B, [L,] H, W): one for
-            each head that is trained, the one that decides first.
+            each head that is trained. The first one decides in the episode.
         episodes: a batch that has just begun.
         horizon: how many steps are played, or fewer where the episodes end before.
         weight: factor on object pixels, a number or one per label.

@@ -28,10 +28,10 @@ class Boxes:
         return len(self.sizes) * self.grid**2
 
     def masks(self, chosen: Tensor, height: int, width: int) -> Tensor:
-        """1 inside of the chosen box, float32 (B, H, W).
+        """1 inside of the chosen boxes, float32 (..., H, W).
 
         Args:
-            chosen: numbers of boxes, int64 (B,).
+            chosen: numbers of boxes, int64 (...).
             height: H.
             width: W.
         """
@@ -43,8 +43,8 @@ class Boxes:
             pixel = torch.arange(side, dtype=torch.float32, device=chosen.device) + 0.5
             # At least one pixel: the one whose centre is nearest.
             reach = (shares * side / 2).clamp_min(0.5)
-            inside.append((pixel - centre[:, None]).abs() <= reach[:, None])
-        return (inside[0][:, :, None] & inside[1][:, None, :]).float()
+            inside.append((pixel - centre[..., None]).abs() <= reach[..., None])
+        return (inside[0][..., :, None] & inside[1][..., None, :]).float()
 
 
 class MaskReplay:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 
 from pixelseg_env import OptionError
 from pixelseg_env.dynamics import image_channels
+
+Draw = Callable[[NDArray[np.int64]], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,27 @@ def attribute(env: Any, name: str, default: Any) -> Any:
         return base.get_attr(name)[0]
     except AttributeError:
         return default
+
+
+def draw_of(env: Any, info: Mapping[str, Any], agent: str) -> Draw:
+    """What gives images and targets by their numbers, for agents that keep numbers instead of pixels.
+
+    Args:
+        env: a vector environment.
+        info: what it tells about the images at hand.
+        agent: who asks, for messages.
+
+    Raises:
+        OptionError: it has no data set, or does not tell which of its images are at hand.
+    """
+    dataset = attribute(env, "dataset", None)
+    if dataset is None or "index" not in info:
+        raise OptionError(
+            f'{agent}: expected an environment with `dataset` and `info["index"]`, as PixelSegVectorEnv has: the '
+            "replay stores an image's number, not its pixels"
+        )
+    draw: Draw = attribute(env, "draw", dataset.batch)
+    return draw
 
 
 def dataset_length(env: VectorEnv[Any, Any, Any]) -> int:

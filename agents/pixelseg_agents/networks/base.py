@@ -40,7 +40,7 @@ class SegmentationNetwork(nn.Module):
         raise NotImplementedError
 
     def outputs(self, observation: Tensor) -> list[Tensor]:
-        """Logits (B, L, H, W) of every head that is trained, as many as `output_weights`, the one that counts first."""
+        """Logits (B, L, H, W) of every head that is trained, as many as `output_weights`; the first plays episodes."""
         raise NotImplementedError
 
     def forward(self, observation: Tensor) -> Tensor:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import math
+import multiprocessing
 import pickle
 import subprocess
 import sys
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ from pixelseg_env.views.windows import agent_names, windows
 from tests.helpers.env import INFO_KEYS, REWARDS, TASKS, assert_same, copied, random_actions, small_set, vandalise
 
 H, W = 12, 9
+STEP_COSTS = 3  # times its five dictionaries, at most
 UNKNOWN_OPTION = "reset.*'options' is not known and ignored"  # parallel_api_test passes it to every environment
 
 
@@ -409,9 +412,8 @@ def test_frames_and_pickles() -> None:
     env.close()
 
 
-@pytest.mark.parametrize("size", [64, 128])
-def test_a_step_costs_at_most_three_times_its_five_dictionaries(size: int) -> None:
-    """The API demands five dictionaries a step; what else a step does may cost twice as much again.
+def step_and_dictionaries(size: int) -> tuple[float, float]:
+    """Seconds that a step of size^2 agents takes, and seconds of five dictionaries of so many entries.
 
     Both are measured in turn, with the destruction of the last result outside, and the least that each has taken
     counts: what else the machine does only ever adds, and not to both alike (a median came out between 2.2 and
@@ -435,10 +437,20 @@ def test_a_step_costs_at_most_three_times_its_five_dictionaries(size: int) -> No
         for _ in range(80):
             step = min(step, seconds(lambda: env.step(actions)))
             dictionaries = min(dictionaries, seconds(lambda: [dict(zip(names, values, strict=True)) for _ in range(5)]))
-        if step / dictionaries <= 3:
+        if step / dictionaries <= STEP_COSTS:
             break
-    # Alone it is 2.2 to 2.5; behind a thousand other tests, on the heap that they leave, up to 3.1.
-    assert 1 < step / dictionaries <= 3.5
+    return step, dictionaries
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_a_step_costs_at_most_three_times_its_five_dictionaries(size: int) -> None:
+    """The API demands five dictionaries a step; what else a step does may cost twice as much again.
+
+    A fresh process measures: behind a thousand other tests, on the heap that they leave, 2.2 to 2.5 became up to 3.1.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        step, dictionaries = pool.submit(step_and_dictionaries, size).result()
+    assert 1 < step / dictionaries <= STEP_COSTS
 
 
 def test_supersuit_converts_it_and_stable_baselines3_trains_on_it() -> None:
