@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pixelseg_agents.ac import AC, ACConfig
     from pixelseg_agents.actor_critic import ActorCritic
-    from pixelseg_agents.agent import PixelAgent, TrainingError
+    from pixelseg_agents.agent import PixelAgent
     from pixelseg_agents.checkpoint import CheckpointError
     from pixelseg_agents.config import AgentConfig, PA3CConfig, PolicyConfig
     from pixelseg_agents.dqn import DQN, DoubleDQN, DoubleDQNConfig, DQNConfig, DuelingDQN, DuelingDQNConfig
     from pixelseg_agents.evaluation import EvaluationResult, Predictor, evaluate, table
+    from pixelseg_agents.learning.errors import TrainingError
     from pixelseg_agents.networks import SegmentationNetwork, network_class, register_network, registered_networks
     from pixelseg_agents.pa3c import PA3C
     from pixelseg_agents.pixelrl import PixelRL, PixelRLConfig
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "ac": ("AC", "ACConfig"),
     "actor_critic": ("ActorCritic",),
-    "agent": ("PixelAgent", "TrainingError"),
+    "agent": ("PixelAgent",),
     "checkpoint": ("CheckpointError",),
     "config": ("AgentConfig", "PA3CConfig", "PolicyConfig"),
     "dqn": ("DQN", "DQNConfig", "DoubleDQN", "DoubleDQNConfig", "DuelingDQN", "DuelingDQNConfig"),
     "evaluation": ("EvaluationResult", "Predictor", "evaluate", "table"),
+    "learning.errors": ("TrainingError",),
     "networks": ("SegmentationNetwork", "network_class", "register_network", "registered_networks"),
     "pa3c": ("PA3C",),
     "pixelrl": ("PixelRL", "PixelRLConfig"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,13 +19,15 @@ from torch import Tensor, nn
 from pixelseg_agents.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from pixelseg_agents.config import AgentConfig
 from pixelseg_agents.files import reason
+from pixelseg_agents.learning.asynchronous import train_asynchronously
 from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.learning.episodes import Episodes, epoch_draw, tensor
-from pixelseg_agents.learning.schedule import falling_weight
+from pixelseg_agents.learning.errors import TrainingError
+from pixelseg_agents.learning.schedule import TrainingSchedule, falling_weight
 from pixelseg_agents.learning.task import AgentTask, attribute, dataset_length
 from pixelseg_agents.networks import known_already, network_class
 from pixelseg_agents.state import check_shapes, restore, settings_of, task_of, tensors_of
-from pixelseg_env import OptionError, PixelSegError
+from pixelseg_env import OptionError
 
 EPOCHS_PER_DECAY, DECAY = 25, 0.9  # the published learning-rate schedule
 
@@ -32,8 +35,19 @@ EPOCHS_PER_DECAY, DECAY = 25, 0.9  # the published learning-rate schedule
 Callback = Callable[[Any], bool | None]
 
 
-class TrainingError(PixelSegError):
-    """A training that cannot go on."""
+@dataclass(frozen=True)
+class Pace:
+    """What changes while a training goes on.
+
+    Attributes:
+        schedule: of horizons.
+        start_weight: factor on object pixels' rewards at the start, one, or float64 (L,).
+        images_per_epoch: of the training set.
+    """
+
+    schedule: TrainingSchedule
+    start_weight: Any
+    images_per_epoch: int
 
 
 class PixelAgent:
@@ -62,6 +76,7 @@ class PixelAgent:
         updates: updates done.
         passes: images that went through a network while learning, those looked at without a gradient too.
         episodes: episodes begun, each one visit to an image.
+        apply_gradients: what an update does when its gradients are there: the optimizer's step, by default.
 
     Raises:
         OptionError: a hyperparameter is not known or not valid, or `env` is not a vector environment.
@@ -120,6 +135,7 @@ class PixelAgent:
         self.passes = 0
         self.episodes = 0
         self.logger: Logger | None = None
+        self.apply_gradients: Callable[[], None] = self._apply_gradients
         self._predict_generator = torch.Generator(self.device).manual_seed(seed)
 
     @property
@@ -218,36 +234,54 @@ class PixelAgent:
                 raise OptionError(f"{name}={value!r}: expected a whole number of at least 1")
         self.logger = logger or configure(None, [])
         self.total_updates = total_updates
-        schedule = self.config.schedule(total_updates)
-        starts = self.start_weight()
-        start_weight: Any = starts[0] if self.labels == 1 else np.array(starts)
-        images_per_epoch = dataset_length(self.env)
-        self.network.train()
         started, first = time.perf_counter(), self.updates
-        final = self.config.final_foreground_weight
-        while self.updates < total_updates:
-            horizon = schedule.horizon(self.updates)
-            progress = schedule.progress(self.updates)
-            weight = falling_weight(progress, start_weight, final)
-            epoch = self.updates * self.env.num_envs / images_per_epoch
-            rate = self._learning_rate(progress, epoch)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.passes += self._update(horizon, weight)
-            self.updates += 1
-            self.episodes += self.env.num_envs
-            self.logger.record_mean("train/foreground_weight", float(np.mean(weight)))
-            self.logger.record_mean("train/learning_rate", rate)
-            if self.updates % log_interval == 0 or self.updates == total_updates:
-                self.logger.record("time/updates", self.updates)
+
+        def updated(count: int) -> bool:
+            """Logs after update number `count`; returns whether to go on."""
+            assert self.logger is not None
+            if count % log_interval == 0 or count == total_updates:
+                self.logger.record("time/updates", count)
                 self.logger.record("time/passes", self.passes)
                 elapsed = max(1e-9, time.perf_counter() - started)
-                self.logger.record("time/updates_per_second", (self.updates - first) / elapsed)
-                self.logger.dump(self.updates)
-            if callback is not None and callback(self) is False:
-                break
+                self.logger.record("time/updates_per_second", (count - first) / elapsed)
+                self.logger.dump(count)
+            return callback is None or callback(self) is not False
+
+        self.network.train()
+        workers = getattr(self.config, "workers", 0)
+        if workers and self.updates < total_updates:
+            train_asynchronously(self, workers, total_updates, updated)
+        else:
+            pace = self.pace(total_updates)
+            while self.updates < total_updates:
+                self.one_update(pace)
+                if not updated(self.updates):
+                    break
         self.network.eval()
         return self
+
+    def pace(self, total_updates: int) -> Pace:
+        """The plan of a training of `total_updates` updates."""
+        assert self.env is not None
+        starts = self.start_weight()
+        start: Any = starts[0] if self.labels == 1 else np.array(starts)
+        return Pace(self.config.schedule(total_updates), start, dataset_length(self.env))
+
+    def one_update(self, pace: Pace) -> None:
+        """Does update number `updates`, and counts it."""
+        assert self.env is not None
+        assert self.logger is not None
+        horizon = pace.schedule.horizon(self.updates)
+        progress = pace.schedule.progress(self.updates)
+        weight = falling_weight(progress, pace.start_weight, self.config.final_foreground_weight)
+        rate = self._learning_rate(progress, self.updates * self.env.num_envs / pace.images_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.passes += self._update(horizon, weight)
+        self.updates += 1
+        self.episodes += self.env.num_envs
+        self.logger.record_mean("train/foreground_weight", float(np.mean(weight)))
+        self.logger.record_mean("train/learning_rate", rate)
 
     def start_weight(self) -> list[float]:
         """The factor on object pixels' rewards that training starts with, of each label."""
@@ -289,7 +323,8 @@ class PixelAgent:
 
     def _descend(self, loss: Tensor) -> float:
         """The gate that every gradient passes: one step; returns the gradient's norm before clipping."""
-        self.optimizer.zero_grad()
+        for parameter in self._parameters:
+            parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         limit = self.config.max_gradient_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self._parameters, limit)
@@ -298,8 +333,11 @@ class PixelAgent:
                 f"update {self.updates + 1}: the gradient is not finite (loss {float(loss.detach()):g}); parameters "
                 "are as after the update before. Try a smaller learning rate, or look at the rewards"
             )
-        self.optimizer.step()
+        self.apply_gradients()
         return float(norm)
+
+    def _apply_gradients(self) -> None:
+        self.optimizer.step()
 
     def _play(self, horizon: int, augmentation: bool | None = None) -> tuple[Episodes, torch.Generator]:
         """Begins a batch of episodes; returns it, and a generator for the actions' draws."""

@@ -182,7 +182,8 @@ class PolicyConfig(AgentConfig):
     """Hyperparameters of an agent with a policy and a value for every pixel."""
 
     meanings: ClassVar[dict[str, str]] = AgentConfig.meanings | {
-        "preview_every": "expected a whole number of at least 0"
+        "preview_every": "expected a whole number of at least 0",
+        "workers": "expected a whole number of at least 0",
     }
 
     start_bias: float | None = None
@@ -194,6 +195,9 @@ class PolicyConfig(AgentConfig):
     preview_every: int = 0
     """Every so many updates, one at the next t_max of `horizons`, which is then not new when its turn comes; 0:
     none."""
+    workers: int = 0
+    """Processes that train at the same time on shared parameters, each with its own environment and one share of the
+    processor (asynchronous, as published); 0: one after the other, which the same seed repeats exactly."""
 
     def schedule(self, total_updates: int) -> TrainingSchedule:
         """The plan of a training of `total_updates` updates."""
@@ -202,6 +206,7 @@ class PolicyConfig(AgentConfig):
     def _checks(self) -> dict[str, bool]:
         return super()._checks() | {
             "preview_every": isinstance(self.preview_every, int) and self.preview_every >= 0,
+            "workers": self.workers >= 0,
             "entropy_coefficient": self.entropy_coefficient >= 0,
             "value_coefficient": self.value_coefficient >= 0,
         }

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from pixelseg_agents import PA3C, CheckpointError, PA3CConfig
 from pixelseg_agents import pa3c as module
-from pixelseg_agents.agent import TrainingError
 from pixelseg_agents.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pixelseg_agents.learning.errors import TrainingError
 from pixelseg_agents.learning.returns import discounted_returns
 from pixelseg_env import OptionError, SegmentationDataset
 from tests.helpers.env import TASKS, small_set

@@ -1,0 +1,262 @@
+"""Workers: one does what training without workers does, to the bit; several learn; whatever happens to one is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixelseg_agents import AC, PA3C, CheckpointError, Otsu, TrainingError, evaluate
+from pixelseg_agents.learning import asynchronous, sharing
+from pixelseg_agents.learning.asynchronous import Member, all_tensors
+from pixelseg_agents.learning.sharing import Parcel, SharedTensors
+from pixelseg_env import OptionError
+
+CPU = {"device": "cpu", "seed": 3, "width": 0.03}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def make_env(split: str = "train", size: int = 16, num_envs: int = 2, **options: Any) -> Any:
+    return gym.make_vec("PixelSegEnv-v0", num_envs=num_envs, split=split, size=size, **{"count": 20, **options})
+
+
+def parameters(agent: Any) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in agent._parameters]
+
+
+def same(one: list[Tensor], two: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+# ---------------------------------------------------------------- one member, in this process
+
+
+class CopiedOnce(Member):
+    """The gradients are taken once, as A3C code from before torch 2 does: the optimizer keeps the first for ever."""
+
+    def _apply_gradients(self) -> None:
+        for common, own in zip(self._parameters, self.agent._parameters, strict=True):
+            if common.grad is None:
+                common.grad = own.grad
+        self.agent.optimizer.step()
+        self._fetch()
+
+
+class NeverFetched(Member):
+    """The worker goes on with the parameters that it had at first."""
+
+    def _fetch(self) -> None:
+        pass
+
+
+def joined(kind: type[Any], member: type[Member], updates: int = 5) -> list[Tensor]:
+    """The shared parameters after some updates of one member."""
+    agent = kind(make_env(), **CPU)
+    common = SharedTensors(all_tensors(agent))
+    other = kind(make_env(), device="cpu", seed=3, width=0.03)
+    other.logger = asynchronous.configure(None, [])
+    worker = member(other, common, torch.zeros(1, dtype=torch.int64), threading.Lock())
+    pace = other.pace(updates)
+    for update in range(updates):
+        worker.update(update, pace)
+    return common.views()[: len(agent._parameters)]
+
+
+@pytest.mark.parametrize("kind", [PA3C, AC])
+def test_a_member_does_what_training_without_workers_does(kind: type[Any]) -> None:
+    agent = kind(make_env(), **CPU)
+    before = parameters(agent)
+    agent.learn(5)
+    assert same(parameters(agent), joined(kind, Member))
+    assert not same(parameters(agent), before)
+
+
+@pytest.mark.parametrize("fault", [CopiedOnce, NeverFetched])
+def test_planted_faults_change_what_comes_out(fault: type[Member]) -> None:
+    """What the test above would see of the faults that public code has."""
+    assert not same(PA3C(make_env(), **CPU).learn(5)._parameters, joined(PA3C, fault))
+
+
+# ---------------------------------------------------------------- in processes
+
+
+def test_one_worker_is_training_without_workers_and_can_be_resumed(tmp_path: Path) -> None:
+    plain = PA3C(make_env(), **CPU).learn(6)
+    agent = PA3C(make_env(), workers=1, **CPU)
+    seen: list[int] = []
+
+    def callback(agent: Any) -> bool:
+        seen.append(agent.updates)
+        return len(seen) < 2
+
+    agent.learn(6, callback=callback)
+    assert 2 <= agent.updates == agent.episodes // 2 <= 6
+    assert not any(tensor.is_shared() for tensor in all_tensors(agent))
+    again = PA3C.load(agent.save(tmp_path / "stopped"), env=make_env(), device="cpu").learn(6)
+    assert again.updates == again.episodes // 2 == 6
+    assert again.passes == plain.passes
+    assert same(parameters(again), parameters(plain))
+    with pytest.raises(CheckpointError, match="PA3C"):
+        AC.load(tmp_path / "stopped.safetensors")
+
+
+@pytest.mark.slow
+def test_two_workers_learn_what_one_learner_does() -> None:
+    def options(split: str, num_envs: int) -> Any:
+        return make_env(split, 32, num_envs, count=150)
+
+    agent = PA3C(options("train", 8), device="cpu", seed=0, width=0.125, learning_rate=3e-3, workers=2).learn(200)
+    held_out = options("test", 15)
+    learnt, otsu = (float(evaluate(one, held_out).metrics["DICE"].mean()) for one in (agent, Otsu()))
+    assert learnt > 0.6 > otsu + 0.2
+
+
+# Rewards that fail in a worker: the process that has the test has no parent of ours.
+def _in_worker() -> bool:
+    return asynchronous.multiprocessing.parent_process() is not None
+
+
+def _reward(previous: Any, current: Any, target: Any) -> NDArray[np.float32]:
+    difference: NDArray[np.float32] = np.abs(previous - 1.0 * target) - np.abs(current - 1.0 * target)
+    return difference.astype(np.float32)
+
+
+def raises(previous: Any, current: Any, target: Any) -> Any:
+    if _in_worker():
+        raise RuntimeError("out of luck")
+    return _reward(previous, current, target)
+
+
+def dies(previous: Any, current: Any, target: Any) -> Any:
+    if _in_worker():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _reward(previous, current, target)
+
+
+def hangs(previous: Any, current: Any, target: Any) -> Any:
+    if _in_worker():
+        time.sleep(3600)
+    return _reward(previous, current, target)
+
+
+@pytest.mark.parametrize(
+    ("reward", "said"),
+    [
+        (raises, r"worker 0: .*RuntimeError: out of luck"),
+        (dies, "worker 0 was ended by signal 9"),
+        (hangs, "worker 0 .* has done nothing for"),
+    ],
+)
+def test_what_happens_to_a_worker_is_told_and_all_end(reward: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = PA3C(make_env(reward=reward), workers=1, **CPU)
+    monkeypatch.setattr(asynchronous, "PATIENCE", 20.0)
+    before = parameters(agent)
+    started = time.monotonic()
+    with pytest.raises(TrainingError, match=f"(?s){said}"):
+        agent.learn(5)
+    assert time.monotonic() - started < 90
+    assert not asynchronous.multiprocessing.active_children()
+    assert same(parameters(agent), before)
+    assert agent.updates == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_ctrl_c_and_a_killed_parent_end_all(tmp_path: Path, number: int) -> None:
+    """Nothing of it is left running, nor in shared memory; after Ctrl-C the run is saved and can go on."""
+    memory = sorted(os.listdir(sharing.SHARED_MEMORY)) if sharing.SHARED_MEMORY.is_dir() else []
+    words = [sys.executable, "-m", "pixelseg_agents", "train", "--size", "16", "--width", "0.03", "--batch", "2"]
+    words += [
+        "--workers",
+        "2",
+        "--updates",
+        "100000",
+        "--log-interval",
+        "1",
+        "--out",
+        str(tmp_path / "run"),
+        "--log",
+        "none",
+    ]
+    process = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    progress = tmp_path / "run/progress.csv"
+    deadline = time.monotonic() + 120
+    while not (progress.exists() and progress.read_text().count("\n") > 2):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    if number == signal.SIGINT:  # as a terminal sends it: to all processes
+        os.killpg(process.pid, number)
+    else:
+        process.kill()
+    _, errors = process.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while _group(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _group(process.pid)
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    if number == signal.SIGINT:
+        assert "Traceback" not in errors
+        assert PA3C.load(tmp_path / "run/checkpoint.safetensors").updates > 2
+    if sharing.SHARED_MEMORY.is_dir():
+        assert set(os.listdir(sharing.SHARED_MEMORY)) <= set(memory)
+
+
+def _group(number: int) -> bool:
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------- what is shared
+
+
+def test_shared_tensors_are_one_memory_of_the_same_values() -> None:
+    tensors = [torch.rand(3, 4), torch.tensor(7), torch.rand(()), torch.rand(2, 0), torch.rand(5)]
+    common = SharedTensors(tensors)
+    assert same(common.views(), tensors)
+    common.views()[0][1, 1] = -1
+    assert common.views()[0][1, 1] == -1
+    assert all(view.is_shared() for view in common.views() if view.numel())
+
+
+def test_a_parcel_shares_large_arrays_once_and_copies_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "LARGE", 1000)
+    large = np.arange(1200, dtype=np.uint16).reshape(30, 40)[:, ::-1]
+    small = np.arange(5.0)
+    parcel = Parcel({"a": large, "b": large, "c": small, "f": lambda x: x + 1}, "it")
+    found = parcel.open()
+    np.testing.assert_array_equal(found["a"], large)
+    np.testing.assert_array_equal(found["c"], small)
+    assert found["a"].dtype == large.dtype
+    assert found["f"](1) == 2
+    assert np.shares_memory(found["a"], found["b"])
+    assert np.shares_memory(found["a"], parcel.open()["a"])
+    assert len(parcel._bytes) < large.nbytes
+
+
+def test_what_cannot_be_shared_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match=r"it cannot be handed to another process.*workers=0"):
+        Parcel(threading.Lock(), "it")
+    monkeypatch.setattr(sharing, "_room", lambda: 100)
+    with pytest.raises(OptionError, match=r"shared memory.*--shm-size.*workers=0"):
+        SharedTensors([torch.zeros(100)])
+    with pytest.raises(OptionError, match="workers=-1"):
+        PA3C(make_env(), workers=-1)
