@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,6 +23,7 @@ from pixelseg_agents.learning.asynchronous import train_asynchronously
 from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.learning.episodes import Episodes, epoch_draw, tensor
 from pixelseg_agents.learning.errors import TrainingError
+from pixelseg_agents.learning.precision import PLAIN, Mode, Passes, fastest_mode
 from pixelseg_agents.learning.schedule import TrainingSchedule, falling_weight
 from pixelseg_agents.learning.task import AgentTask, attribute, dataset_length
 from pixelseg_agents.networks import known_already, network_class
@@ -76,6 +77,7 @@ class PixelAgent:
         updates: updates done.
         passes: images that went through a network while learning, those looked at without a gradient too.
         episodes: episodes begun, each one visit to an image.
+        mode: in what mode the passes of training are computed; None: it has not been settled yet.
         apply_gradients: what an update does when its gradients are there: the optimizer's step, by default.
 
     Raises:
@@ -136,6 +138,8 @@ class PixelAgent:
         self.episodes = 0
         self.logger: Logger | None = None
         self.apply_gradients: Callable[[], None] = self._apply_gradients
+        self.mode: Mode | None = None
+        self._passes = PLAIN
         self._predict_generator = torch.Generator(self.device).manual_seed(seed)
 
     @property
@@ -247,7 +251,7 @@ class PixelAgent:
                 self.logger.dump(count)
             return callback is None or callback(self) is not False
 
-        self.network.train()
+        self.settle_mode()
         workers = getattr(self.config, "workers", 0)
         if workers and self.updates < total_updates:
             train_asynchronously(self, workers, total_updates, updated)
@@ -271,6 +275,7 @@ class PixelAgent:
         """Does update number `updates`, and counts it."""
         assert self.env is not None
         assert self.logger is not None
+        self.network.train()  # a callback may have predicted
         horizon = pace.schedule.horizon(self.updates)
         progress = pace.schedule.progress(self.updates)
         weight = falling_weight(progress, pace.start_weight, self.config.final_foreground_weight)
@@ -319,7 +324,23 @@ class PixelAgent:
             method: one of the module's in place of `forward`.
         """
         module = self.parts[part]
-        return module(observation) if method is None else getattr(module, method)(observation)
+        return (self._passes if self.network.training else PLAIN)(module, observation, method)
+
+    def settle_mode(self) -> Mode:
+        """Settles in what mode the passes of training are computed, which `precision="auto"` has to measure."""
+        assert self.env is not None
+        if self.mode is None:
+            config = self.config
+            self.mode = Mode(config.precision == "bf16", config.channels_last, config.compile)
+            if config.precision == "auto":
+                shape = self.env.observation_space.shape or ()
+                example = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+                fastest = fastest_mode(self.network, example)
+                self.mode = replace(fastest, compiled=config.compile)
+        self._passes = Passes(self.mode)
+        for part in self.parts.values():
+            self._passes.prepare(part)
+        return self.mode
 
     def _descend(self, loss: Tensor) -> float:
         """The gate that every gradient passes: one step; returns the gradient's norm before clipping."""

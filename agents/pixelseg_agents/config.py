@@ -39,6 +39,7 @@ class AgentConfig:
         "learning_rate_schedule": 'expected "linear", "epochs" or "constant"',
         "gamma": "expected a number from 0 to 1",
         "horizons": "expected whole numbers of at least 1",
+        "precision": 'expected "fp32", "bf16" or "auto"',
         "horizon_shares": "expected as many positive numbers as horizons",
     }
 
@@ -74,6 +75,13 @@ class AgentConfig:
     """Flips, rotations by 90 degrees and brightness."""
     max_gradient_norm: float = 1.0
     """Gradients are scaled down to this norm; 0: off."""
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """What passes of training are computed in. auto: whatever is fastest here and gives the same gradients, measured
+    for a second and remembered; it chooses channels_last too. Prediction is always fp32."""
+    channels_last: bool = False
+    """A pixel's channels lie beside each other in memory, which is faster on some machines."""
+    compile: bool = False
+    """Compile the network (torch.compile): a minute at the start, and for every other size or batch."""
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
@@ -108,6 +116,7 @@ class AgentConfig:
             "final_foreground_weight": self.final_foreground_weight > 0,
             "later_background_weight": self.later_background_weight is None or self.later_background_weight > 0,
             "max_gradient_norm": self.max_gradient_norm >= 0,
+            "precision": self.precision in ("fp32", "bf16", "auto"),
         }
 
     def for_task(self, transition: str, observation: str) -> Self:

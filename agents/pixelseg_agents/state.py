@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixelseg_agents.learning.precision import Mode
 from pixelseg_agents.learning.task import AgentTask
 
 COUNTS = ("updates", "total_updates", "passes", "episodes")
@@ -33,6 +34,7 @@ def settings_of(agent: Any) -> dict[str, Any]:
         "observation": task.observation,
         "label_names": list(task.label_names),
         "observe_time": task.observe_time,
+        "mode": None if agent.mode is None else vars(agent.mode),
         **{name: getattr(agent, name) for name in COUNTS},
     }
 
@@ -53,6 +55,20 @@ def task_of(settings: dict[str, Any]) -> AgentTask:
     if task.image_channels < 1:
         raise ValueError(f"channels: {task.channels} leave none for the image")
     return task
+
+
+def mode_of(settings: dict[str, Any]) -> Mode | None:
+    """The mode of passes in an agent's settings; None: it was never settled.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    found = settings.get("mode")
+    if found is None:
+        return None
+    if not isinstance(found, dict) or any(type(value) is not bool for value in found.values()):
+        raise ValueError("mode: expected true or false for each of its parts")
+    return Mode(**found)
 
 
 def check_shapes(agent: Any, tensors: dict[str, Tensor]) -> None:
@@ -112,5 +128,6 @@ def restore(agent: Any, tensors: dict[str, Tensor], settings: dict[str, Any]) ->
             raise ValueError(f"the optimizer's state of parameter {index} has another shape than the parameter")
     groups = agent.optimizer.state_dict()["param_groups"]
     agent.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    agent.mode = mode_of(settings)
     for name in COUNTS:
         setattr(agent, name, _count({"episodes": 0} | settings, name))

@@ -22,6 +22,7 @@ from pixelseg_agents.cli.task import TaskArguments, described, task_from_json
 from pixelseg_agents.evaluation.figures import learning_curve
 from pixelseg_agents.evaluation.report import evaluate_all, summary_text, write_report
 from pixelseg_agents.learning.device import resolve_device
+from pixelseg_agents.learning.precision import Mode
 from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.provenance import now, provenance
 from pixelseg_agents.registry import agent_class, registered_agents, title_of
@@ -184,7 +185,9 @@ def _in_force(agent: Any, env: PixelSegVectorEnv) -> str:
     )
     later = getattr(config, "later_background_weight", None)
     after = "" if later in (None, 1) else f"; of background pixels after the first step: {later:g}"
-    return f"reward {env.reward}; weight of object pixels: {shown}{falls}{after}"
+    mode = getattr(agent, "mode", None)
+    passes = "" if mode in (None, Mode()) else f"; passes in {mode}"
+    return f"reward {env.reward}; weight of object pixels: {shown}{falls}{after}{passes}"
 
 
 def _too_short(agent: Any, arguments: TrainArguments[Any]) -> str:
@@ -201,6 +204,7 @@ def _too_short(agent: Any, arguments: TrainArguments[Any]) -> str:
 
 def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str) -> Any:
     agent = agent_class(arguments.agent)(env, arguments.hyper, seed=arguments.seed, device=arguments.device)
+    mode = agent.settle_mode() if hasattr(agent, "settle_mode") else None
     # A reward of the user's own may fail; better now than with a run's folder half made. (Updates seed their episodes.)
     env.reset(seed=arguments.seed)
     env.step(np.ones(env.action_space.shape, np.int8))
@@ -211,7 +215,8 @@ def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str)
         "arguments": arguments.to_json(),
         "training_set": _describe(env.dataset),
         "device": str(agent.device),
-        "in_force": agent.config.to_dict() | {"start_foreground_weight": _start_weights(agent)},
+        "in_force": agent.config.to_dict()
+        | {"start_foreground_weight": _start_weights(agent), "passes": str(mode or Mode())},
         **provenance(),
     }
     agent.save(arguments.folder / CHECKPOINT)

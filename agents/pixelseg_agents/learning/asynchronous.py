@@ -32,6 +32,7 @@ from pixelseg_env import PixelSegError
 PATIENCE = 300.0  # seconds that a worker may take for one pass of a batch, or to start
 TO_END = 20.0  # seconds that a worker has to finish its update before it is ended
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+FACTS = ("config", "seed", "device", "task", "mode", "updates", "episodes", "env")  # that a worker's agent is made of
 CLAIMED, DONE, STOP = range(3)
 
 Updated = Callable[[int], bool]
@@ -104,9 +105,7 @@ class Crew:
         self._beats = shared(torch.zeros(workers, dtype=torch.int64))
         self._lock = context.Lock()
         self._finished: set[int] = set()
-        facts = {
-            name: getattr(agent, name) for name in ("config", "seed", "device", "task", "updates", "episodes", "env")
-        }
+        facts = {name: getattr(agent, name) for name in FACTS}
         parcel = Parcel((type(agent), facts, total_updates), f"{agent.name}: the environment")
         self._receivers: list[Connection] = []
         self._processes: list[Any] = []
@@ -310,9 +309,9 @@ def _work(
         kind, facts, total_updates = parcel.open()
         agent = kind.__new__(kind)
         agent._build(facts["config"], facts["seed"], facts["device"], facts["task"])
-        agent.env, agent.logger = facts["env"], configure(None, [])
+        agent.env, agent.mode, agent.logger = facts["env"], facts["mode"], configure(None, [])
+        agent.settle_mode()
         member, pace = Member(agent, common, beats[number : number + 1], turn), agent.pace(total_updates)
-        agent.network.train()
         while (update := _claim(ledger, turn, total_updates)) is not None and os.getppid() == parent:
             agent.episodes = facts["episodes"] + (update - facts["updates"]) * agent.env.num_envs
             done = member.update(update, pace)
