@@ -12,7 +12,7 @@ import torch
 from gymnasium.vector import VectorEnv, VectorWrapper
 from torch import Tensor
 
-from pixelseg_agents import AC, DQN, PA3C, DoubleDQN, DuelingDQN, Supervised
+from pixelseg_agents import AC, DQN, PA3C, DoubleDQN, DuelingDQN, PixelRL, Supervised
 from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.learning.replay import Transitions
@@ -211,6 +211,28 @@ def q_losses(
     return caught[0], parts | {"after": after[0].float(), "mask": mask}
 
 
+def test_pixelrl_learns_from_the_reward_that_the_environment_has() -> None:
+    """Its returns are what the fall of the cross-entropy adds up to, computed from the maps themselves."""
+    env = make_env(transition="additive", observation="stacked", reward="cross_entropy")
+    agent = make_agent(PixelRL, env, gamma=1.0, augmentation=False, foreground_weight=1.0, later_background_weight=1.0)
+    episodes, sampling = agent._play(3)
+    target = torch.as_tensor(episodes.info["target"]).float()
+    maps = [torch.as_tensor(np.array(episodes.info["probability"]))]
+    step = episodes.step
+
+    def watched(action: Tensor) -> Tensor:
+        found = step(action)
+        maps.append(torch.as_tensor(np.array(episodes.of_this_step("probability"))))
+        return found
+
+    episodes.step = watched  # type: ignore[method-assign]
+    returns = agent._rollout(episodes, sampling, 3, 1.0).returns
+    entropy = [-torch.log((1 - (one.float() - target).abs()).clip(0.001, 0.999)) for one in maps]
+    assert len(maps) == 4
+    for k in range(3):
+        torch.testing.assert_close(returns[k], entropy[k] - entropy[-1], rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("kind", Q_LEARNERS)
 @pytest.mark.parametrize("terminal", [[False], [True], [False, True]])
 @pytest.mark.parametrize("transition", ["absorbing", "restorable"])
@@ -229,6 +251,37 @@ def test_q_learning_by_the_definition(kind: Any, terminal: list[bool], transitio
     expected = torch.zeros_like(p["online"])
     expected.scatter_(0, p["action"][None], (2 * (chosen - wanted) * playing / playing.sum())[None])
     torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("transition", ["absorbing", "restorable"])
+def test_what_is_turned_together_teaches_the_same(transition: str) -> None:
+    """Q that is the same everywhere knows no directions: then augmentation changes no loss, whatever was zeroed."""
+    losses = []
+    for augmentation in (False, True):
+        agent = make_agent(DQN, make_env(transition=transition), gamma=0.5, augmentation=augmentation)
+        agent.learn(1)
+        q = torch.tensor([0.3, -0.7])[:, None, None].expand(2, 16, 16).clone()
+        agent.parts = {"network": Tabled(q), "target": Tabled(q + 0.2)}
+        agent._parameters = list(agent.network.parameters())
+        agent._descend = lambda loss: losses.append(float(loss.detach())) or 0.0  # type: ignore[func-returns-value]
+        rng = torch.Generator().manual_seed(1)
+        before, action = (torch.rand(6, 16, 16, generator=rng) < 0.5 for _ in range(2))
+        before[:, :, :9] = False  # on one side alone
+        maps = (
+            one.to(torch.uint8) for one in (before, action, before & action if transition == "absorbing" else action)
+        )
+        batch = Transitions(np.arange(6), torch.zeros(6, dtype=torch.long), *maps, torch.zeros(6, dtype=torch.bool))
+        agent._learn(batch, 3.0, torch.Generator().manual_seed(0))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("network", [None, "unet3+"])
+@pytest.mark.parametrize("kind", Q_LEARNERS)
+def test_the_target_network_begins_as_the_network(kind: type[DQN], network: str | None) -> None:
+    agent = make_agent(kind, network=network)
+    parts = [agent.parts[name].state_dict() for name in ("network", "target")]
+    assert parts[0].keys() == parts[1].keys()
+    assert all(torch.equal(parts[0][name], parts[1][name]) for name in parts[0])
 
 
 def check_that_the_target_follows(kind: type[DQN]) -> None:
@@ -332,6 +385,16 @@ def test_epsilon_falls_and_rules_exploration() -> None:
     for epsilon, kept in ((0.0, 1.0), (0.5, 0.75), (1.0, 0.5)):
         found = agent._explored(q, epsilon, torch.Generator().manual_seed(0)).float().mean()
         assert float(found) == pytest.approx(kept, abs=0.02)
+
+
+def test_epsilon_falls_by_steps_not_by_updates() -> None:
+    """An update of ten steps lets it fall ten times as far as one of one."""
+    agent = make_agent(DQN, horizons=(1, 10), horizon_shares=(0.5, 0.5), exploration_end=0.0, exploration_share=1.0)
+    agent.total_updates = 22
+    horizons = [agent.config.schedule(22).horizon(update) for update in range(22)]
+    assert horizons == [1] * 20 + [10] * 2
+    for agent.updates in range(22):
+        assert agent.epsilon == pytest.approx(1 - sum(horizons[: agent.updates]) / 40)
 
 
 def test_epsilon_is_for_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:

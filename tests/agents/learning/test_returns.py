@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -104,3 +105,16 @@ def test_the_convolution_is_skipped_at_a_terminal_step_and_learns_from_the_other
 def test_an_even_kernel_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match="odd"):
         RewardMapConvolution(size)
+
+
+def test_the_kernel_learns_through_every_step_that_follows() -> None:
+    """With one weight w, R(1) = r1 + g w r2 + (g w)^2 r3, so dR(1)/dw = g r2 + 2 g^2 w r3."""
+    convolution = RewardMapConvolution(1)
+    with torch.no_grad():
+        convolution.weight.fill_(0.8)
+    rewards = [torch.full((1, 1, 1), value) for value in (5.0, 7.0, 11.0)]
+    ended = [np.array([False]), np.array([False]), np.array([True])]
+    first = discounted_returns(rewards, ended, torch.zeros(1, 1, 1), 0.5, convolution)[0]
+    assert float(first.detach()) == pytest.approx(5 + 0.4 * 7 + 0.16 * 11)
+    (gradient,) = torch.autograd.grad(first.sum(), [convolution.weight])
+    assert float(gradient) == pytest.approx(0.5 * 7 + 2 * 0.25 * 0.8 * 11)

@@ -43,7 +43,8 @@ def test_each_stage_gets_its_share_of_the_steps() -> None:
 def test_falling_weight() -> None:
     assert falling_weight(0, 20, 2) == 20
     assert falling_weight(WEIGHT_FALLS_UNTIL / 2, 20, 2) == pytest.approx(40**0.5)
-    for progress in (WEIGHT_FALLS_UNTIL, 0.9, 1):
+    assert falling_weight(0.6, 16, 1) == pytest.approx(2), "it falls until 80 % of the steps"
+    for progress in (0.8, 0.9, 1):
         assert falling_weight(progress, 20, 2) == pytest.approx(2)
     assert falling_weight(0.4, 1, 1) == 1
     values = [falling_weight(p / 50, 30, 1) for p in range(51)]
