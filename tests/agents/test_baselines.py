@@ -586,12 +586,14 @@ class Worst(DuelingDQN):
 FAULTS: dict[str, Any] = {"idle AC": Idle, "idle DQN": IdleDQN, "worst action": Worst}
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+# What acts or is rewarded the wrong way round is tried with PA3C each time (test_learning).
+@pytest.mark.parametrize("fault", [pytest.param(f, marks=[pytest.mark.slow] * ("idle" not in f)) for f in FAULTS])
 def test_a_broken_agent_does_not_reach_the_bar(fault: str) -> None:
     updates = 20 if "idle" in fault else UPDATES  # an idle one is as it was after any number
     assert train(FAULTS[fault], updates=updates) < BAR
 
 
+@pytest.mark.slow
 def test_swapped_actions_do_not_reach_the_bar() -> None:
     assert train(DoubleDQN, SwappedActions(phantoms("train"))) < BAR
 

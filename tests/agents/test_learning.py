@@ -49,11 +49,12 @@ def test_learns_what_thresholding_cannot() -> None:
 
 
 LONG = ("restorable", "stacked")  # needs twice the updates
+SLOW = (LONG, ("absorbing", "stacked"))  # the two masked ones are in every run of the tests
 
 
 @pytest.mark.parametrize(
     ("transition", "observation"),
-    [pytest.param(*task, marks=[pytest.mark.slow] * (task == LONG)) for task in TASKS[1:]],
+    [pytest.param(*task, marks=[pytest.mark.slow] * (task in SLOW)) for task in TASKS[1:]],
 )
 def test_every_task_is_learnt(transition: str, observation: str) -> None:
     options = {"transition": transition, "observation": observation}
@@ -118,7 +119,7 @@ class ShuffledRewards(VectorWrapper):
         )
 
 
-@pytest.mark.parametrize("fault", [Negated, Idle, FirstGradientOnly])
+@pytest.mark.parametrize("fault", [pytest.param(Negated, marks=pytest.mark.slow), Idle, FirstGradientOnly])
 def test_a_broken_update_does_not_pass(fault: type[PA3C]) -> None:
     updates = 5 if fault is Idle else UPDATES  # it is as it was after any number
     assert score(train(fault, updates=updates)) < LEARNT - 0.1

@@ -29,7 +29,8 @@ from pixelseg_agents.learning.errors import TrainingError
 from pixelseg_agents.learning.sharing import Parcel, SharedTensors, copy, shared
 from pixelseg_env import PixelSegError
 
-PATIENCE = 300.0  # seconds that a worker may take for one pass of a batch, or to start
+PATIENCE = 300.0  # seconds that a worker may take for one pass of a batch
+TO_START = 300.0  # and to start
 TO_END = 20.0  # seconds that a worker has to finish its update before it is ended
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 FACTS = ("config", "seed", "device", "task", "mode", "updates", "episodes", "env")  # that a worker's agent is made of
@@ -173,7 +174,6 @@ class Crew:
     def _messages(self) -> Iterator[tuple[int, dict[str, float]]]:
         beats, heard = self._beats.clone(), [time.monotonic()] * len(self._processes)
         while len(self._finished) < len(self._processes):
-            asked = time.monotonic()
             left = {self._receivers[k]: k for k in range(len(self._processes)) if k not in self._finished}
             ready: list[Any] = wait(list(left), timeout=1.0)
             for receiver in ready:
@@ -193,8 +193,8 @@ class Crew:
             for number in left.values():
                 if self._beats[number] != beats[number]:
                     beats[number], heard[number] = self._beats[number], now
-                silent = now - max(heard[number], asked)
-                if number not in self._finished and silent > 0 and now - heard[number] > PATIENCE:
+                patience = PATIENCE if beats[number] else TO_START
+                if number not in self._finished and now - heard[number] > patience:
                     raise TrainingError(
                         f"worker {number} (process {self._processes[number].pid}) has done nothing for "
                         f"{now - heard[number]:.0f} s, and was ended with all others"

@@ -165,7 +165,7 @@ def hangs(previous: Any, current: Any, target: Any) -> Any:
 )
 def test_what_happens_to_a_worker_is_told_and_all_end(reward: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = PA3C(make_env(reward=reward), workers=1, **CPU)
-    monkeypatch.setattr(asynchronous, "PATIENCE", 20.0)
+    monkeypatch.setattr(asynchronous, "PATIENCE", 3.0)
     before = parameters(agent)
     started = time.monotonic()
     with pytest.raises(TrainingError, match=f"(?s){said}"):
@@ -176,7 +176,7 @@ def test_what_happens_to_a_worker_is_told_and_all_end(reward: Any, said: str, mo
     assert agent.updates == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_ctrl_c_and_a_killed_parent_end_all(tmp_path: Path, number: int) -> None:
     """Nothing of it is left running, nor in shared memory; after Ctrl-C the run is saved and can go on."""
     memory = sorted(os.listdir(sharing.SHARED_MEMORY)) if sharing.SHARED_MEMORY.is_dir() else []

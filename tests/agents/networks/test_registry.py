@@ -164,7 +164,11 @@ LEARNING: dict[str, tuple[float, float, int]] = {
 }
 
 
-@EVERY
+# Kin of the U-Net; the others, and U-Net3+, which is made like them, are in every run of the tests.
+KIN = {"unet-31m", "attention-unet", "resunet++", "unet++"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(one, marks=[pytest.mark.slow] * (one in KIN)) for one in COUNTS])
 def test_each_learns_what_thresholding_cannot_and_a_broken_one_does_not(name: str, sets: tuple[Any, Any]) -> None:
     torch.set_num_threads(1)
     train, test = sets

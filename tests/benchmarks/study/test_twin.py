@@ -32,6 +32,7 @@ def test_the_twin_learns_and_does_not_look_at_rewards() -> None:
     assert twin.passes == 150 * 8
 
 
+@pytest.mark.slow
 def test_the_twin_with_steps_learns_from_carved_images_too() -> None:
     torch.set_num_threads(1)
     options = {"width": 0.125, "learning_rate": 3e-3, "foreground_weight": 1.0, "horizons": (1, 3)}

@@ -145,6 +145,7 @@ def test_options_that_are_not_open(name: str) -> None:
         PixelSegTorchRLEnv(1, **{name: 1})
 
 
+@pytest.mark.slow  # that it runs is seen in test_examples
 def test_the_example_learns() -> None:
     torch.set_num_threads(1)
     learnt, keep = torchrl_reinforce.main(torchrl_reinforce.Options(batches=150))
