@@ -422,6 +422,17 @@ class PixelAgent:
 
     # ---------------------------------------------------------------- files
 
+    def memory(self) -> dict[str, Tensor]:
+        """What a training that goes on needs besides parameters, moments and counts, such as a replay."""
+        return {}
+
+    def recall(self, memory: dict[str, Tensor]) -> None:
+        """Takes up what `memory` gave; an older checkpoint has nothing.
+
+        Raises:
+            KeyError, ValueError: it is damaged.
+        """
+
     def save(self, path: str | Path) -> Path:
         """Writes parameters, optimizer and settings to one safetensors file (suffix added when missing).
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pixelseg_agents.learning.episodes import tensor
 from pixelseg_agents.learning.masking import Boxes, MaskReplay
-from pixelseg_agents.learning.task import Draw, draw_of
+from pixelseg_agents.learning.task import Draw, attribute, draw_of, fingerprint
 from pixelseg_agents.networks.masker import MaskingQNetwork
 from pixelseg_agents.supervised import Supervised, SupervisedConfig
 
@@ -104,6 +104,7 @@ class AMPDRL(Supervised):
         parts = super()._make_parts()
         self._boxes = Boxes(config.grid, config.sizes)
         self._replay = MaskReplay(config.mask_replay, config.boxes)
+        self._remembered: dict[str, Tensor] = {}  # of a checkpoint, until the training goes on
         masker = MaskingQNetwork(
             self.image_channels, config.width, norm=config.norm, grid=config.grid, sizes=len(config.sizes)
         )
@@ -157,6 +158,16 @@ class AMPDRL(Supervised):
             self.optimizer.state.clear()  # the moments are those of another loss
         return super()._update(horizon, weight)
 
+    def memory(self) -> dict[str, Tensor]:
+        """The boxes that were put on images, while it pre-trains."""
+        if self.env is None or not len(self._replay) or int(self._masker.tuned_from):
+            return {}
+        return self._replay.contents() | {"dataset": torch.tensor(fingerprint(attribute(self.env, "dataset", None)))}
+
+    def recall(self, memory: dict[str, Tensor]) -> None:
+        """Takes up what `memory` gave, when the training goes on."""
+        self._remembered = memory
+
     # ---------------------------------------------------------------- pre-training
 
     def _pretrain(self) -> int:
@@ -175,6 +186,9 @@ class AMPDRL(Supervised):
         reward = of_box / of_box.mean().clamp_min(1e-8) - 1
         reward = reward if self.config.mask_reward == "hard" else -reward
         draw = draw_of(self.env, episodes.info, self.name)
+        memory, self._remembered = self._remembered, {}
+        if memory and int(memory["dataset"]) == fingerprint(attribute(self.env, "dataset", None)):
+            self._replay.restore(memory)
         self._replay.add(np.array(episodes.info["index"]), chosen, reward)
         passes: int = len(image) * (self.config.boxes + 1)
         if len(self._replay) >= self.config.mask_batch:

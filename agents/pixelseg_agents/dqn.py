@@ -23,7 +23,7 @@ from pixelseg_agents.config import AgentConfig
 from pixelseg_agents.learning.augmentation import Augmentation
 from pixelseg_agents.learning.episodes import Episodes, tensor, weight_maps
 from pixelseg_agents.learning.replay import ReplayBuffer, Transitions
-from pixelseg_agents.learning.task import attribute, draw_of
+from pixelseg_agents.learning.task import attribute, draw_of, fingerprint
 from pixelseg_agents.networks import QHeads, QNetwork, build_network
 from pixelseg_env import OptionError
 from pixelseg_env.dynamics import observe
@@ -95,8 +95,8 @@ class DQN(PixelAgent):
     drawn from the replay, which starts anew when t_max changes. Rewards are computed again from the replayed maps
     with the environment's own reward function, so a wrapper that changes `info["reward_map"]` is refused.
 
-    The replay is not part of a checkpoint: a training that goes on fills it anew, with the policy it has by then,
-    before it takes gradient steps again.
+    The replay is part of a checkpoint, for images of the same data set: one that goes on with another data set fills it
+    anew, with the policy it has by then, before it takes gradient steps again.
 
     Arguments are those of `PixelAgent`; hyperparameters are in `DQNConfig`.
     """
@@ -116,6 +116,7 @@ class DQN(PixelAgent):
             other = build_network(config.network, self.channels, config.width, norm=config.norm, labels=0)
             network = QHeads(other, dueling=config.dueling, labels=self.labels)
         self.replay: ReplayBuffer | None = None
+        self._remembered: dict[str, Tensor] = {}  # of a checkpoint, until the environment is there
         self.gradient_steps = self.replayed_horizon = 0
         return {"network": network, "target": copy.deepcopy(network).requires_grad_(False)}
 
@@ -254,7 +255,30 @@ class DQN(PixelAgent):
             self._draw, self._reward_function = draw_of(self.env, episodes.info, self.name), as_reward(function)
             shape = tuple(episodes.foreground.shape[1:])
             self.replay = ReplayBuffer(self.config.replay_size, shape, self.device)
+            self._recall(self.replay)
         return self.replay
+
+    def memory(self) -> dict[str, Tensor]:
+        """The replay, and what counts with it."""
+        if self.replay is None:
+            return self._remembered
+        counts = {
+            "gradient_steps": torch.tensor(self.gradient_steps),
+            "horizon": torch.tensor(self.replayed_horizon),
+            "dataset": torch.tensor(fingerprint(attribute(self.env, "dataset", None))),
+        }
+        return self.replay.contents() | counts
+
+    def recall(self, memory: dict[str, Tensor]) -> None:
+        """Takes up what `memory` gave, when the training goes on."""
+        self._remembered = memory
+        self.gradient_steps = int(memory["gradient_steps"]) if memory else 0
+
+    def _recall(self, replay: ReplayBuffer) -> None:
+        memory, self._remembered = self._remembered, {}
+        if memory and int(memory["dataset"]) == fingerprint(attribute(self.env, "dataset", None)):
+            replay.restore(memory)
+            self.replayed_horizon = int(memory["horizon"])
 
     def _augmentation(self, observation: Tensor, draws: torch.Generator) -> Augmentation:
         return Augmentation(

@@ -14,13 +14,13 @@ COUNTS = ("updates", "total_updates", "passes", "episodes")
 
 
 def tensors_of(agent: Any) -> dict[str, Tensor]:
-    """Parameters and buffers as `part.name`, the optimizer's moments as `optimizer.number.name`."""
+    """Parameters and buffers as `part.name`, the optimizer's moments as `optimizer.number.name`, `memory.name`."""
     tensors = {
         f"{part}.{name}": value for part, module in agent.parts.items() for name, value in module.state_dict().items()
     }
     for number, moments in agent.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
-    return tensors
+    return tensors | {f"memory.{name}": value for name, value in agent.memory().items()}
 
 
 def settings_of(agent: Any) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def restore(agent: Any, tensors: dict[str, Tensor], settings: dict[str, Any]) ->
     for name, value in tensors.items():
         if not torch.isfinite(value).all():
             raise ValueError(f"{name} holds NaN or infinite numbers")
-    parts: dict[str, dict[str, Tensor]] = {name: {} for name in (*agent.parts, "optimizer")}
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in (*agent.parts, "optimizer", "memory")}
     for key, value in tensors.items():
         part, _, name = key.partition(".")
         parts[part][name] = value
@@ -128,6 +128,7 @@ def restore(agent: Any, tensors: dict[str, Tensor], settings: dict[str, Any]) ->
             raise ValueError(f"the optimizer's state of parameter {index} has another shape than the parameter")
     groups = agent.optimizer.state_dict()["param_groups"]
     agent.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    agent.recall(parts["memory"])
     agent.mode = mode_of(settings)
     for name in COUNTS:
         setattr(agent, name, _count({"episodes": 0} | settings, name))

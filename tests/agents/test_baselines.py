@@ -114,10 +114,28 @@ def test_a_training_can_be_repeated_saved_and_loaded(kind: Any, tmp_path: Path) 
     assert loaded.learn(9).updates == 9
 
 
-def test_ac_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
-    whole, half = make_agent(AC).learn(6), make_agent(AC)
+@pytest.mark.parametrize("kind", BASELINES)
+def test_every_agent_goes_on_as_if_it_had_not_stopped(kind: Any, tmp_path: Path) -> None:
+    """With its replay, whose oldest transitions have given way, and its counts; saved twice without learning too."""
+    replay = {"replay_size": 6, "learning_starts": 4} if issubclass(kind, DQN) else {}
+    whole, half = (make_agent(kind, **replay) for _ in range(2))
+    whole.learn(6)
     half.learn(6, callback=lambda agent: agent.updates < 3)
-    assert same(whole, AC.load(half.save(tmp_path / "half"), env=make_env(), device="cpu").learn(6))
+    again = kind.load(half.save(tmp_path / "half"), env=make_env(), device="cpu")
+    again = kind.load(again.save(tmp_path / "again"), env=make_env(), device="cpu").learn(6)
+    assert same(whole, again)
+    if issubclass(kind, DQN):
+        assert again.gradient_steps == whole.gradient_steps > 2
+        elsewhere = kind.load(half.save(tmp_path / "half"), env=make_env(dataset=small_set(9, 2, 16, 16)))
+        assert not len(elsewhere._open_replay(elsewhere._play(1)[0])), "images of another set"
+
+
+def test_a_damaged_replay_is_refused(tmp_path: Path) -> None:
+    agent = make_agent(DQN, replay_size=6).learn(3)
+    for name, value in (("next", torch.tensor(7)), ("step", torch.zeros(2)), ("maps", torch.zeros(3, 3, 9))):
+        sound = agent.replay.contents()
+        with pytest.raises(ValueError, match=r"expected|transitions|not as many"):
+            agent.replay.restore(sound | {name: value})
 
 
 @pytest.mark.parametrize("kind", [*BASELINES, PA3C])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.options import RUNS_OWN, parse_pairs
@@ -19,6 +22,7 @@ from pixelseg_env import OptionError, PixelSegError, check_choice, check_horizon
 from pixelseg_env.datasets import check_size
 
 CONFIG = "config.json"
+LOCK = ".lock"
 
 
 class RunError(PixelSegError):
@@ -133,8 +137,41 @@ def check_free(folder: Path) -> None:
         raise RunError(f"{folder}: is a file; choose another --out")
     if (folder / CONFIG).exists():
         raise RunError(f"{folder}: holds a run already; choose another --out, or --resume {folder}")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
         raise RunError(f"{folder}: is not empty; choose another --out")
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes from training in a folder, until it is left or the process ends, however it does.
+
+    Raises:
+        RunError: another one does, or files cannot be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"{folder}: another process is training there; wait for it, or choose another folder") from None
+    except NotImplementedError:  # a file system without locks
+        lock = None
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+            _remove_if_unused(folder)
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Removes a folder in which nothing was written, as when the training could not begin."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

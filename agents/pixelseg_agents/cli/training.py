@@ -16,7 +16,7 @@ from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.arguments import Split
 from pixelseg_agents.cli.card import write_card
 from pixelseg_agents.cli.options import parse_pairs
-from pixelseg_agents.cli.runs import Run, RunError, check_free, open_run, write_config
+from pixelseg_agents.cli.runs import Run, RunError, check_free, held, open_run, write_config
 from pixelseg_agents.cli.session import Session
 from pixelseg_agents.cli.task import TaskArguments, described, task_from_json
 from pixelseg_agents.evaluation.figures import learning_curve
@@ -114,10 +114,20 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
     if run is None:
         arguments = _with_white(arguments, sets["train"].white)
     env = arguments.task.environment(sets["train"], arguments.batch, str(resolve_device(arguments.device)))
-    if run is None:
-        agent, folder = _start(arguments, env, command), arguments.folder
-    else:
-        agent, folder = _continue(arguments, env, run), run.folder
+    folder = arguments.folder if run is None else run.folder
+    with held(folder):
+        agent = _start(arguments, env, command) if run is None else _continue(arguments, env, run)
+        return _train(agent, arguments, folder, sets, env)
+
+
+def _train(
+    agent: Any,
+    arguments: TrainArguments[Any],
+    folder: Path,
+    sets: dict[str, SegmentationDataset],
+    env: PixelSegVectorEnv,
+) -> int:
+    """Trains and evaluates an agent whose run's folder is there; returns the exit code."""
     if arguments.log != "none":
         print(
             f"{title_of(agent)}: {parameter_count(agent.network):,} parameters on {agent.device}; "
@@ -127,7 +137,7 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
     if warning := _too_short(agent, arguments):
         print(f"pixelseg: warning: {warning}", file=sys.stderr)
     judge = None
-    if validation:
+    if arguments.eval_every:
         judge = arguments.task.environment(sets["val"], min(arguments.batch, len(sets["val"])))
     session = Session(agent, arguments, folder, judge)
     exit_code = session.run()

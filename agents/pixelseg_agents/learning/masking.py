@@ -72,6 +72,28 @@ class MaskReplay:
         self._reward[where] = reward.cpu().numpy()
         self._added += len(index)
 
+    def contents(self) -> dict[str, Tensor]:
+        """All that is in it: what `restore` takes."""
+        size = len(self)
+        return {
+            "index": torch.from_numpy(self._index[:size].copy()),
+            "chosen": torch.from_numpy(self._chosen[:size].copy()),
+            "reward": torch.from_numpy(self._reward[:size].copy()),
+            "added": torch.tensor(self._added),
+        }
+
+    def restore(self, contents: dict[str, Tensor]) -> None:
+        """Puts back what `contents` gave, each sequence in its place.
+
+        Raises:
+            ValueError: it does not fit in.
+        """
+        self._added = int(contents["added"])
+        size = len(self)
+        self._index[:size] = contents["index"].numpy()
+        self._chosen[:size] = contents["chosen"].numpy()
+        self._reward[:size] = contents["reward"].numpy()
+
     def sample(self, count: int, draws: torch.Generator) -> tuple[NDArray[np.int64], Tensor, Tensor, Tensor]:
         """Draws sequences, and a step of each.
 

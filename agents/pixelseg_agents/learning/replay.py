@@ -123,6 +123,37 @@ class ReplayBuffer:
         step, terminal = self._step[rows].long(), self._terminal[rows]
         return Transitions(self._index[host], step, before, action, after, terminal)
 
+    def contents(self) -> dict[str, Tensor]:
+        """All that is in it, on the host, packed as it is: what `restore` takes."""
+        size = self._size
+        return {
+            "maps": self._maps[:size].cpu(),
+            "step": self._step[:size].cpu(),
+            "terminal": self._terminal[:size].cpu(),
+            "index": torch.from_numpy(self._index[:size].copy()),
+            "next": torch.tensor(self._next),
+        }
+
+    def restore(self, contents: dict[str, Tensor]) -> None:
+        """Puts back what `contents` gave, each transition in its place.
+
+        Raises:
+            ValueError: it is of maps of another size, or does not fit in.
+        """
+        maps, following = contents["maps"], int(contents["next"])
+        size = len(maps)
+        if maps.shape[1:] != self._maps.shape[1:] or maps.dtype != torch.uint8:
+            raise ValueError(f"maps are {maps.dtype} {tuple(maps.shape)}, expected uint8 (N, {self._maps.shape[1:]})")
+        if size > self.capacity or following != (size if size < self.capacity else following % self.capacity):
+            raise ValueError(f"{size} transitions, the next at {following}, in a replay of {self.capacity}")
+        if any(contents[name].shape != (size,) for name in ("step", "terminal", "index")):
+            raise ValueError("not as many steps, ends and images as maps")
+        self._maps[:size] = maps.to(self.device)
+        self._step[:size] = contents["step"].to(self.device)
+        self._terminal[:size] = contents["terminal"].to(self.device)
+        self._index[:size] = contents["index"].numpy()
+        self._next, self._size = following, size
+
     def _packed(self, bits: Tensor) -> Tensor:
         padded = torch.nn.functional.pad(bits.to(torch.uint8), (0, -self._pixels % BITS))
         packed: Tensor = (padded.reshape(*padded.shape[:-1], -1, BITS) * self._powers).sum(-1, dtype=torch.uint8)

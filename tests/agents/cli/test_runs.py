@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +22,7 @@ from pixelseg_agents import PA3C
 from pixelseg_agents.checkpoint import load_checkpoint
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.progress import ProgressCSV
+from pixelseg_agents.cli.runs import held
 from tests.helpers.cli import PHANTOM, TINY, config_of, rows_of, train_tiny
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -93,6 +97,106 @@ def test_run_that_was_killed_resumes_from_its_last_checkpoint(whole: Path, tmp_p
     (run / "progress.csv").write_text("\n".join([*lines, beyond, beyond[:5]]))
     assert main(["train", "--resume", str(run)]) == 0
     assert_same_run(run, whole)
+
+
+def forked(words: list[str]) -> int:
+    """Begins a command in a process of its own; returns its number."""
+    process = os.fork()
+    if not process:
+        try:
+            os._exit(main(words))
+        finally:
+            os._exit(99)
+    return process
+
+
+def ended(process: int) -> int | None:
+    """Waits for a process; its exit code, None if it was killed."""
+    _, status = os.waitpid(process, 0)
+    return None if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
+
+
+def killed(words: list[str], checkpoint: Path, rng: random.Random) -> int | None:
+    """Runs a command and kills it a moment after its checkpoint was written for the first, second or third time."""
+    process, writings = forked(words), rng.randrange(1, 4)
+    last = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    while writings and os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        found = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        writings, last = writings - (found != last), found
+        time.sleep(0.001)
+    time.sleep(rng.uniform(0, 0.03))  # an update and its writing take about as long
+    os.kill(process, signal.SIGKILL)
+    return ended(process)
+
+
+@pytest.mark.parametrize(
+    ("agent", "kills"),
+    [("pa3c", 6), pytest.param("pa3c", 50, marks=pytest.mark.slow), pytest.param("dqn", 50, marks=pytest.mark.slow)],
+)
+def test_killed_at_any_moment_it_goes_on_to_the_same_weights(agent: str, kills: int, tmp_path: Path) -> None:
+    """`kill -9`, again and again, in the writing of files too, for it is saved after every update."""
+    torch.set_num_threads(1)
+    more = ["--agent", agent, "--save-every", "0", "--updates", str(3 * kills), *PHANTOM]
+    more += ["--learning-starts", "4", "--replay-size", "16"] if agent == "dqn" else []
+    begin = ["train", *TINY, *more]
+    assert ended(forked([*begin, "--out", str(tmp_path / "whole")])) == 0
+    run = tmp_path / "run"
+    rng = random.Random(7)
+    before, words = 0, [*begin, "--out", str(run)]
+    for _ in range(kills):
+        code = killed(words, run / CHECKPOINT, rng)
+        assert code in (None, 0)
+        if not (run / CHECKPOINT).exists():
+            shutil.rmtree(run, ignore_errors=True)  # killed before there was anything to go on from
+            continue
+        words = ["train", "--resume", str(run), "--log", "none"]
+        updates = load_checkpoint(run / CHECKPOINT).settings["updates"]
+        assert updates >= before, "what was saved once is not lost"
+        before = updates
+        if code == 0:
+            break
+    if not (run / "evaluation.json").exists():
+        assert ended(forked(words)) == 0
+    one, other = (load_checkpoint(folder / CHECKPOINT).tensors for folder in (tmp_path / "whole", run))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert before > kills / 2
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    with held(run):
+        assert train_tiny(run) == 2
+        assert "another process is training there" in capsys.readouterr().err
+        assert ended(forked(["train", *TINY, *PHANTOM, "--out", str(run)])) == 2
+    assert not run.exists()
+    assert train_tiny(run) == 0
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    with held(run):
+        assert main(["train", "--resume", str(run), "--updates", "9", "--log", "none"]) == 2
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_a_full_disk_is_told_and_what_was_saved_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert train_tiny(run, updates=3) == 0
+    write, saved = Path.write_bytes, (run / CHECKPOINT).read_bytes()
+
+    def full(path: Path, content: bytes) -> int:
+        write(path, content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert main(["train", "--resume", str(run), "--updates", "6", "--log", "none"]) == 2
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert "Traceback" not in error
+    monkeypatch.undo()
+    assert (run / CHECKPOINT).read_bytes() == saved
+    assert not [path for path in run.iterdir() if ".safetensors." in path.name]
+    assert main(["train", "--resume", str(run), "--updates", "6", "--log", "none"]) == 0
 
 
 def test_resume_with_more_updates_keeps_every_row(tmp_path: Path) -> None:
