@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import PolicyConfig
 from pixelseg_agents.learning.distributions import Bernoulli, Categorical
-from pixelseg_agents.learning.episodes import tensor
+from pixelseg_agents.learning.episodes import Episodes, tensor
 from pixelseg_agents.networks import ActorCriticHeads, build_network
 from pixelseg_env import OptionError
 
@@ -24,6 +25,14 @@ def actor_critic_heads(config: PolicyConfig, channels: int, labels: int, actions
     return ActorCriticHeads(network, labels=labels, actions=actions, start_bias=config.start_bias or 0.0)
 
 
+CERTAIN = 1e-6  # a policy's p (1 - p), the factor on its gradient, below which it is certain
+SATURATED = 0.99  # share of pixels
+
+
+class SaturationWarning(UserWarning):
+    """A policy that is certain of nearly every pixel, wrongly, and so has no gradient."""
+
+
 class ActorCritic(PixelAgent):
     """An agent whose network gives logits and values; a subclass says how it plays and what it learns from.
 
@@ -32,6 +41,8 @@ class ActorCritic(PixelAgent):
 
     config_class: ClassVar[type[PolicyConfig]] = PolicyConfig
     policy: ClassVar[Bernoulli | Categorical] = Bernoulli()
+    _undecided: Tensor | None = None  # share of pixels, of the last batch that was learnt from
+    _warned = False
 
     def _losses(
         self, logits: Tensor, values: Tensor, actions: Tensor, returns: Tensor, playing: Tensor
@@ -62,9 +73,31 @@ class ActorCritic(PixelAgent):
             "keep": actions.mean(),
         }
 
+    def _record_episodes(self, episodes: Episodes, horizon: int) -> None:
+        """As `PixelAgent`'s; warns once of a policy that cannot learn any more."""
+        super()._record_episodes(episodes, horizon)
+        if self._warned or self._undecided is None or float(self._undecided) >= 1 - SATURATED:
+            return
+        objects = episodes.foreground.flatten(-2).sum(-1)
+        everything = 2 * objects / (objects + episodes.foreground.shape[-1] * episodes.foreground.shape[-2])
+        dice, keep_all = float(episodes.dice), float(everything.mean())
+        if dice < keep_all:
+            self._warned = True
+            warnings.warn(
+                f"{self.name}, update {self.updates + 1}: the policy is certain of more than {SATURATED:.0%} of the "
+                f"pixels, and wrong: Dice {dice:.3f}, of keeping everything {keep_all:.3f}. It hardly learns any more, "
+                "for the gradient of a certain policy is 0. Try norm='group', a smaller learning_rate, horizons that "
+                "begin with 1, or a larger entropy_coefficient",
+                SaturationWarning,
+                stacklevel=3,
+            )
+
     def _learn(self, *batch: Tensor) -> None:
         """One gradient step on what `_losses` makes of a batch."""
         assert self.logger is not None
+        if isinstance(self.policy, Bernoulli):
+            probability = batch[0].detach().sigmoid()
+            self._undecided = (probability * (1 - probability) > CERTAIN).float().mean()
         losses = self._losses(*batch)
         norm = self._descend(losses["loss"])
         for name, value in losses.items():

@@ -30,6 +30,7 @@ from pixelseg_agents.networks import known_already, network_class
 from pixelseg_agents.state import check_shapes, restore, settings_of, task_of, tensors_of
 from pixelseg_env import OptionError
 
+SHOWN = 16  # images that a message lists
 EPOCHS_PER_DECAY, DECAY = 25, 0.9  # the published learning-rate schedule
 
 
@@ -140,6 +141,7 @@ class PixelAgent:
         self.apply_gradients: Callable[[], None] = self._apply_gradients
         self.mode: Mode | None = None
         self._passes = PLAIN
+        self._index: NDArray[np.int64] | None = None  # the images that are learnt from
         self._predict_generator = torch.Generator(self.device).manual_seed(seed)
 
     @property
@@ -351,11 +353,20 @@ class PixelAgent:
         norm = nn.utils.clip_grad_norm_(self._parameters, limit)
         if not torch.isfinite(norm):
             raise TrainingError(
-                f"update {self.updates + 1}: the gradient is not finite (loss {float(loss.detach()):g}); parameters "
-                "are as after the update before. Try a smaller learning rate, or look at the rewards"
+                f"update {self.updates + 1}: the gradient is not finite (loss {float(loss.detach()):g}), on "
+                f"{self._learnt_from()}. No gradient of this batch was applied. Try a smaller learning rate, or look "
+                "at the rewards and at these images"
             )
         self.apply_gradients()
         return float(norm)
+
+    def _learnt_from(self) -> str:
+        """The images of the batch that is learnt from, for messages."""
+        dataset = attribute(self.env, "dataset", None)
+        if dataset is None or self._index is None:
+            return "images that the environment does not tell"
+        names = [f"{dataset.cases[k]} (slice {dataset.slices[k]})" for k in np.unique(self._index).tolist()]
+        return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
     def _apply_gradients(self) -> None:
         self.optimizer.step()
@@ -374,6 +385,7 @@ class PixelAgent:
             task=self.task,
             index=epoch_draw(self.env, self.episodes, self.seed),
         )
+        self._index = np.array(episodes.info["index"]) if "index" in episodes.info else None
         return episodes, torch.Generator(self.device).manual_seed(torch_seed)
 
     def _record_episodes(self, episodes: Episodes, horizon: int) -> None:

@@ -179,6 +179,7 @@ class DQN(PixelAgent):
     def _learn(self, batch: Transitions, weight: Any, draws: torch.Generator) -> int:
         """One gradient step on Q(s, a) = r + gamma max Q'(s', a'); returns the images that went through a network."""
         assert self.logger is not None
+        self._index = batch.index
         images, targets = (tensor(array, self.device) for array in self._draw(batch.index))
         before, after, action = (m.to(self.device) for m in (batch.before, batch.after, batch.action))
         per_image = (-1, *(1,) * (before.ndim - 1))

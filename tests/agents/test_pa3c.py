@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from torch import Tensor
 
 from pixelseg_agents import PA3C, CheckpointError, PA3CConfig
 from pixelseg_agents import pa3c as module
+from pixelseg_agents.actor_critic import SaturationWarning
 from pixelseg_agents.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pixelseg_agents.learning.errors import TrainingError
 from pixelseg_agents.learning.returns import discounted_returns
@@ -674,9 +677,23 @@ def test_a_training_that_blows_up_is_stopped_with_sound_weights() -> None:
     agent = make_agent(reward_map_convolution=0)
     good = [parameter.clone() for parameter in agent.network.parameters()]
     agent._losses = lambda logits, *_: {"loss": logits.mean() * float("nan")}  # type: ignore[method-assign]
-    with pytest.raises(TrainingError, match="update 1: the gradient is not finite"):
+    with pytest.raises(TrainingError, match=r"update 1: .* not finite \(loss nan\), on case\d \(slice \d\)"):
         agent.learn(1)
     assert all(torch.equal(a, b) for a, b in zip(good, agent.network.parameters(), strict=True))
+
+
+def test_a_policy_that_is_certain_and_wrong_is_told_once() -> None:
+    def told(**changes: Any) -> list[str]:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            make_agent(**changes).learn(5)
+        return [str(one.message) for one in seen if one.category is SaturationWarning]
+
+    (message,) = told(start_bias=-60.0)  # certain that nothing is there
+    assert re.search(r"PA3C, update 1: .* 99% of the pixels, and wrong: Dice 0\.0\d\d, of keeping everything", message)
+    assert "Try norm='group'" in message
+    assert not told(start_bias=60.0), "as good as keeping everything, which it does"
+    assert not told()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pixelseg_agents.cli.interruption import Interruption
 from pixelseg_agents.cli.progress import RunLogger
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.files import write_atomically
+from pixelseg_agents.learning.errors import TrainingError
 
 STATE = "validation.json"  # how the validation scores went, for a session that resumes
 SHOWN = {"train/reward": "reward", "train/dice": "dice", "eval/dice": "eval_dice"}
@@ -46,7 +47,7 @@ class Session:
         self.stopped_early = False
         tables, events = arguments.log == "stdout", arguments.tensorboard != "off"
         self._logger = RunLogger(folder, agent.updates, tables, self._before_row, arguments.wandb, events)
-        self._saved = time.monotonic()
+        self._saved, self._saved_updates = time.monotonic(), agent.updates
 
     def run(self) -> int:
         """Trains; returns the exit code: 0, or 128 plus the number of the signal that stopped it."""
@@ -71,12 +72,20 @@ class Session:
                 return interruption.signal is None and not self.stopped_early
 
             if agent.updates < arguments.updates:
-                agent.learn(
-                    arguments.updates, callback=after_update, log_interval=arguments.log_interval, logger=self._logger
-                )
+                every, logger = arguments.log_interval, self._logger
+                try:
+                    agent.learn(arguments.updates, callback=after_update, log_interval=every, logger=logger)
+                except TrainingError as error:
+                    raise TrainingError(f"{error}\n{self._way_back()}") from error
             self._save()
         self._logger.finish(done=self.stopped_early or agent.updates >= arguments.updates)
         return interruption.exit_code
+
+    def _way_back(self) -> str:
+        return (
+            f"The checkpoint of update {self._saved_updates} is kept: `pixelseg train --resume {self._folder}` goes on "
+            "from there, and on a CPU comes to the same"
+        )
 
     def _before_row(self, logger: Logger, step: int) -> None:
         interval, every = self._arguments.log_interval, self._arguments.eval_every
@@ -98,7 +107,7 @@ class Session:
         state = {"best": self.best, "without_gain": self._without_gain}
         write_atomically(self._folder / STATE, json.dumps(state) + "\n")
         self._agent.save(self._folder / CHECKPOINT)
-        self._saved = time.monotonic()
+        self._saved, self._saved_updates = time.monotonic(), self._agent.updates
 
     def _read_state(self) -> dict[str, Any]:
         try:

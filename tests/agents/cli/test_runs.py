@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import random
 import shutil
@@ -197,6 +198,25 @@ def test_a_full_disk_is_told_and_what_was_saved_stays(
     assert (run / CHECKPOINT).read_bytes() == saved
     assert not [path for path in run.iterdir() if ".safetensors." in path.name]
     assert main(["train", "--resume", str(run), "--updates", "6", "--log", "none"]) == 0
+
+
+def test_a_training_that_blows_up_says_how_to_see_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, losses = tmp_path / "run", PA3C._losses
+
+    def infinite(self: PA3C, *batch: Any) -> Any:
+        found = losses(self, *batch)
+        return found | {"loss": found["loss"] * (math.inf if self.updates == 4 else 1)}
+
+    monkeypatch.setattr(PA3C, "_losses", infinite)
+    for words in (["train", *TINY, *PHANTOM, "--updates", "6", "--out", str(run)], ["train", "--resume", str(run)]):
+        assert main([*words, "--save-every", "0"]) == 2
+        error = capsys.readouterr().err
+        assert "update 5: the gradient is not finite" in error
+        assert "phantom" in error
+        assert f"The checkpoint of update 4 is kept: `pixelseg train --resume {run}`" in error
+        assert PA3C.load(run / CHECKPOINT).updates == 4
 
 
 def test_resume_with_more_updates_keeps_every_row(tmp_path: Path) -> None:
