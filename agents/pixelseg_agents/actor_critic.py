@@ -45,7 +45,13 @@ class ActorCritic(PixelAgent):
     _warned = False
 
     def _losses(
-        self, logits: Tensor, values: Tensor, actions: Tensor, returns: Tensor, playing: Tensor
+        self,
+        logits: Tensor,
+        values: Tensor,
+        actions: Tensor,
+        returns: Tensor,
+        playing: Tensor,
+        total: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """`"loss"`, and the policy, value and entropy terms that it consists of.
 
@@ -55,9 +61,10 @@ class ActorCritic(PixelAgent):
             actions: that were taken.
             returns: what they led to; no gradient goes into them but that of Eq. 8's convolution.
             playing: 1 for the pixels that count, over which every term is a mean.
+            total: how many pixels count, where this is a part of a batch; None: those of `playing`.
         """
         config: Any = self.config
-        share = playing / playing.sum().clamp_min(1)
+        share = playing / (playing.sum() if total is None else total).clamp_min(1)
         advantage = (returns - values).detach()
         policy_loss = -(self.policy.log_probability(logits, actions) * advantage * share).sum()
         # Of the pixels that play, as the policy's: a zeroed pixel is worth 0 for good, and when t_max first exceeds 1
@@ -94,12 +101,17 @@ class ActorCritic(PixelAgent):
 
     def _learn(self, *batch: Tensor) -> None:
         """One gradient step on what `_losses` makes of a batch."""
-        assert self.logger is not None
-        if isinstance(self.policy, Bernoulli):
-            probability = batch[0].detach().sigmoid()
-            self._undecided = (probability * (1 - probability) > CERTAIN).float().mean()
+        self._note_certainty(batch[0])
         losses = self._losses(*batch)
-        norm = self._descend(losses["loss"])
+        self._record_losses(losses, self._descend(losses["loss"]))
+
+    def _note_certainty(self, logits: Tensor) -> None:
+        if isinstance(self.policy, Bernoulli):
+            probability = logits.detach().sigmoid()
+            self._undecided = (probability * (1 - probability) > CERTAIN).float().mean()
+
+    def _record_losses(self, losses: dict[str, Tensor], norm: float) -> None:
+        assert self.logger is not None
         for name, value in losses.items():
             self.logger.record_mean(f"train/{name}", float(value.detach()))
         self.logger.record_mean("train/gradient_norm", norm)

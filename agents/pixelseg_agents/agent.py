@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -344,16 +344,23 @@ class PixelAgent:
             self._passes.prepare(part)
         return self.mode
 
-    def _descend(self, loss: Tensor) -> float:
-        """The gate that every gradient passes: one step; returns the gradient's norm before clipping."""
+    def _descend(self, loss: Tensor | Iterable[Tensor]) -> float:
+        """The gate that every gradient passes: one step; returns the gradient's norm before clipping.
+
+        Args:
+            loss: a scalar, or its parts, each of which is made, and forgotten, when its turn comes.
+        """
         for parameter in self._parameters:
             parameter.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
+        value = torch.zeros((), device=self.device)
+        for part in [loss] if isinstance(loss, Tensor) else loss:
+            part.backward()  # type: ignore[no-untyped-call]
+            value = value + part.detach()
         limit = self.config.max_gradient_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self._parameters, limit)
         if not torch.isfinite(norm):
             raise TrainingError(
-                f"update {self.updates + 1}: the gradient is not finite (loss {float(loss.detach()):g}), on "
+                f"update {self.updates + 1}: the gradient is not finite (loss {float(value):g}), on "
                 f"{self._learnt_from()}. No gradient of this batch was applied. Try a smaller learning rate, or look "
                 "at the rewards and at these images"
             )

@@ -273,6 +273,9 @@ class PA3CConfig(PolicyConfig):
     """The trunk's first block joins behind the heads, at full resolution."""
     reward_map_convolution: int = 0
     """Side of the learnable kernel of Eq. 8, odd; 0: off."""
+    recompute: bool | None = None
+    """Keep no step's activations: every pass is done again for its gradient, so that memory hardly grows with t_max,
+    for about a third more time. None: where they would take more than half of the free memory."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

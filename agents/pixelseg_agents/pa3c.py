@@ -6,6 +6,7 @@ environment: one update rolls out a batch of episodes of t_max steps and takes o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from pixelseg_agents.actor_critic import ActorCritic, actor_critic_heads
 from pixelseg_agents.config import PA3CConfig
 from pixelseg_agents.learning.episodes import Episodes, weight_maps
 from pixelseg_agents.learning.returns import RewardMapConvolution, discounted_returns
+from pixelseg_agents.learning.room import SHARE, free_bytes, kept_bytes, told_apart
 from pixelseg_agents.networks import ActorCriticHeads, PA3CNetwork
 
 
@@ -48,6 +50,7 @@ class Rollout:
         actions: that were taken.
         returns: discounted sums of rewards; with the convolution of Eq. 8 they have a graph to its kernel.
         playing: 1 where a pixel's action counted.
+        observations: T of (B, C, H, W), what was seen.
     """
 
     logits: Tensor
@@ -55,6 +58,7 @@ class Rollout:
     actions: Tensor
     returns: Tensor
     playing: Tensor
+    observations: list[Tensor]
 
     @property
     def passes(self) -> int:
@@ -80,6 +84,8 @@ class PA3C(ActorCritic):
 
     def _make_parts(self) -> dict[str, nn.Module]:
         config = self.config
+        self._bytes: dict[tuple[int, ...], int] = {}
+        self._free: int | None = None
         network = pa3c_network(config, self.channels, self.labels, self.policy.outputs)
         if not config.reward_map_convolution:
             return {"network": network}
@@ -91,16 +97,65 @@ class PA3C(ActorCritic):
         return self.parts.get("convolution")
 
     def passes_per_update(self, horizon: int) -> float:
-        """One pass per step."""
-        return horizon
+        """One pass per step, or two with `recompute`."""
+        return horizon * (2 if self.config.recompute else 1)
 
     def _update(self, horizon: int, weight: Any) -> int:
         """Algorithm 1: rolls out one batch of episodes and takes one gradient step."""
         episodes, sampling = self._play(horizon)
-        rollout = self._rollout(episodes, sampling, horizon, weight)
-        self._learn(rollout.logits, rollout.values, rollout.actions, rollout.returns, rollout.playing)
+        estimate = self._step_bytes(episodes.observation) * horizon
+        again = self._recomputes(estimate)
+        kept = estimate // horizon if again else estimate
+        shape = tuple(episodes.observation.shape)
+        with told_apart(kept, f"observations {shape}, t_max {horizon}, width {self.config.width:g}, recompute={again}"):
+            with torch.set_grad_enabled(not again):
+                rollout = self._rollout(episodes, sampling, horizon, weight)
+            if again:
+                self._learn_step_by_step(rollout)
+            else:
+                self._learn(rollout.logits, rollout.values, rollout.actions, rollout.returns, rollout.playing)
         self._record_episodes(episodes, horizon)
-        return rollout.passes
+        return rollout.passes * (1 + again)
+
+    def _step_bytes(self, observation: Tensor) -> int:
+        """What one pass of a batch keeps for its gradient, computed from one image, once for every shape."""
+        shape = tuple(observation.shape)
+        if shape not in self._bytes:
+            with torch.random.fork_rng(devices=[]):  # dropout draws
+                one = kept_bytes(lambda: self._forward(observation[:1]))
+            weights = sum(parameter.nbytes for parameter in self._parameters)
+            self._bytes[shape] = max(0, one - weights) * shape[0]
+        return self._bytes[shape]
+
+    def _recomputes(self, estimate: int) -> bool:
+        if self.config.recompute is not None:
+            return bool(self.config.recompute)
+        if self._free is None:  # once: what an update takes must not change the next one's way
+            self._free = free_bytes(self.device) or 1 << 62
+        return estimate > SHARE * self._free
+
+    def _learn_step_by_step(self, rollout: Rollout) -> None:
+        """What `_learn` does, with a pass and a gradient for each step by itself: memory for one step at a time."""
+        assert self.logger is not None
+        total, count = rollout.playing.sum(), len(rollout.observations)
+        returns = rollout.returns
+        leaf = returns.detach().requires_grad_(returns.requires_grad)
+        found: dict[str, Tensor] = {}
+
+        def parts() -> Iterator[Tensor]:
+            for step, observation in enumerate(rollout.observations):
+                logits, values = self._forward(observation)
+                batch = (logits, values, rollout.actions[step], leaf[step], rollout.playing[step])
+                losses = self._losses(*batch, total)
+                for name, value in losses.items():
+                    share = 1 / count if name in ("advantage", "keep") else 1.0
+                    found[name] = found.get(name, 0.0) + share * value.detach()
+                yield losses["loss"]
+            if leaf.grad is not None:
+                yield (returns * leaf.grad).sum()  # on into the kernel of Eq. 8
+
+        self._note_certainty(rollout.logits)
+        self._record_losses(found, self._descend(parts()))
 
     def _rollout(self, episodes: Episodes, sampling: torch.Generator, horizon: int, weight: Any) -> Rollout:
         """Plays a batch of episodes with the policy, and computes what every decision led to.
@@ -112,12 +167,14 @@ class PA3C(ActorCritic):
             weight: factor on object pixels' rewards.
         """
         weights = weight_maps(episodes.foreground, weight, self.config.later_background_weight)
+        seen: list[Tensor] = []
         logits, values, actions, playing, ended = [], [], [], [], []
         rewards: list[Tensor] = []
         for step in range(horizon):
             step_logits, step_values = self._forward(episodes.observation)
             with torch.no_grad():
                 action = self.policy.sample(step_logits, sampling)
+            seen.append(episodes.observation)
             logits.append(step_logits)
             values.append(step_values)
             actions.append(action.float())
@@ -129,5 +186,7 @@ class PA3C(ActorCritic):
         with torch.no_grad():
             # Not over: an environment that did not take the horizon option, so an n-step return.
             bootstrap = torch.zeros_like(rewards[-1]) if episodes.over else self._forward(episodes.observation)[1]
-        returns = discounted_returns(rewards, ended, bootstrap, self.config.gamma, self.convolution)
-        return Rollout(*map(torch.stack, (logits, values, actions, returns, playing)))
+        with torch.enable_grad():  # into the kernel of Eq. 8
+            returns = torch.stack(discounted_returns(rewards, ended, bootstrap, self.config.gamma, self.convolution))
+        stacked = [torch.stack(maps) for maps in (logits, values, actions)]
+        return Rollout(*stacked, returns, torch.stack(playing), seen)

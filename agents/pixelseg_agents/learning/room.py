@@ -1,0 +1,76 @@
+"""How much memory a pass keeps for its gradient, and how much there is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pixelseg_agents.learning.errors import TrainingError
+
+SHARE = 0.5  # of the memory that is free, what the passes of one update may keep
+
+
+def kept_bytes(forward: Callable[[], Any]) -> int:
+    """The bytes that a computation keeps for its gradient, each piece of memory once; parameters count too.
+
+    Args:
+        forward: what is computed.
+    """
+    seen: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), torch.enable_grad():
+        found = forward()
+    del found
+    return sum(seen.values())
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """The memory that a process can still have; None: it cannot be known."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    found = []
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
+    with contextlib.suppress(OSError, ValueError):  # a container's own limit
+        group = Path("/sys/fs/cgroup")
+        found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    if not found and sys.platform != "win32":
+        with contextlib.suppress(OSError, ValueError):
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    return min(found) if found else None
+
+
+@contextlib.contextmanager
+def told_apart(estimate: int, what: str) -> Iterator[None]:
+    """Turns running out of memory into a message that says what to change.
+
+    Args:
+        estimate: bytes that the update was expected to keep.
+        what: the settings that it had, for the message.
+
+    Raises:
+        TrainingError: memory ran out.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
+            raise
+        raise TrainingError(
+            f"out of memory: an update with {what} keeps about {estimate / 2**20:,.0f} MiB for its gradient. Make "
+            "size, batch or width smaller, or set recompute=True, which keeps one step's part of it at a time"
+        ) from error

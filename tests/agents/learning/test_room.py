@@ -1,0 +1,123 @@
+"""Recomputing gives the same gradients and keeps one step's activations; what is kept is known beforehand."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pixelseg_agents import PA3C, PixelRL, TrainingError
+from pixelseg_agents.learning.room import free_bytes, kept_bytes, told_apart
+
+
+def make(kind: Any = PA3C, size: int = 16, **options: Any) -> Any:
+    rules = {"transition": "additive", "observation": "stacked"} if kind is PixelRL else {}
+    env = gym.make_vec("PixelSegEnv-v0", num_envs=2, split="train", size=size, count=20, **rules)
+    return kind(env, device="cpu", seed=0, **{"width": 0.06, "horizons": (4,), **options})
+
+
+def gradients(agent: Any) -> tuple[list[Tensor], dict[str, float]]:
+    """Of the first update, and what it logged."""
+    caught: list[Tensor] = []
+
+    def catch() -> None:
+        caught.extend(torch.zeros(()) if p.grad is None else p.grad.clone() for p in agent._parameters)
+
+    agent.apply_gradients = catch
+    logged: dict[str, float] = {}
+    agent.learn(1, log_interval=10, callback=lambda a: logged.update(a.logger.name_to_value))
+    return caught, {name: value for name, value in logged.items() if name.startswith("train/")}
+
+
+@pytest.mark.parametrize("kind", [PA3C, PixelRL])
+@pytest.mark.parametrize("convolution", [0, 3])
+def test_recomputing_gives_the_same_gradients(kind: Any, convolution: int) -> None:
+    found = [
+        gradients(make(kind, reward_map_convolution=convolution, recompute=recompute, max_gradient_norm=0.0))
+        for recompute in (False, True)
+    ]
+    for one, two in zip(found[0][0], found[1][0], strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-6)
+    assert found[0][1].keys() == found[1][1].keys()
+    for name, value in found[0][1].items():
+        assert value == pytest.approx(found[1][1][name], rel=1e-3, abs=1e-5), name
+
+
+class Counted:
+    """Counts the bytes that graphs keep at the same time."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self._alive: dict[int, int] = {}
+
+    def pack(self, tensor: Tensor) -> Any:
+        return _Kept(self, tensor)
+
+
+class _Kept:
+    def __init__(self, counted: Counted, tensor: Tensor) -> None:
+        self.tensor, self.counted = tensor, counted
+        storage = tensor.untyped_storage()
+        self.key, self.size = storage.data_ptr(), storage.nbytes()
+        alive = counted._alive
+        alive[self.key] = alive.get(self.key, 0) + 1
+        counted.now += self.size * (alive[self.key] == 1)
+        counted.most = max(counted.most, counted.now)
+
+    def __del__(self) -> None:
+        self.counted._alive[self.key] -= 1
+        self.counted.now -= self.size * (self.counted._alive[self.key] == 0)
+
+
+def most_kept(**options: Any) -> int:
+    counted = Counted()
+    agent = make(**options)
+    gc.collect()
+    with torch.autograd.graph.saved_tensors_hooks(counted.pack, lambda kept: kept.tensor):
+        agent.learn(1)
+    return counted.most
+
+
+def test_with_recomputing_memory_hardly_grows_with_t_max() -> None:
+    one, ten = (most_kept(horizons=(steps,), recompute=True, size=32) for steps in (1, 10))
+    assert ten < 1.3 * one
+    assert most_kept(horizons=(10,), recompute=False, size=32) > 5 * one
+
+
+def test_the_estimate_is_what_is_kept_and_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make(size=32)
+    estimate = 4 * agent._step_bytes(torch.rand(2, 1, 32, 32))
+    assert estimate == pytest.approx(most_kept(size=32, recompute=False), rel=0.25)
+    for free, passes in ((3 * estimate, 8), (estimate, 16)):
+        monkeypatch.setattr("pixelseg_agents.pa3c.free_bytes", lambda device, free=free: free)
+        assert make(size=32).learn(1).passes == passes, "two images, four steps, once or twice"
+    monkeypatch.setattr("pixelseg_agents.pa3c.free_bytes", lambda device: None)
+    assert make(size=32).learn(1).passes == 8
+
+
+def test_kept_bytes_are_counted_once() -> None:
+    layer, x = nn.Linear(10, 20), torch.rand(5, 10, requires_grad=True)
+    assert kept_bytes(lambda: layer(x) ** 2) == 4 * (5 * 10 + 10 * 20 + 5 * 20)
+    assert kept_bytes(lambda: torch.zeros(3)) == 0
+    assert 1 << 20 < (free_bytes(torch.device("cpu")) or 0) < 1 << 50
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("x"), MemoryError(), RuntimeError("can't allocate memory: 9")]
+)
+def test_running_out_of_memory_says_what_to_change(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make()
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(agent, "_rollout", full)
+    said = r"out of memory: .*\(2, 1, 16, 16\), t_max 4, width 0.06, recompute=False.* MiB.*size, batch or width"
+    with pytest.raises(TrainingError, match=said):
+        agent.learn(1)
+    with pytest.raises(RuntimeError, match="another"), told_apart(1, "x"):
+        raise RuntimeError("another")
