@@ -188,5 +188,6 @@ class PA3C(ActorCritic):
             bootstrap = torch.zeros_like(rewards[-1]) if episodes.over else self._forward(episodes.observation)[1]
         with torch.enable_grad():  # into the kernel of Eq. 8
             returns = torch.stack(discounted_returns(rewards, ended, bootstrap, self.config.gamma, self.convolution))
-        stacked = [torch.stack(maps) for maps in (logits, values, actions)]
-        return Rollout(*stacked, returns, torch.stack(playing), seen)
+        return Rollout(
+            torch.stack(logits), torch.stack(values), torch.stack(actions), returns, torch.stack(playing), seen
+        )

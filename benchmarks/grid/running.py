@@ -82,7 +82,7 @@ def run(cell: Cell) -> dict[str, Any]:
     if not load_study(cell.study).lists(cell.agent):  # so that a report needs no code of the reader's own
         record["facts"] = dataclasses.asdict(cell.learner.facts)
     record |= {"curve": trained.curve, "seconds": trained.watch.seconds}
-    record |= judge(cell, trained) | {"peak_mib": _peak_mib()}
+    record |= judge(cell, trained) | {"peak_mib": peak_mib()}
     if cell.protocol.device.startswith("cuda"):
         record["peak_cuda_mib"] = torch.cuda.max_memory_allocated() / 2**20
     return record | made
@@ -215,7 +215,7 @@ def _horizon(cell: Cell) -> int:
     return 1 if cell.learner.facts.looks_once else cell.protocol.horizon
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
     """The most memory this process had."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage counts what a parent had when it forked
