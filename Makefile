@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 RUN ?= runs/phantom-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help install train test lint slow fuzz bench-env bench-gpu test-rllib test-benchmarl test-nnunet clean
+.PHONY: help install train test lint slow fuzz bench-env bench-train bench-gpu test-rllib test-benchmarl test-nnunet clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,10 @@ bench-env: .venv/installed  ## speed of the environment, a few minutes; the reco
 	$(BIN)/python -m benchmarks.speed.report benchmarks/records/speed
 
 LGG ?= ../shared/data/lgg_kaggle_3m ../shared/data/lgg_tumour_slices
+
+bench-train: .venv/installed  ## speed of training: modes of computing, PA3C's update, memory, workers; half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.modes --out benchmarks/records/speed/modes-cpu.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.asynchronous --out benchmarks/records/speed/asynchronous.json
 
 bench-gpu: .venv/installed  ## what needs CUDA: speed, memory, and brain at 256x256 and full width (LGG=folders)
 	$(BIN)/python -m benchmarks.speed.training --device cuda --out benchmarks/records/speed/training-cuda.json
