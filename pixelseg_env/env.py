@@ -98,7 +98,7 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     Rewards compose, as objects (`0.7 * squared_error + 0.3 * boundary`, `.clip(-1, 1)`, `.scale(2)`; see
     `pixelseg_env.rewards`) and as text (`"0.7*squared_error + 0.3*my_module:bonus"`).
 
-    A function of your own gets the three maps, 0 and 1 as int8 (H, W) (in the vector environment (B, H, W)), and
+    A function of your own gets the three maps, 0 and 1 as int32 (H, W) (in the vector environment (B, H, W)), and
     returns a map of numbers. It asks for more by naming it after them: `step` (t, from 1), `steps_left`, `horizon`,
     `image` (float32 (C, H, W)) and `action`, as in `def late(previous, current, target, step, horizon)`.
     `pixelseg_env.rewards.check_reward` tells whether it keeps the rules.

@@ -27,6 +27,9 @@ class Reference:
     family: ClassVar[str] = "reference"
     supervised: ClassVar[bool] = False
     looks_once: ClassVar[bool] = False
+    decides: ClassVar[bool] = (
+        True  # its actions are zero and keep, whatever the transition's are; `evaluate` translates
+    )
 
     @classmethod
     def playing(cls, env: Any, seed: int = 0) -> Self:

@@ -9,7 +9,7 @@ A reward is called with `(previous, current, target)`, three uint8 arrays (..., 
 a batch (and labels, where there are several). Arrays are NumPy's or torch's, and the result is of the same kind.
 
 Your own reward is a plain function of these three. It must treat each (H, W) map by itself, so that the single and
-the vector environment agree (`check_reward` tells). It gets maps of 0 and 1 as *int8*, so that differences can be
+the vector environment agree (`check_reward` tells). It gets maps of 0 and 1 as *int32*, so that differences can be
 negative, and asks for more by naming it: `def late(previous, current, target, step, horizon)`, see `RewardContext`.
 """
 

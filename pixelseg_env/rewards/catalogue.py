@@ -76,8 +76,10 @@ def squared_error(previous: Map, current: Map, target: Map) -> RewardMap:
     if previous.dtype == xp.float32:  # maps of probabilities
         actual = xp.astype(target, previous.dtype)
         return (previous - actual) ** 2 - (current - actual) ** 2
-    # For maps of 0 and 1 the squared difference is the exclusive or; int8 keeps the memory traffic low.
-    before, after = (previous ^ target).view(xp.int8), (current ^ target).view(xp.int8)
+    # For maps of 0 and 1 the squared difference is the exclusive or; int8 keeps the memory traffic low. A reward of
+    # somebody's own that builds on this one has its maps in a wider type.
+    wrong = (previous ^ target, current ^ target)
+    before, after = (one.view(xp.int8) if one.dtype == xp.uint8 else one for one in wrong)
     return xp.astype(before - after, xp.float32)
 
 

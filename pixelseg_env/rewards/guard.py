@@ -14,8 +14,8 @@ from pixelseg_env.errors import OptionError
 def guarded(function: Callable[..., Any], maps: tuple[Array, Array, Array], asked: dict[str, Any]) -> Array:
     """Calls a reward function with signed, read-only maps.
 
-    Differences of uint8 wrap: 0 - 1 is 255, and a mistake would earn what it should cost. So maps of 0 and 1 are seen
-    as int8, which copies nothing.
+    Differences of uint8 wrap: 0 - 1 is 255, and a mistake would earn what it should cost. Products of int8 wrap: -200
+    is 56. So maps of 0 and 1 are handed over as int32.
 
     Args:
         function: `(previous, current, target, **asked) -> map`.
@@ -39,11 +39,11 @@ def guarded(function: Callable[..., Any], maps: tuple[Array, Array, Array], aske
 
 
 def _view(value: Any) -> Any:
-    """A view of an array, signed where it was uint8; anything else as it is."""
+    """A view of an array, or where it was uint8 its values as int32; anything else as it is."""
     if is_numpy_array(value) or is_torch_array(value):
         xp = namespace(value)
-        kind: Any = xp.int8 if value.dtype == xp.uint8 else value.dtype
-        return value.view(kind)
+        kind: Any = value.dtype
+        return xp.astype(value, xp.int32) if kind == xp.uint8 else value.view(kind)
     return value
 
 

@@ -24,7 +24,7 @@ from pixelseg_agents.cli import main as pixelseg
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.learning.distributions import Bernoulli, Categorical
 from pixelseg_agents.networks import PA3CNetwork, parameter_count
-from pixelseg_agents.references import KeepAll, Otsu
+from pixelseg_agents.references import KeepAll, Oracle, Otsu
 from pixelseg_env import ActionError, OptionError, PixelSegEnv, PixelSegVectorEnv
 from pixelseg_env.rewards import cross_entropy, sign, squared_error
 from tests.helpers.env import small_set
@@ -217,6 +217,19 @@ def test_pixelrl_improves_its_coarse_maps(unet: Supervised, reward: str) -> None
     found = refined(unet, reward)
     assert found > score(unet, horizon=1) + BETTER
     assert found > max(score(Otsu(), horizon=1), score(KeepAll(), horizon=1)) + 0.2
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_references_decide_as_under_any_other_transition(horizon: int) -> None:
+    """The bar of every PixelRL run: what Otsu and "keep everything" have, not what amounts number 0 and 1 do."""
+    plain = gym.make_vec("PixelSegEnv-v0", num_envs=4, size=16, count=20, split="test").unwrapped
+    half = np.full((8, 16, 16), 0.5, np.float32)
+    rules = {"transition": "additive", "observation": "stacked", "start": lambda images: half[: len(images)]}
+    added = gym.make_vec("PixelSegEnv-v0", num_envs=4, size=16, count=20, split="test", **rules).unwrapped
+    for reference in (KeepAll, Otsu, Oracle):
+        one, two = (evaluate(reference.playing(env), env, horizon).metrics["DICE"] for env in (plain, added))
+        np.testing.assert_array_equal(one, two)
+        assert one.mean() > 0.1
 
 
 def test_a_broken_pixelrl_does_not(unet: Supervised) -> None:

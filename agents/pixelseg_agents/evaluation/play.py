@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 from pixelseg_agents.evaluation.judging import CURVES, Judge, JudgeAt
 from pixelseg_agents.evaluation.results import EvaluationResult, by_label_result
 from pixelseg_env import METRICS, OptionError, PixelSegEnv, PixelSegVectorEnv, check_horizon, to_numpy
+from pixelseg_env.dynamics import AMOUNTS
+
+# With the transition "additive", the amounts that bring any pixel to 0 and to 1.
+ZERO, KEEP = int(np.argmin(AMOUNTS)), int(np.argmax(AMOUNTS))
 
 
 class Predictor(Protocol):
@@ -117,6 +121,7 @@ def play(
         env = _BatchOfOne(env)
     count, batch, alone = len(inner.dataset), int(env.num_envs), isinstance(inner, PixelSegEnv)
     shape = getattr(inner.action_space if alone else getattr(inner, "single_action_space", None), "shape", None)
+    translated = getattr(predictor, "decides", False) and getattr(inner, "transition", None) == "additive"
     for start in range(0, count, batch):
         wanted = np.arange(start, min(start + batch, count))
         index = np.concatenate([wanted, np.full(batch - len(wanted), wanted[-1])])
@@ -127,6 +132,8 @@ def play(
                 observation, state=state, episode_start=fresh, deterministic=deterministic
             )
             actions = _shaped(actions, (batch, *inner.dataset.map_shape))
+            if translated:
+                actions = np.where(to_numpy(actions) == 1, KEEP, ZERO)
             observation, reward, terminated, _, info = env.step(
                 actions if shape is None else actions.reshape(batch, *shape)
             )
