@@ -147,10 +147,11 @@ def load_pairs(
         item = items[position]
         pages = read_image(item.pair.image) if position else first
         _check_fit(item, pages)
-        got = 1 if pages[0].ndim == 2 else pages[0].shape[2]
-        if got != channels or pages[0].dtype != kind:
+        odd = next((p for p in pages if (1 if p.ndim == 2 else p.shape[2]) != channels or p.dtype != kind), None)
+        if odd is not None:
+            got = 1 if odd.ndim == 2 else odd.shape[2]
             raise DataError(
-                f"{item.pair.image}: {got} channel(s) of {pages[0].dtype}, but {items[0].pair.image} has {channels} of "
+                f"{item.pair.image}: {got} channel(s) of {odd.dtype}, but {items[0].pair.image} has {channels} of "
                 f"{kind}; expected all images of one kind: convert the files"
             )
         for row, (page, mask) in enumerate(item.masks.items(), int(starts[position])):

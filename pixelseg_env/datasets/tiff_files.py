@@ -32,8 +32,8 @@ def decode_tiff(content: bytes) -> ImageFile:
     turned around, as viewers do; 1, 2 and 4 bits become 8, with the values as they are for numbers of labels.
 
     Raises:
-        DataError: pages differ in size; the colours are of a kind that is not read; a codec is not installed; the
-            file is damaged in a way that tifffile mends in silence.
+        DataError: pages differ in size or depth; the colours are of a kind that is not read; a codec is not installed;
+            the file is damaged in a way that tifffile mends in silence.
         Exception: whatever tifffile raises for other damage.
     """
     with _Complaints() as complaints, tifffile.TiffFile(io.BytesIO(content)) as file:
@@ -53,6 +53,9 @@ def decode_tiff(content: bytes) -> ImageFile:
     if len(sizes) > 1:
         listed = ", ".join("x".join(map(str, size)) for size in sizes[:5])
         raise DataError(f"expected pages of one size, got {listed}; save them as files of their own")
+    kinds = list(dict.fromkeys(str(page.pixels.dtype) for page in pages))
+    if len(kinds) > 1:  # white is another level in each
+        raise DataError(f"expected pages of one depth, got {' and '.join(kinds)}; convert them, or save them apart")
     return ImageFile(tuple(turned(page, orientation) for page in pages), orientation, lossy)
 
 

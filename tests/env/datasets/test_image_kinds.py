@@ -140,6 +140,15 @@ def test_pages_of_a_stack_are_slices_of_a_case(tmp_path: Path) -> None:
         load_dataset("folder", tmp_path, split="all", size=None)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_pages_of_two_depths_are_refused(tmp_path: Path, order: int) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for page in (noise(12, 16), noise(12, 16).astype(np.uint16) * 257)[::order]:
+            writer.write(page)
+    with pytest.raises(DataError, match=r"a\.tif: expected pages of one depth, got uint(8 and uint16|16 and uint8)"):
+        open_image(tmp_path / "a.tif")
+
+
 def test_pages_of_microscopes(tmp_path: Path) -> None:
     voxels = noise(3, 2, 12, 16, top=60000, dtype=np.uint16)
     for name, kind in (("a.tif", {"imagej": True}), ("a.ome.tif", {"ome": True})):
