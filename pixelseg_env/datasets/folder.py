@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.brightness import check_white, choose_white, scaled
 from pixelseg_env.datasets.files import IMAGE_FOLDERS, IMAGE_SUFFIXES, MASK_FOLDERS
-from pixelseg_env.datasets.image_files import is_image_file, page_count, read_pages
+from pixelseg_env.datasets.image_files import page_count, read_pages
 from pixelseg_env.datasets.indexed import read_numbers
 from pixelseg_env.datasets.labels import check_label_names, stack_values
+from pixelseg_env.datasets.left_out import walk, warn_of_left_out
 from pixelseg_env.datasets.masks import read_masks
 from pixelseg_env.datasets.naming import name_pairs, warn_of_patients
 from pixelseg_env.datasets.page_reader import PageReader
@@ -48,7 +49,9 @@ def load_folder(
     Side by side: `x.png` and `x_mask.png`. In two folders: `images/x.png` and `masks/x.png` or
     `masks/x_mask.png` (also `image`, `imgs`, `img`; `mask`, `labels`, `label`). The two formats may differ. Both may
     lie in sub-folders, the same for image and mask; these are then the patients (`images/p1/a.png`), except for
-    `train`, `val`, `test` and the like. Hidden folders are left alone.
+    `train`, `val`, `test` and the like. Each patient may also have the two folders: `p1/images/a.png`,
+    `p1/masks/a.png`. Image files that then lie elsewhere below the data folder are left out, and a warning names them.
+    Hidden folders are left alone.
 
     All pages of a TIFF stack are slices of one case. What comes out of each kind of file is told at `image_files`,
     what is object in a mask at `read_masks`.
@@ -88,10 +91,13 @@ def load_folder(
 
     Warns:
         UnclearPatientsWarning: names tell no clear patient.
+        LeftOutWarning: image files lie where the layout has no place for them.
         DimImagesWarning: see above.
     """
     wanted = check_options(channels, threshold, invert, labels, white)
     pairs = list_files(data, mask_suffix, case_pattern, labels)
+    named = bool(wanted) and isinstance(wanted[0], str)
+    warn_of_left_out("folder", data, pairs, lambda root: _find_files(root, mask_suffix), only_labels=named)
     if case_pattern is None:
         warn_of_patients("folder", pairs)
     return load_images("folder", pairs, size, fit, keep_empty, channels, threshold, invert, wanted, white)
@@ -259,23 +265,13 @@ def _subfolder(root: Path, names: tuple[str, ...]) -> Path | None:
 def _by_stem(folder: Path) -> dict[str, Path]:
     """The image files in a folder and its sub-folders, by place and name without ending."""
     files: dict[str, Path] = {}
-    for path in _walk(folder):
+    for path in walk(folder):
         # macOS decomposes accents, other systems do not: both are one name.
         stem = unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
         if stem in files:
             raise DataError(f"{path}: the same name as {files[stem].name} in another format; remove one of them")
         files[stem] = path
     return files
-
-
-def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Image files in a folder and below; a link that leads back to a folder above it is not followed."""
-    here = (*above, folder.resolve())
-    for path in sorted(folder.iterdir()):
-        if is_image_file(path):
-            yield path
-        elif path.is_dir() and not path.name.startswith(".") and path.resolve() not in here:
-            yield from _walk(path, here)
 
 
 def _channels_of(path: Path) -> str:

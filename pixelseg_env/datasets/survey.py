@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.files import IMAGE_FOLDERS, IMAGE_SUFFIXES, MASK_FOLDERS
 from pixelseg_env.datasets.fitting import Size
+from pixelseg_env.datasets.left_out import LeftOutWarning
 from pixelseg_env.datasets.naming import UnclearPatientsWarning, unclear_patients
 from pixelseg_env.datasets.pairs import Pair, in_threads
 from pixelseg_env.datasets.registry import PathLike, check_option_names, list_files, load_dataset, own_options
@@ -180,16 +182,16 @@ def survey_dataset(
     own = own_options(name) or ()
     told = "case_pattern" not in own or "case_pattern" in options
     unclear = "" if pairs is None or told else unclear_patients(pairs, [pair.case for pair in pairs])
+    left_out: list[str] = []
     try:
         # With the empty ones, so that they can be counted and shown; training is told from it without a second look.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UnclearPatientsWarning)  # it is told below
+        with _told_later() as left_out:
             whole = load_dataset(
                 name, data=data, split="all", size=size, split_by=split_by, split_seed=split_seed, fractions=fractions,
                 keep_empty=True, **options,
             )  # fmt: skip
     except DataError as error:
-        return Survey(name, None, str(error), files=facts, warnings=_warn(facts, unclear))
+        return Survey(name, None, str(error), files=facts, warnings=(*left_out, *_warn(facts, unclear)))
     full = whole.masks.reshape(len(whole), -1).any(axis=1)
     kept = whole if keep_empty or full.all() else whole.subset(np.flatnonzero(full))
     parts: dict[str, Part] = {}
@@ -209,8 +211,23 @@ def survey_dataset(
         int(np.count_nonzero(~full)),
         facts,
         {} if problem else parts,
-        _warn(facts, unclear),
+        (*left_out, *_warn(facts, unclear)),
     )
+
+
+@contextmanager
+def _told_later() -> Iterator[list[str]]:
+    """Keeps what loading warns of and a survey tells in its own place; yields the texts about files left out."""
+    found: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield found
+        finally:
+            found += [str(one.message) for one in caught if issubclass(one.category, LeftOutWarning)]
+    for one in caught:
+        if not issubclass(one.category, LeftOutWarning | UnclearPatientsWarning):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 def _warn(facts: FileFacts | None, unclear: str) -> tuple[str, ...]:

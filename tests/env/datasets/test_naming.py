@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 import warnings
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 import tests.helpers.data as files
 from pixelseg_env import SegmentationDataset
-from pixelseg_env.datasets import load_dataset
+from pixelseg_env.datasets import LeftOutWarning, load_dataset, survey_dataset
 from pixelseg_env.datasets.naming import UnclearPatientsWarning, whole
 from pixelseg_env.errors import DataError
 
@@ -109,6 +110,38 @@ def test_no_folder_is_half_read(tmp_path: Path) -> None:
         load(tmp_path)
     files.write(tmp_path / "masks/sub/b.png", files.blob_mask())
     assert len(load(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "advice"),
+    [
+        (["p2/images/a"], "put the images"),  # as an unlabelled test set
+        (["p2/a", "p2/a_mask"], r"give \S+p2 as further"),
+        (["a", "a_mask"], "put the images"),
+        (["p1/imgs/b", "p1/labels/b"], "put the images"),
+        (["p1/more/images/b", "p1/more/masks/b", "p1/b"], "table"),
+    ],
+)
+def test_what_a_layout_has_no_place_for_is_named(tmp_path: Path, more: list[str], advice: str) -> None:
+    for place in ("p1/images/a", "p1/masks/a", *more):
+        mask = "mask" in place or "labels" in place
+        files.write(tmp_path / f"{place}.png", files.blob_mask() if mask else np.full((12, 16), 30, np.uint8))
+    for root, lost in ((tmp_path, more), (tmp_path / "p1", [one[3:] for one in more if one.startswith("p1/")])):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert len(load(root)) == 1
+        texts = [str(one.message) for one in caught if one.category is LeftOutWarning]
+        assert len(texts) == bool(lost)
+        for text in texts:
+            assert f"{len(lost)} image file(s) are left out" in text
+            assert all(f"{place}.png" in text for place in lost)
+        if root == tmp_path:
+            assert re.search(advice, texts[0])
+    assert texts == [text for text in survey_dataset("folder", tmp_path / "p1", size=8).warnings if "left out" in text]
+    if "further" in advice:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", LeftOutWarning)
+            assert len(load_dataset("folder", [tmp_path, tmp_path / "p2"], split="all", size=None)) == 2
 
 
 def test_brackets_spaces_and_capitals(tmp_path: Path) -> None:
