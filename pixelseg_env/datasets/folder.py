@@ -71,9 +71,10 @@ def load_folder(
         case_pattern: regular expression searched in the image's name without extension. Its group `case`, or
             first group, or else the whole match, is the case; group `slice` the slice's number. Default: a sub-folder
             is a case, and so is a stack; else what stands before the last `_<number>` ("la_003_17" is slice 17 of
-            "la_003"), and a name without is a case of its own. A prefix that is a word ("img_017", or a few such as
-            "COVID_1", "Normal_1") is no case: each image then is one. Slices of one patient must share a case, or
-            they leak between the splits; where names are not clear, a warning says what was taken for a patient.
+            "la_003"), and a name without is a case of its own. A prefix that is a word ("img_017", or two such as
+            "COVID-19_1", "Normal_1", or three with many images each) is no case: each image then is one. Slices of one
+            patient must share a case, or they leak between the splits. Where names are not clear, as those of a few
+            cases that no number tells apart (benign, malignant, normal), a warning says what was taken for a patient.
         threshold: object is what is brighter than this in the mask; colours count by their luminance. Default: jpeg
             masks are cut halfway between their two levels; others must hold black and one other value.
         invert: swap object and background, e.g. where the object is dark.

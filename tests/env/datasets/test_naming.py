@@ -34,7 +34,15 @@ def said(root: Path, **options: object) -> tuple[SegmentationDataset, list[str]]
     [
         ([f"img_{k:03d}" for k in range(5)], 5, True),
         ([f"{kind}_{k}" for kind in ("COVID", "Normal") for k in range(12)], 24, True),
-        ([f"{name}_{k}" for name in ("smith", "jones", "li", "roy") for k in range(3)], 4, False),
+        ([f"{kind}_{k}" for kind in ("COVID", "Normal") for k in range(6)], 12, True),
+        ([f"{kind}_{k}" for kind in ("COVID-19", "Normal") for k in range(6)], 12, True),
+        ([f"{kind}_{k}" for kind in ("T1", "T2") for k in range(6)], 2, True),
+        ([f"{kind}_{k}" for kind in ("T1", "T2", "FLAIR") for k in range(4)], 3, True),
+        ([f"{kind}_{k}" for kind in ("benign", "malignant", "normal") for k in range(8)], 3, True),
+        ([f"{kind}_{k}" for kind in ("glioma", "meningioma", "notumor", "pituitary") for k in range(12)], 4, True),
+        # Nothing tells these from kinds.
+        ([f"{name}_{k}" for name in ("smith", "jones", "li", "roy") for k in range(3)], 4, True),
+        ([f"scan2020_{k}" for k in range(8)], 1, True),
         ([f"la_00{p}_{k}" for p in range(3) for k in range(3)], 3, False),
         ([f"p{k}" for k in range(4)], 4, True),
         ([f"scan7_{k}" for k in range(12)], 1, True),
@@ -44,6 +52,8 @@ def test_what_is_taken_for_a_patient(tmp_path: Path, names: list[str], cases: in
     data, texts = said(files.write_folder(tmp_path, tuple(names)))
     assert len(set(data.cases)) == cases
     assert len(texts) == told
+    if cases < len(names):
+        assert all("All images of one stay together" in text for text in texts)
     assert all("case_pattern=" in text and "pixelseg check" in text for text in texts)
     _, texts = said(tmp_path, case_pattern="(.+)")
     assert texts == []
@@ -95,6 +105,10 @@ def test_sub_folders_are_patients_but_parts_are_not(tmp_path: Path) -> None:
     for place in ("train/x7_1", "train/x7_2", "val/x7_1"):
         files.write(tmp_path / f"e/images/{place}.png", np.full((12, 16), 30, np.uint8))
         files.write(tmp_path / f"e/masks/{place}.png", files.blob_mask())
+    for place in ("benign/a", "benign/b", "malignant/a", "malignant/b", "normal/a", "normal/b"):
+        files.write(tmp_path / f"g/images/{place}.png", np.full((12, 16), 30, np.uint8))
+        files.write(tmp_path / f"g/masks/{place}.png", files.blob_mask())
+    assert "count as 3 patient(s) only (benign, malignant, normal)" in said(tmp_path / "g")[1][0]
     assert load(tmp_path / "e").cases == ("train/x7", "train/x7", "val/x7")
     for patient in ("p1", "p2", "p3"):
         files.write(tmp_path / f"f/{patient}/images/1.png", np.full((12, 16), 30, np.uint8))
