@@ -39,7 +39,7 @@ def load_folder(
     channels: str = "auto",
     mask_suffix: str = "_mask",
     case_pattern: str | None = None,
-    threshold: int | None = None,
+    threshold: float | None = None,
     invert: bool = False,
     labels: Sequence[int] | Sequence[str] | None = None,
     white: float | None = None,
@@ -76,7 +76,8 @@ def load_folder(
             patient must share a case, or they leak between the splits. Where names are not clear, as those of a few
             cases that no number tells apart (benign, malignant, normal), a warning says what was taken for a patient.
         threshold: object is what is brighter than this in the mask; colours count by their luminance. Default: jpeg
-            masks are cut halfway between their two levels; others must hold black and one other value.
+            masks are cut halfway between their two levels; others must hold black and one other value. In
+            masks of floats it may be a fraction, such as 0.5.
         invert: swap object and background, e.g. where the object is dark.
         labels: several labels, so that masks are (N, L, H, W): values of a grey or indexed mask, such as (1, 2); or
             names of folders in the mask folder, such as ("organ", "lesion"), that hold a mask of each label for each
@@ -114,8 +115,9 @@ def check_options(
     """
     check_choice("channels", channels, CHANNELS)
     check_white(white)
-    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int | np.integer)):
-        raise OptionError(f"threshold={threshold!r} is not valid; expected a whole number (a grey level) or None")
+    number = isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool)
+    if threshold is not None and not (number and np.isfinite(threshold)):
+        raise OptionError(f"threshold={threshold!r} is not valid; expected a grey level, whole number or not, or None")
     wanted = check_label_names(labels)
     if wanted and not isinstance(wanted[0], str) and (threshold is not None or invert):
         raise OptionError(f"labels={labels!r}: the values name the objects; leave threshold and invert out")
@@ -129,7 +131,7 @@ def load_images(
     fit: str,
     keep_empty: bool,
     channels: str,
-    threshold: int | None,
+    threshold: float | None,
     invert: bool,
     labels: tuple[int, ...] | tuple[str, ...],
     white: float | None = None,

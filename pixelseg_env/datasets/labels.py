@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pixelseg_env.errors import DataError, OptionError
 
 Value = float | tuple[int, ...]  # what stands for the object in a mask: a number, or a colour
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
 NEARLY = 1e-3  # a label further than this from a whole number is not one that rounding has spoilt
 
 
@@ -92,6 +93,30 @@ def listed(values: NDArray[Any]) -> str:
 def shown(value: Value) -> str:
     """A grey level or colour, for a message."""
     return f"{value:.9g}" if isinstance(value, int | float) else f"({', '.join(map(str, value))})"
+
+
+def luminance(pixels: NDArray[Any]) -> NDArray[Any]:
+    """How bright pixels (H, W) or (H, W, 3) look, on the scale of their channels; whole numbers stay whole."""
+    if pixels.ndim == 2:
+        return pixels
+    grey = pixels @ _LUMINANCE
+    return np.asarray(np.rint(grey) if pixels.dtype.kind in "iu" else grey)
+
+
+def mask_advice(levels: Sequence[float] | NDArray[Any] = ()) -> str:
+    """What a person can do whose mask has several values, which are sorted."""
+    level = "<grey level>"
+    if len(levels) > 1:
+        low, high = float(levels[0]), float(levels[-1])
+        middle = (low + high) / 2
+        # Between 0 and 1, whole numbers would tell nothing.
+        level = f"{middle:.0f}" if high - low > 2 and middle > 0 else f"{middle:.3g}"
+        # What is darker than black can be the object only where the two are swapped.
+        level += " or another grey level" + (", with invert=true," if high == 0 else "")
+    return (
+        f"make it binary, or with the data set 'folder' say threshold={level} (object is what is brighter), or "
+        "labels=... if each value is an object of its own (values of a grey or indexed mask, or folders of masks)"
+    )
 
 
 def stack_values(values: NDArray[Any], wanted: Sequence[int]) -> NDArray[np.uint8]:
