@@ -8,7 +8,16 @@
 | tiff | all pages of one size, 1 to 16 bits, any number of channels; see `tiff_files` |
 
 Everywhere a palette is resolved, its positions kept as numbers of labels; the EXIF orientation is applied as a viewer
-does; and a file that is cut off or damaged is refused, whatever its decoder makes of it.
+does; and a file that is cut off or damaged is refused, whatever its decoder makes of it. How surely damage inside a
+file is found depends on what its kind has to tell it by:
+
+| kind | what tells of damage |
+| --- | --- |
+| png, and tiff with deflate or lzma | checksums: any damage is found |
+| jpeg | the codes must end where the pixels do: lost bytes are found, most changed ones too, but not all |
+| tiff with LZW or PackBits, gif | the length of what is unpacked: as with jpeg |
+| progressive jpeg, lossy webp, tiff with jpeg, jpeg 2000, zstd or fax codes | what stops the decoder, and no more |
+| bmp, ppm, pgm, tiff without compression | missing bytes only |
 """
 
 from __future__ import annotations
@@ -23,6 +32,7 @@ from numpy.typing import NDArray
 
 from pixelseg_env.datasets.files import IMAGE_SUFFIXES
 from pixelseg_env.datasets.integrity import TIFF_MAGIC, find_damage, has_no_end, is_lie
+from pixelseg_env.datasets.jpeg_scan import find_scan_damage
 from pixelseg_env.datasets.pages import ImageFile, Page, turned
 from pixelseg_env.errors import DataError
 
@@ -117,7 +127,11 @@ def _decode(content: bytes) -> ImageFile:
         if is_lie(width * height * len(picture.getbands()), len(content)):
             raise DataError(f"says that it is {height}x{width} pixels, but has {len(content)} bytes; it is damaged")
         orientation = _orientation(picture)
+        tiles = list(getattr(picture, "tile", ()))
         picture.load()
+        damage = find_scan_damage(content, picture, tiles[0]) if picture.format == "JPEG" and len(tiles) == 1 else ""
+        if damage:
+            raise DataError(f"expected a whole jpeg, but {damage}; copy the file again, or save it anew as png")
         lossy = picture.format in ("JPEG", "MPO") or (picture.format == "WEBP" and b"VP8L" not in content[:64])
         page = _deep(content) or _page(picture)
     return ImageFile((turned(page, orientation),), orientation, lossy)

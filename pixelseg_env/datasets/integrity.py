@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _TIFF_TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -18,6 +19,7 @@ _READ = {*_OFFSETS, *_COUNTS, _WIDTH, _HEIGHT, _SAMPLES, _ROWS, _PLANAR, _TILE_W
 MOST_PAGES = 1 << 16
 # No codec for pictures packs more pixels than this into a byte; small files may claim what they like.
 PACKED, SMALL = 4000, 1 << 26
+PIECE = 1 << 20  # bytes that are unpacked at once
 Content = bytes | mmap.mmap
 
 
@@ -63,7 +65,7 @@ def _short(size: int, content: bytes) -> str:
 
 
 def _png_damage(content: bytes) -> str:
-    position = 8
+    position, pixels = 8, zlib.decompressobj()
     while position + 12 <= len(content):
         (length,) = struct.unpack_from(">I", content, position)
         end = position + 12 + length
@@ -73,10 +75,23 @@ def _png_damage(content: bytes) -> str:
         name = content[position + 4 : position + 8]
         if checksum != zlib.crc32(content[position + 4 : end - 4]):
             return f"the checksum of its part {name.decode('latin-1')!r} is wrong: it is damaged"
+        if name == b"IDAT" and not _unpacks(pixels, content[position + 8 : end - 4]):
+            return "its compressed pixels are damaged"
         if name == b"IEND":
-            return ""
+            return "" if pixels.eof else "its compressed pixels end too early: it is damaged"
         position = end
     return "its end marker (IEND) is missing: it is cut off"
+
+
+def _unpacks(unpacker: Any, packed: bytes) -> bool:
+    """Whether a part of a compressed stream can be unpacked; at its end the stream has a checksum of its own."""
+    try:
+        while packed and not unpacker.eof:
+            unpacker.decompress(packed, PIECE)
+            packed = unpacker.unconsumed_tail
+    except zlib.error:
+        return False
+    return True
 
 
 # ---------------------------------------------------------------- TIFF

@@ -21,6 +21,7 @@ _ORIENTATION = 274
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = range(7)
 _JPEG = (6, 7, 34892)
 _LOSSY = (*_JPEG, 33003, 33004, 33005, 34712, 50001)  # jpeg 2000 and webp, too
+_LZW, _PACKBITS = 5, 32773
 _TRANSPARENT = (1, 2)  # kinds of extra samples
 
 
@@ -42,6 +43,8 @@ def decode_tiff(content: bytes) -> ImageFile:
         if is_lie(needed, len(content)):
             raise DataError(f"says that its pixels are {needed} bytes, but it has {len(content)}; it is damaged")
         pages = [page for one in whole for page in _pages(one)]
+        for number, one in enumerate(page for series in whole for page in series.pages if page is not None):
+            _check_lengths(content, one, f"page {number + 1}: " if len(pages) > 1 else "")
         tag = file.pages.first.tags.get(_ORIENTATION)
         orientation = int(tag.value) if tag is not None else 1
         lossy = any(int(one.keyframe.compression) in _LOSSY for one in whole)
@@ -98,6 +101,32 @@ def _pages(series: Any) -> list[Page]:
     stack = voxels.transpose(*order, axes.index("Y"), axes.index("X"), *channels)
     height, width = voxels.shape[axes.index("Y")], voxels.shape[axes.index("X")]
     return [_page(one, frame, photometric) for one in stack.reshape(-1, height, width, _product(voxels, channels))]
+
+
+def _check_lengths(content: bytes, page: Any, where: str) -> None:
+    """Refuses parts of a page that unpack to more or fewer bytes than they have pixels, which tifffile cuts or fills.
+
+    LZW and PackBits have no checksum; a wrong length is all that tells of damage in them.
+    """
+    frame = page.keyframe
+    codec = int(frame.compression)
+    if codec not in (_LZW, _PACKBITS) or frame.imagedepth > 1:
+        return
+    import imagecodecs
+
+    unpack: Any = imagecodecs.lzw_decode if codec == _LZW else imagecodecs.packbits_decode
+    (high, wide), height = frame.chunks[-3:-1] if len(frame.chunks) > 2 else frame.chunks, frame.imagelength
+    samples = 1 if int(frame.planarconfig) == 2 else frame.samplesperpixel
+    row = -(-wide * samples * frame.bitspersample // 8)
+    strips = -(-height // high)
+    for k, (start, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
+        length = len(unpack(content[start : start + count], out=row * high + 1))  # no more room than is needed
+        rows = high if frame.is_tiled else min(high, height - k % strips * high)
+        if length not in (row * rows, row * high):  # some programs fill up the last part
+            raise DataError(
+                f"{where}expected a part of {row * rows} bytes of pixels, but it unpacks to {length}; the file is "
+                "damaged: copy it again"
+            )
 
 
 def _product(voxels: NDArray[Any], axes: list[int]) -> int:

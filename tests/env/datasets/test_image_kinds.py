@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,69 @@ def test_damage_within_a_file_is_refused(tmp_path: Path) -> None:
         (tmp_path / "c.tif").write_bytes(content)
         with pytest.raises(DataError, match=message):
             open_image(tmp_path / "c.tif")
+
+
+def damaged(content: bytes, start: int) -> list[bytes]:
+    """Bytes of a file zeroed, and deleted, at several places."""
+    found = []
+    for share in (0.2, 0.4, 0.6, 0.8):
+        at = start + int((len(content) - start) * share)
+        found += [content[:at] + bytes(30) + content[at + 30 :], content[:at] + content[at + 20 :]]
+    return found
+
+
+@pytest.mark.parametrize("options", [{"quality": 90}, {"quality": 60, "subsampling": 0}, {"quality": 90, "grey": True}])
+def test_a_damaged_scan_of_a_jpeg_is_refused(tmp_path: Path, options: dict) -> None:
+    rows, columns = np.mgrid[:61, :67]
+    pixels = np.stack([(rows * 3 + columns) % 256, columns * 3, rows * columns // 16 % 256], -1).astype(np.uint8)
+    options = dict(options)
+    Image.fromarray(pixels[..., 0] if options.pop("grey", False) else pixels).save(tmp_path / "a.jpg", **options)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    for same in (whole, whole + b"rest", whole[:-2] + b"\0\0\0\xff\xff\xd9"):  # filled up, as some programs do
+        (tmp_path / "a.jpg").write_bytes(same)
+        open_image(tmp_path / "a.jpg")
+    for content in damaged(whole, whole.index(b"\xff\xda") + 14):
+        (tmp_path / "a.jpg").write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.jpg: .*(damaged|cut off)"):
+            open_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("codec", ["lzw", "packbits"])
+@pytest.mark.parametrize("more", [{}, {"rowsperstrip": 7}, {"tile": (32, 32)}])
+def test_a_damaged_part_of_a_tiff_is_refused(tmp_path: Path, codec: str, more: dict) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(61, 67, 3) // 8, photometric="rgb", compression=codec, **more)
+    whole = (tmp_path / "a.tif").read_bytes()
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        start, length = file.pages[0].dataoffsets[0], file.pages[0].databytecounts[0]
+    assert read_pages(tmp_path / "a.tif")[0].shape == (61, 67, 3)
+    shifted = whole[:start] + whole[start + 20 : start + length] + bytes(20) + whole[start + length :]
+    (tmp_path / "a.tif").write_bytes(shifted)
+    with pytest.raises(DataError, match=r"a\.tif: .*(unpacks to|could not be decoded)"):
+        open_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("colour", [0, 127, 128, 255])
+def test_even_jpegs_are_whole(tmp_path: Path, colour: int) -> None:
+    for shape in ((8, 8), (17, 33, 3), (1, 1), (64, 64)):
+        for more in ({}, {"progressive": True}, {"restart_marker_blocks": 2}):
+            Image.fromarray(np.full(shape, colour, np.uint8)).save(tmp_path / "a.jpg", **more)
+            assert read_pages(tmp_path / "a.jpg")[0].shape[:2] == shape[:2]
+
+
+def test_png_pixels_have_a_checksum_of_their_own(tmp_path: Path) -> None:
+    Image.fromarray(noise(40, 40, 3) // 4 * 4).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    at = whole.index(b"IDAT")
+    length = int.from_bytes(whole[at - 4 : at])
+    for change in (0.3, 0.6, 0.9, 1.0):
+        packed = bytearray(whole[at + 4 : at + 4 + length])
+        packed[min(int(length * change), length - 1)] ^= 0x55
+        part = b"IDAT" + bytes(packed)
+        (tmp_path / "a.png").write_bytes(
+            whole[:at] + part + zlib.crc32(part).to_bytes(4) + whole[at + 8 + length :]  # the part's checksum is right
+        )
+        with pytest.raises(DataError, match=r"a\.png: .*compressed pixels are damaged"):
+            open_image(tmp_path / "a.png")
 
 
 def test_a_header_that_lies_costs_no_memory(tmp_path: Path) -> None:
