@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,13 +119,43 @@ def mask_advice(levels: Sequence[float] | NDArray[Any] = ()) -> str:
     )
 
 
+def found_values(there: Iterable[float]) -> str:
+    """The values that files hold, for a message that one is not among them."""
+    values = sorted(there)
+    return f" (found {listed(np.array(values))})" if values else ""
+
+
+def check_whole(path: Path, values: NDArray[Any]) -> NDArray[Any]:
+    """Returns values of labels, of which whole ones can be told apart.
+
+    Raises:
+        DataError: some are not whole, as where a label was resampled by interpolation.
+    """
+    if values.dtype.kind == "f":
+        odd = values[values != np.rint(values)]  # true for NaN
+        if odd.size:
+            raise DataError(
+                f"{path}: expected whole numbers as labels, got {listed(odd)}, {odd.size} times; where it was "
+                "resampled, do so again with the nearest neighbour"
+            )
+    return values
+
+
 def stack_values(values: NDArray[Any], wanted: Sequence[int]) -> NDArray[np.uint8]:
     """One mask a value: uint8 (L, *shape) of 0 and 1."""
     return np.stack([values == one for one in wanted]).view(np.uint8)
 
 
-def check_present(masks: Sequence[NDArray[np.uint8]], wanted: Sequence[Any], where: Path | str) -> None:
+def check_present(
+    masks: Sequence[NDArray[np.uint8]], wanted: Sequence[Any], where: Path | str, there: Iterable[float] = ()
+) -> None:
     """Refuses a label that no mask of (L, ...) has.
+
+    Args:
+        masks: of all images.
+        wanted: the labels.
+        where: their folder.
+        there: values that the files hold, for the message.
 
     Raises:
         DataError: there is one.
@@ -135,6 +165,6 @@ def check_present(masks: Sequence[NDArray[np.uint8]], wanted: Sequence[Any], whe
             what = (
                 f"no mask of {one!r} holds an object"
                 if isinstance(one, str)
-                else f"no label file holds the value {one}"
+                else f"no label file holds the value {one}{found_values(there)}"
             )
             raise DataError(f"{where}: labels={tuple(wanted)}: {what}; leave it out")

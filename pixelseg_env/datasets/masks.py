@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from pixelseg_env.datasets.pages import ImageFile, Page
 from pixelseg_env.errors import DataError
 
 Mask = NDArray[np.uint8]
+
+
+class WhiteIsZeroWarning(UserWarning):
+    """In mask files 0 is white; it says what is taken for the object, and how to swap it."""
+
 
 PICTURE = 64  # more colours than this are those of a picture, not of labels
 
@@ -36,10 +42,22 @@ def read_masks(path: Path, threshold: float | None = None, invert: bool = False)
 
     Raises:
         DataError: the file cannot be read, or holds more than two values.
+
+    Warns:
+        WhiteIsZeroWarning: 0 is white in the file.
     """
     file = open_image(path)
     masks: list[Mask] = []
     values: list[Value] = []
+    if file.pages[0].white_is_zero and not invert:
+        # Without the file's name: it is told once for a set.
+        warnings.warn(
+            "mask files note that 0 is white (TIFF's MINISWHITE), as viewers show it, so what is 0 in them is the "
+            "object; tifffile writes boolean arrays so: if the object is what is 1, say invert=true, or save "
+            "them as uint8",
+            WhiteIsZeroWarning,
+            stacklevel=2,
+        )
     for page in file.pages:
         mask, value = _read_page(path, file, page, threshold)
         masks.append(1 - mask if invert else mask)

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.files import IMAGE_FOLDERS, IMAGE_SUFFIXES, MASK_FOLDERS
 from pixelseg_env.datasets.fitting import Size
-from pixelseg_env.datasets.left_out import LeftOutWarning
+from pixelseg_env.datasets.left_out import LeftOutWarning, walk
 from pixelseg_env.datasets.naming import UnclearPatientsWarning, unclear_patients
 from pixelseg_env.datasets.pairs import Pair, in_threads
-from pixelseg_env.datasets.registry import PathLike, check_option_names, list_files, load_dataset, own_options
+from pixelseg_env.datasets.registry import PathLike, check_option_names, list_files, load_dataset, missing, own_options
 from pixelseg_env.datasets.splits import SPLITS, split_indices
 from pixelseg_env.errors import DataError, PixelSegError
 
@@ -114,7 +114,7 @@ def guess_dataset(paths: Sequence[Path]) -> tuple[str, str]:
 
 def _guess(path: Path) -> tuple[str, str]:
     if not path.exists():
-        raise DataError(f"{path}: does not exist; expected a folder of images, or a table (.csv)")
+        raise DataError(f"{missing(path)}; expected a folder of images, or a table (.csv)")
     if path.is_file():
         if path.suffix.lower() in (".csv", ".tsv"):
             return "table", f"{path.name} is a table"
@@ -134,6 +134,9 @@ def _guess(path: Path) -> tuple[str, str]:
         return "folder", f"{path} holds the folders {images.name} and {masks.name}"
     if any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in path.iterdir()):
         return "folder", f"images lie in {path}"
+    below = next(walk(path), None)
+    if below is not None:  # such as <patient>/images and <patient>/masks
+        return "folder", f"images lie below {path}, in {below.parent.relative_to(path)}"
     raise DataError(
         f"{path}: no known layout; expected images with masks beside them, folders 'images' and 'masks', imagesTr and "
         "labelsTr with NIfTI volumes, or patient folders of the brain set; name the data set with --dataset, or list "

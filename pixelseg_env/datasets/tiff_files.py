@@ -157,7 +157,8 @@ def _page(pixels: NDArray[Any], frame: Any, photometric: int) -> Page:
         pixels = _from_cmyk(pixels)
     if pixels.dtype == np.float64:
         pixels = pixels.astype(np.float32)
-    return Page(pixels[..., 0] if pixels.shape[2] == 1 else pixels, white, alpha, numbers)
+    grey = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    return Page(grey, white, alpha, numbers, white_is_zero=photometric == _WHITE_IS_ZERO)
 
 
 def _from_cmyk(pixels: NDArray[Any]) -> NDArray[np.uint8]:

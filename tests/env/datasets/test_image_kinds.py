@@ -93,6 +93,13 @@ def test_sixteen_bits_stay_sixteen(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_pages(tmp_path / f"g{ending}")[0], deep[..., 0])
 
 
+def test_webp_is_lossless_whatever_stands_before_its_pixels(tmp_path: Path) -> None:
+    for more in ({}, {"icc_profile": b"x" * 501}, {"exif": Image.Exif().tobytes()}):
+        for lossless in (True, False):
+            Image.fromarray(noise(12, 16, 3)).save(tmp_path / "a.webp", lossless=lossless, **more)
+            assert open_image(tmp_path / "a.webp").lossy != lossless
+
+
 def test_what_is_not_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [Image.fromarray(noise(8, 8)), Image.fromarray(255 - noise(8, 8))]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
@@ -343,6 +350,15 @@ def test_white_of_sixteen_bit_files_is_one_for_the_set(tmp_path: Path, top: int,
 
 
 def test_white_of_eight_bit_files(tmp_path: Path) -> None:
+    for name in "abcd":
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.full((12, 16), 0.00861, np.float32))
+        files.write(tmp_path / f"{name}_mask.png", files.blob_mask())
+    with pytest.warns(DimImagesWarning, match=r"brightest pixel is 0\.00861 of 1, all but black.*white=0\.00861"):
+        load_dataset("folder", tmp_path, split="all", size=None)
+    for name in "abcd":
+        (tmp_path / f"{name}.tif").unlink()
+    with pytest.warns(DimImagesWarning, match=r"1023 is taken for white, and they are all but black: try white=20"):
+        load_dataset("folder", dim(tmp_path, 20), split="all", size=None)
     with pytest.warns(DimImagesWarning, match=r"brightest pixel is 12 of 255.*white=12"):
         data = load_dataset("folder", dim(tmp_path, 12, np.uint8), split="all", size=None)
     assert data.images.max() == 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import tests.helpers.data as files
-from pixelseg_env.datasets.masks import luminance, read_masks
+from pixelseg_env.datasets.masks import WhiteIsZeroWarning, luminance, read_masks
 from pixelseg_env.errors import DataError
 
 TRUE = files.blob_mask(32, 32, 8, 9, 12) // 255
@@ -144,6 +145,19 @@ def test_advice_for_floats_helps(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "m.tif", np.where(TRUE > 0, 1, np.float32("nan")))
     with pytest.raises(DataError, match=r"m\.tif: .*found 1, nan; write 0"):
         read(tmp_path / "m.tif")
+
+
+def test_a_mask_whose_file_says_that_0_is_white(tmp_path: Path) -> None:
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "m.tif", TRUE > 0)  # so tifffile writes booleans, and viewers show them
+    with pytest.warns(WhiteIsZeroWarning, match="invert=true"):
+        np.testing.assert_array_equal(read(tmp_path / "m.tif"), 1 - TRUE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read(tmp_path / "m.tif", invert=True), TRUE)
+        tifffile.imwrite(tmp_path / "m.tif", TRUE)
+        np.testing.assert_array_equal(read(tmp_path / "m.tif"), TRUE)
 
 
 def test_gif_float_and_many_channels(tmp_path: Path) -> None:
