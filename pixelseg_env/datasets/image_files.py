@@ -14,9 +14,9 @@ file is found depends on what its kind has to tell it by:
 | kind | what tells of damage |
 | --- | --- |
 | png, and tiff with deflate or lzma | checksums: any damage is found |
-| jpeg | the codes must end where the pixels do: lost bytes are found, most changed ones too, but not all |
+| jpeg, also in tiff | the codes must end where the pixels do: most lost or changed bytes are found |
 | tiff with LZW or PackBits, gif | the length of what is unpacked: as with jpeg |
-| progressive jpeg, lossy webp, tiff with jpeg, jpeg 2000, zstd or fax codes | what stops the decoder, and no more |
+| progressive jpeg, lossy webp, tiff with jpeg 2000, zstd or fax codes | what stops the decoder, and no more |
 | bmp, ppm, pgm, tiff without compression | missing bytes only |
 """
 

@@ -7,14 +7,17 @@ from typing import Any
 _SCAN, _END = 0xDA, 0xD9
 _SEQUENTIAL = (0xC0, 0xC1)  # kinds of frames that are written in one go
 _RESTARTS = range(0xD0, 0xD8)
-_AHEAD = 8  # bytes that a decoder may want to have beyond those that it needs
+# A decoder wants to have 8 bytes more than it needs. If it uses them, it writes other pixels than the file's.
+_AHEAD = b"\x5a" * 8
+_LAST = 32  # rows, more than are written at once
 
 
 def find_scan_damage(content: bytes, picture: Any, tile: Any) -> str:
     """Looks whether the codes of the last pixels are the last codes of the file.
 
     A byte that is lost, or changed so that codes after it mean something else, moves all that follows: the decoder
-    then runs out of bytes, or has some left. It is fed bit by bit here and watched when it writes the last row.
+    then runs out of bytes, or has some left. It is fed a part of the file here, to see when it writes the last rows.
+    Damage that leaves as many codes as before, as within one block of 8x8 pixels, is not found.
 
     Args:
         content: the file.
@@ -28,12 +31,12 @@ def find_scan_damage(content: bytes, picture: Any, tile: Any) -> str:
     end = _end_of_scan(content)
     if not end:
         return ""
-    if not _is_written(content[:end] + bytes(_AHEAD), picture, tile):
-        return "its compressed part ends before its pixels do: a part of it is missing or damaged"
+    if not _is_written(content[:end] + _AHEAD, picture, tile):
+        return "the codes end before the pixels do: a part of them is missing or damaged"
     # Some programs fill up with equal bytes.
     needed = len(content[: end - 1].rstrip(content[end - 1 : end]))
     if _is_written(content[:needed], picture, tile):
-        return "its compressed part goes on after its last pixel: a part of it is damaged"
+        return "the codes go on after the last pixel: a part of them is damaged"
     return ""
 
 
@@ -68,7 +71,7 @@ def _end_of_scan(content: bytes) -> int:
 
 
 def _is_written(content: bytes, picture: Any, tile: Any) -> bool:
-    """Whether a decoder that gets these bytes writes the last row of the picture."""
+    """Whether a decoder that gets these bytes writes the last rows of the picture."""
     from PIL import Image, ImageChops
 
     name, extent, offset, arguments = tile
@@ -76,5 +79,5 @@ def _is_written(content: bytes, picture: Any, tile: Any) -> bool:
     decoder = Image._getdecoder(picture.mode, name, arguments, getattr(picture, "decoderconfig", ()))
     decoder.setimage(canvas.im, extent)
     decoder.decode(content[offset:])
-    last = (0, picture.height - 1, picture.width, picture.height)
+    last = (0, max(picture.height - _LAST, 0), picture.width, picture.height)
     return bool(canvas.crop(last).tobytes() == picture.crop(last).tobytes())

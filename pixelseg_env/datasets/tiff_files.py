@@ -14,6 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.integrity import is_lie
+from pixelseg_env.datasets.jpeg_scan import find_scan_damage
 from pixelseg_env.datasets.pages import ImageFile, Page, turned
 from pixelseg_env.errors import DataError
 
@@ -44,7 +45,7 @@ def decode_tiff(content: bytes) -> ImageFile:
             raise DataError(f"says that its pixels are {needed} bytes, but it has {len(content)}; it is damaged")
         pages = [page for one in whole for page in _pages(one)]
         for number, one in enumerate(page for series in whole for page in series.pages if page is not None):
-            _check_lengths(content, one, f"page {number + 1}: " if len(pages) > 1 else "")
+            _check_parts(content, one, f"page {number + 1}: " if len(pages) > 1 else "")
         tag = file.pages.first.tags.get(_ORIENTATION)
         orientation = int(tag.value) if tag is not None else 1
         lossy = any(int(one.keyframe.compression) in _LOSSY for one in whole)
@@ -103,30 +104,44 @@ def _pages(series: Any) -> list[Page]:
     return [_page(one, frame, photometric) for one in stack.reshape(-1, height, width, _product(voxels, channels))]
 
 
-def _check_lengths(content: bytes, page: Any, where: str) -> None:
-    """Refuses parts of a page that unpack to more or fewer bytes than they have pixels, which tifffile cuts or fills.
-
-    LZW and PackBits have no checksum; a wrong length is all that tells of damage in them.
-    """
+def _check_parts(content: bytes, page: Any, where: str) -> None:
+    """Refuses strips and tiles that are damaged in ways that tifffile mends in silence; the first that is."""
     frame = page.keyframe
     codec = int(frame.compression)
-    if codec not in (_LZW, _PACKBITS) or frame.imagedepth > 1:
+    if codec not in (_LZW, _PACKBITS, _JPEG[1]) or frame.imagedepth > 1:
         return
+    for k, (start, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
+        part = content[start : start + count]
+        damage = _jpeg_damage(frame, part) if codec == _JPEG[1] else _length_damage(frame, part, k)
+        if damage:
+            raise DataError(f"{where}expected a whole TIFF file, but in a strip or tile {damage}; copy it again")
+
+
+def _length_damage(frame: Any, part: bytes, number: int) -> str:
+    """LZW and PackBits have no checksum: that they unpack to a wrong length is all that tells of damage."""
     import imagecodecs
 
-    unpack: Any = imagecodecs.lzw_decode if codec == _LZW else imagecodecs.packbits_decode
+    unpack: Any = imagecodecs.lzw_decode if int(frame.compression) == _LZW else imagecodecs.packbits_decode
     (high, wide), height = frame.chunks[-3:-1] if len(frame.chunks) > 2 else frame.chunks, frame.imagelength
     samples = 1 if int(frame.planarconfig) == 2 else frame.samplesperpixel
     row = -(-wide * samples * frame.bitspersample // 8)
-    strips = -(-height // high)
-    for k, (start, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
-        length = len(unpack(content[start : start + count], out=row * high + 1))  # no more room than is needed
-        rows = high if frame.is_tiled else min(high, height - k % strips * high)
-        if length not in (row * rows, row * high):  # some programs fill up the last part
-            raise DataError(
-                f"{where}expected a part of {row * rows} bytes of pixels, but it unpacks to {length}; the file is "
-                "damaged: copy it again"
-            )
+    rows = high if frame.is_tiled else min(high, height - number % -(-height // high) * high)
+    length = len(unpack(part, out=row * high + 1))  # no more room than is needed
+    if length in (row * rows, row * high):  # some programs fill up the last part
+        return ""
+    return f"{row * rows} bytes are needed, and it unpacks to {length}: it is damaged"
+
+
+def _jpeg_damage(frame: Any, part: bytes) -> str:
+    """Looks at a part as at a jpeg file, which it is together with the page's tables."""
+    from PIL import Image
+
+    tables = frame.jpegtables or b"\xff\xd8\xff\xd9"
+    whole = tables[:-2] + part[2:]
+    with Image.open(io.BytesIO(whole), formats=("JPEG",)) as picture:
+        tiles = list(picture.tile)
+        picture.load()
+        return find_scan_damage(whole, picture, tiles[0])
 
 
 def _product(voxels: NDArray[Any], axes: list[int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 import zlib
 from pathlib import Path
@@ -212,6 +213,12 @@ def test_damage_within_a_file_is_refused(tmp_path: Path) -> None:
             open_image(tmp_path / "c.tif")
 
 
+def shades() -> NDArray:
+    """A picture (61, 67, 3) of slow changes and a few edges."""
+    rows, columns = np.mgrid[:61, :67]
+    return np.stack([(rows * 3 + columns) % 256, columns * 3, rows * columns // 16 % 256], -1).astype(np.uint8)
+
+
 def damaged(content: bytes, start: int) -> list[bytes]:
     """Bytes of a file zeroed, and deleted, at several places."""
     found = []
@@ -223,9 +230,7 @@ def damaged(content: bytes, start: int) -> list[bytes]:
 
 @pytest.mark.parametrize("options", [{"quality": 90}, {"quality": 60, "subsampling": 0}, {"quality": 90, "grey": True}])
 def test_a_damaged_scan_of_a_jpeg_is_refused(tmp_path: Path, options: dict) -> None:
-    rows, columns = np.mgrid[:61, :67]
-    pixels = np.stack([(rows * 3 + columns) % 256, columns * 3, rows * columns // 16 % 256], -1).astype(np.uint8)
-    options = dict(options)
+    pixels, options = shades(), dict(options)
     Image.fromarray(pixels[..., 0] if options.pop("grey", False) else pixels).save(tmp_path / "a.jpg", **options)
     whole = (tmp_path / "a.jpg").read_bytes()
     for same in (whole, whole + b"rest", whole[:-2] + b"\0\0\0\xff\xff\xd9"):  # filled up, as some programs do
@@ -237,17 +242,17 @@ def test_a_damaged_scan_of_a_jpeg_is_refused(tmp_path: Path, options: dict) -> N
             open_image(tmp_path / "a.jpg")
 
 
-@pytest.mark.parametrize("codec", ["lzw", "packbits"])
-@pytest.mark.parametrize("more", [{}, {"rowsperstrip": 7}, {"tile": (32, 32)}])
+@pytest.mark.parametrize("codec", ["lzw", "packbits", "jpeg"])
+@pytest.mark.parametrize("more", [{}, {"rowsperstrip": 16}, {"tile": (32, 32)}])
 def test_a_damaged_part_of_a_tiff_is_refused(tmp_path: Path, codec: str, more: dict) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", noise(61, 67, 3) // 8, photometric="rgb", compression=codec, **more)
+    tifffile.imwrite(tmp_path / "a.tif", shades(), photometric="rgb", compression=codec, **more)
     whole = (tmp_path / "a.tif").read_bytes()
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         start, length = file.pages[0].dataoffsets[0], file.pages[0].databytecounts[0]
     assert read_pages(tmp_path / "a.tif")[0].shape == (61, 67, 3)
-    shifted = whole[:start] + whole[start + 20 : start + length] + bytes(20) + whole[start + length :]
-    (tmp_path / "a.tif").write_bytes(shifted)
-    with pytest.raises(DataError, match=r"a\.tif: .*(unpacks to|could not be decoded)"):
+    end, middle = start + length, start + length // 2
+    (tmp_path / "a.tif").write_bytes(whole[:middle] + whole[middle + 20 : end] + bytes(20) + whole[end:])
+    with pytest.raises(DataError, match=r"a\.tif: .*(unpacks to|codes (end|go on)|could not be decoded)"):
         open_image(tmp_path / "a.tif")
 
 
@@ -257,6 +262,33 @@ def test_even_jpegs_are_whole(tmp_path: Path, colour: int) -> None:
         for more in ({}, {"progressive": True}, {"restart_marker_blocks": 2}):
             Image.fromarray(np.full(shape, colour, np.uint8)).save(tmp_path / "a.jpg", **more)
             assert read_pages(tmp_path / "a.jpg")[0].shape[:2] == shape[:2]
+
+
+def test_png_pixels_are_as_many_as_the_header_says(tmp_path: Path) -> None:
+    # Pillow leaves the rest black. Interlaced: seven passes over an image of 5x3, the third of which is empty.
+    passes = [(1, 1), (1, 1), (1, 1), (3, 1), (2, 2), (5, 1)]
+    seven = zlib.compress(b"".join((b"\0" + bytes(columns)) * rows for columns, rows in passes))
+    for width, height, interlaced, packed, whole in (
+        (7, 5, 0, zlib.compress(bytes(8 * 5)), True),
+        (7, 6, 0, zlib.compress(bytes(8 * 5)), False),
+        (5, 3, 1, seven, True),
+        (5, 5, 1, seven, False),
+    ):
+        header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, interlaced)
+        parts = [header, b"IDAT" + packed, b"IEND"]
+        chunks = [struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one)) for one in parts]
+        (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+        if whole:
+            assert read_pages(tmp_path / "a.png")[0].shape == (height, width)
+        else:
+            with pytest.raises(DataError, match=r"a\.png: .*its pixels need \d+ bytes and it has \d+"):
+                open_image(tmp_path / "a.png")
+
+
+def test_a_png_without_header_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(4) + b"IEND\xaeB`\x82")  # found by fuzzing
+    with pytest.raises(DataError, match=r"a\.png: .*its header is missing"):
+        open_image(tmp_path / "a.png")
 
 
 def test_png_pixels_have_a_checksum_of_their_own(tmp_path: Path) -> None:
