@@ -8,6 +8,7 @@ from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.brightness import DimImagesWarning
 from pixelseg_env.datasets.files import FileImages, FileReader, ImageReader
 from pixelseg_env.datasets.fitting import Size, check_size, fit_image, fit_masks
+from pixelseg_env.datasets.left_out import LeftOutWarning
 from pixelseg_env.datasets.memory import LargeDatasetWarning
 from pixelseg_env.datasets.naming import UnclearPatientsWarning
 from pixelseg_env.datasets.native import NativeMasks, VolumeFacts
@@ -51,6 +52,7 @@ __all__ = [
     "FileReader",
     "ImageReader",
     "LargeDatasetWarning",
+    "LeftOutWarning",
     "NativeMasks",
     "Pair",
     "Part",

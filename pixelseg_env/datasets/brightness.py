@@ -47,12 +47,12 @@ def choose_white(name: str, dtype: Any, brightest: float, white: float | None) -
         DataError: floats are brighter than 1, and the option does not say what white is.
 
     Warns:
-        DimImagesWarning: 16-bit images were taken for less, or 8-bit images are black to an eye.
+        DimImagesWarning: 16-bit images were taken for less, or images are black to an eye.
     """
     if white is not None:
         return white
     if dtype == np.uint8:
-        if brightest < DIM:
+        if _is_dark(brightest, 255):
             warnings.warn(
                 f"{name}: the brightest pixel is {brightest:g} of 255, the images are all but black; say which level "
                 f"is white, e.g. white={max(brightest, 1):g}",
@@ -63,9 +63,13 @@ def choose_white(name: str, dtype: Any, brightest: float, white: float | None) -
     if dtype == np.uint16:
         found = next((depth for depth in DEPTHS if brightest <= depth), 65535)
         if found < 65535:
+            dark = (
+                f", and they are all but black: try white={max(brightest, 1):g}" if _is_dark(brightest, found) else ""
+            )
             warnings.warn(
-                f"{name}: 16-bit images whose brightest pixel is {brightest:g}: {found} is taken for white; say so "
-                f"with white={found}, or white=65535 if they are meant to be dark, so that single files are read alike",
+                f"{name}: 16-bit images whose brightest pixel is {brightest:g}: {found} is taken for white{dark}; say "
+                f"so with white={found}, or white=65535 if they are meant to be dark, so that single files are read "
+                "alike",
                 DimImagesWarning,
                 stacklevel=2,
             )
@@ -74,7 +78,19 @@ def choose_white(name: str, dtype: Any, brightest: float, white: float | None) -
         raise DataError(
             f"{name}: expected float pixels in [0, 1], found {brightest:g}; say which level is white, e.g. white=255"
         )
+    if _is_dark(brightest, 1.0):
+        level = f"say which level is white, e.g. white={brightest:.3g}" if brightest > 0 else "they hold nothing else"
+        warnings.warn(
+            f"{name}: float images whose brightest pixel is {brightest:.3g} of 1, all but black; {level}",
+            DimImagesWarning,
+            stacklevel=2,
+        )
     return 1.0
+
+
+def _is_dark(brightest: float, white: float) -> bool:
+    """Whether images are black to an eye."""
+    return brightest / white < DIM / 255
 
 
 def scaled(pixels: NDArray[Any], white: float) -> NDArray[Any]:

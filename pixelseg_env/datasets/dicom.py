@@ -23,6 +23,7 @@ from pixelseg_env.errors import DataError, OptionError, PixelSegError
 
 ENDING = ".dcm"
 _SPREAD = 0.01  # of a slice's distance: by so much distances may differ in one series
+_TURN = 1e-3  # of a pixel: by so much their directions may
 _MAGIC = b"DICM"
 
 
@@ -169,7 +170,7 @@ def _assembled(path: Path, files: Sequence[Path], pixels: bool) -> tuple[NDArray
         order = sorted(range(len(slices)), key=lambda k: (int(slices[k].get("InstanceNumber") or 0), files[k].name))
         affine = None
     else:
-        order, affine = _sorted_by_place(path, slices, [place for place in places if place is not None])
+        order, affine = _sorted_by_place(path, files, slices, [place for place in places if place is not None])
     shape = (int(slices[0].Rows), int(slices[0].Columns), len(slices))
     for file, item in zip(files, slices, strict=True):
         if (item.Rows, item.Columns) != shape[:2]:
@@ -235,9 +236,16 @@ def _place(item: Any) -> NDArray[np.float64] | None:
 
 
 def _sorted_by_place(
-    path: Path, slices: Sequence[Any], places: Sequence[NDArray[np.float64]]
+    path: Path, files: Sequence[Path], slices: Sequence[Any], places: Sequence[NDArray[np.float64]]
 ) -> tuple[list[int], NDArray[np.float64]]:
     """The order of slices along their normal, and the affine of the sorted volume in NIfTI's directions."""
+    for file, place in zip(files, places, strict=True):
+        if np.abs(place[:2] - places[0][:2]).max() > _TURN * np.abs(places[0][:2]).max():
+            raise DataError(
+                f"{file}: its rows and columns lie in other directions, or are spaced otherwise, than those of "
+                f"{files[0].name}; expected one orientation in a series: move the odd files (often a localiser) out of "
+                "the folder"
+            )
     normal = np.cross(places[0][1], places[0][0])
     normal /= np.linalg.norm(normal)
     depths = np.array([place[2] @ normal for place in places])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.brightness import check_white, choose_white, scaled
 from pixelseg_env.datasets.files import IMAGE_FOLDERS, IMAGE_SUFFIXES, MASK_FOLDERS
-from pixelseg_env.datasets.image_files import is_image_file, page_count, read_pages
+from pixelseg_env.datasets.image_files import page_count, read_pages
 from pixelseg_env.datasets.indexed import read_numbers
 from pixelseg_env.datasets.labels import check_label_names, stack_values
+from pixelseg_env.datasets.left_out import walk, warn_of_left_out
 from pixelseg_env.datasets.masks import read_masks
 from pixelseg_env.datasets.naming import name_pairs, warn_of_patients
 from pixelseg_env.datasets.page_reader import PageReader
@@ -38,7 +39,7 @@ def load_folder(
     channels: str = "auto",
     mask_suffix: str = "_mask",
     case_pattern: str | None = None,
-    threshold: int | None = None,
+    threshold: float | None = None,
     invert: bool = False,
     labels: Sequence[int] | Sequence[str] | None = None,
     white: float | None = None,
@@ -48,7 +49,9 @@ def load_folder(
     Side by side: `x.png` and `x_mask.png`. In two folders: `images/x.png` and `masks/x.png` or
     `masks/x_mask.png` (also `image`, `imgs`, `img`; `mask`, `labels`, `label`). The two formats may differ. Both may
     lie in sub-folders, the same for image and mask; these are then the patients (`images/p1/a.png`), except for
-    `train`, `val`, `test` and the like. Hidden folders are left alone.
+    `train`, `val`, `test` and the like. Each patient may also have the two folders: `p1/images/a.png`,
+    `p1/masks/a.png`. Image files that then lie elsewhere below the data folder are left out, and a warning names them.
+    Hidden folders are left alone.
 
     All pages of a TIFF stack are slices of one case. What comes out of each kind of file is told at `image_files`,
     what is object in a mask at `read_masks`.
@@ -68,11 +71,13 @@ def load_folder(
         case_pattern: regular expression searched in the image's name without extension. Its group `case`, or
             first group, or else the whole match, is the case; group `slice` the slice's number. Default: a sub-folder
             is a case, and so is a stack; else what stands before the last `_<number>` ("la_003_17" is slice 17 of
-            "la_003"), and a name without is a case of its own. A prefix that is a word ("img_017", or a few such as
-            "COVID_1", "Normal_1") is no case: each image then is one. Slices of one patient must share a case, or
-            they leak between the splits; where names are not clear, a warning says what was taken for a patient.
+            "la_003"), and a name without is a case of its own. A prefix that is a word ("img_017", or two such as
+            "COVID-19_1", "Normal_1", or three with many images each) is no case: each image then is one. Slices of one
+            patient must share a case, or they leak between the splits. Where names are not clear, as those of a few
+            cases that no number tells apart (benign, malignant, normal), a warning says what was taken for a patient.
         threshold: object is what is brighter than this in the mask; colours count by their luminance. Default: jpeg
-            masks are cut halfway between their two levels; others must hold black and one other value.
+            masks are cut halfway between their two levels; others must hold black and one other value. In
+            masks of floats it may be a fraction, such as 0.5.
         invert: swap object and background, e.g. where the object is dark.
         labels: several labels, so that masks are (N, L, H, W): values of a grey or indexed mask, such as (1, 2); or
             names of folders in the mask folder, such as ("organ", "lesion"), that hold a mask of each label for each
@@ -88,10 +93,13 @@ def load_folder(
 
     Warns:
         UnclearPatientsWarning: names tell no clear patient.
+        LeftOutWarning: image files lie where the layout has no place for them.
         DimImagesWarning: see above.
     """
     wanted = check_options(channels, threshold, invert, labels, white)
     pairs = list_files(data, mask_suffix, case_pattern, labels)
+    named = bool(wanted) and isinstance(wanted[0], str)
+    warn_of_left_out("folder", data, pairs, lambda root: _find_files(root, mask_suffix), only_labels=named)
     if case_pattern is None:
         warn_of_patients("folder", pairs)
     return load_images("folder", pairs, size, fit, keep_empty, channels, threshold, invert, wanted, white)
@@ -107,8 +115,9 @@ def check_options(
     """
     check_choice("channels", channels, CHANNELS)
     check_white(white)
-    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int | np.integer)):
-        raise OptionError(f"threshold={threshold!r} is not valid; expected a whole number (a grey level) or None")
+    number = isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool)
+    if threshold is not None and not (number and np.isfinite(threshold)):
+        raise OptionError(f"threshold={threshold!r} is not valid; expected a grey level, whole number or not, or None")
     wanted = check_label_names(labels)
     if wanted and not isinstance(wanted[0], str) and (threshold is not None or invert):
         raise OptionError(f"labels={labels!r}: the values name the objects; leave threshold and invert out")
@@ -122,7 +131,7 @@ def load_images(
     fit: str,
     keep_empty: bool,
     channels: str,
-    threshold: int | None,
+    threshold: float | None,
     invert: bool,
     labels: tuple[int, ...] | tuple[str, ...],
     white: float | None = None,
@@ -259,23 +268,13 @@ def _subfolder(root: Path, names: tuple[str, ...]) -> Path | None:
 def _by_stem(folder: Path) -> dict[str, Path]:
     """The image files in a folder and its sub-folders, by place and name without ending."""
     files: dict[str, Path] = {}
-    for path in _walk(folder):
+    for path in walk(folder):
         # macOS decomposes accents, other systems do not: both are one name.
         stem = unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
         if stem in files:
             raise DataError(f"{path}: the same name as {files[stem].name} in another format; remove one of them")
         files[stem] = path
     return files
-
-
-def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Image files in a folder and below; a link that leads back to a folder above it is not followed."""
-    here = (*above, folder.resolve())
-    for path in sorted(folder.iterdir()):
-        if is_image_file(path):
-            yield path
-        elif path.is_dir() and not path.name.startswith(".") and path.resolve() not in here:
-            yield from _walk(path, here)
 
 
 def _channels_of(path: Path) -> str:

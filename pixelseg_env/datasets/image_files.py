@@ -8,13 +8,24 @@
 | tiff | all pages of one size, 1 to 16 bits, any number of channels; see `tiff_files` |
 
 Everywhere a palette is resolved, its positions kept as numbers of labels; the EXIF orientation is applied as a viewer
-does; and a file that is cut off or damaged is refused, whatever its decoder makes of it.
+does; and a file that is cut off or damaged is refused, whatever its decoder makes of it. How surely damage inside a
+file is found depends on what its kind has to tell it by:
+
+| kind | what tells of damage |
+| --- | --- |
+| png, and tiff with deflate or lzma | checksums: any damage is found |
+| jpeg, also in tiff | the codes must end where the pixels do: most lost or changed bytes are found |
+| tiff with LZW or PackBits, gif | the length of what is unpacked: as with jpeg |
+| progressive jpeg, lossy webp, tiff with jpeg 2000, zstd or fax codes | what stops the decoder, and no more |
+| bmp, ppm, pgm, tiff without compression | missing bytes only |
 """
 
 from __future__ import annotations
 
 import io
 import mmap
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +34,12 @@ from numpy.typing import NDArray
 
 from pixelseg_env.datasets.files import IMAGE_SUFFIXES
 from pixelseg_env.datasets.integrity import TIFF_MAGIC, find_damage, has_no_end, is_lie
+from pixelseg_env.datasets.jpeg_scan import find_scan_damage
 from pixelseg_env.datasets.pages import ImageFile, Page, turned
 from pixelseg_env.errors import DataError
 
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "PPM")
+_HEADER = 1024  # bytes that a pgm's header has at most
 _ORIENTATION = 274  # the tag's number in EXIF
 
 
@@ -117,9 +130,16 @@ def _decode(content: bytes) -> ImageFile:
         if is_lie(width * height * len(picture.getbands()), len(content)):
             raise DataError(f"says that it is {height}x{width} pixels, but has {len(content)} bytes; it is damaged")
         orientation = _orientation(picture)
+        tiles = list(getattr(picture, "tile", ()))
         picture.load()
-        lossy = picture.format in ("JPEG", "MPO") or (picture.format == "WEBP" and b"VP8L" not in content[:64])
+        damage = find_scan_damage(content, picture, tiles[0]) if picture.format == "JPEG" and len(tiles) == 1 else ""
+        if damage:
+            raise DataError(f"expected a whole jpeg, but {damage}; copy the file again, or save it anew as png")
+        lossy = picture.format in ("JPEG", "MPO") or (picture.format == "WEBP" and not _has_chunk(content, b"VP8L"))
         page = _deep(content) or _page(picture)
+        white = _white_of(content)
+        if white and page.numbers is None and page.pixels.ndim == 2:  # Pillow has stretched them
+            page = replace(page, numbers=np.rint(page.pixels * (white / page.white)).astype(page.pixels.dtype))
     return ImageFile((turned(page, orientation),), orientation, lossy)
 
 
@@ -152,6 +172,27 @@ def _page(picture: Any) -> Page:
         pixels, alpha = pixels[..., :-1], pixels[..., -1]
         pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     return Page(pixels, 65535 if pixels.dtype == np.uint16 else 255, alpha, numbers)
+
+
+def _has_chunk(content: bytes, name: bytes) -> bool:
+    """Whether a RIFF file has a part of this name; profiles may stand before the pixels."""
+    position = 12
+    while position + 8 <= len(content):
+        if content[position : position + 4] == name:
+            return True
+        length = int.from_bytes(content[position + 4 : position + 8], "little")
+        position += 8 + length + length % 2
+    return False
+
+
+def _white_of(content: bytes) -> int:
+    """The value of white in grey png of fewer than 8 bits, and pgm of other depths than 8 and 16; 0 in other files."""
+    if content.startswith(b"\x89PNG"):
+        return (1 << content[24]) - 1 if content[25] == 0 and content[24] < 8 else 0
+    if not content.startswith((b"P2", b"P5")):
+        return 0
+    words = re.sub(rb"#[^\n]*", b"", content[2:_HEADER]).split(maxsplit=3)
+    return int(words[2]) if len(words) > 2 and words[2].isdigit() else 0
 
 
 def _deep(content: bytes) -> Page | None:

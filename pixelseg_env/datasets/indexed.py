@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.image_files import open_image
-from pixelseg_env.datasets.labels import rounded
+from pixelseg_env.datasets.labels import check_whole, rounded
 from pixelseg_env.datasets.pages import Page
 from pixelseg_env.errors import DataError
 
@@ -28,7 +28,10 @@ def read_numbers(path: Path) -> list[NDArray[Any]]:
     """
     file = open_image(path)
     if file.lossy:
-        raise DataError(f"{path}: jpeg blurs the numbers of labels; expected png, tiff or bmp: save the masks anew")
+        raise DataError(
+            f"{path}: jpeg blurs the numbers of labels, as all lossy compression does; expected png, tiff or bmp: save "
+            "the masks anew"
+        )
     return [_numbers(path, page) for page in file.pages]
 
 
@@ -37,7 +40,7 @@ def _numbers(path: Path, page: Page) -> NDArray[Any]:
         return page.numbers
     pixels = page.pixels
     if pixels.ndim == 2:
-        return rounded(pixels)
+        return check_whole(path, rounded(pixels))
     if all(np.array_equal(pixels[..., 0], pixels[..., k]) for k in range(1, pixels.shape[2])):
         return np.ascontiguousarray(pixels[..., 0])
     raise DataError(

@@ -18,6 +18,8 @@ _READ = {*_OFFSETS, *_COUNTS, _WIDTH, _HEIGHT, _SAMPLES, _ROWS, _PLANAR, _TILE_W
 MOST_PAGES = 1 << 16
 # No codec for pictures packs more pixels than this into a byte; small files may claim what they like.
 PACKED, SMALL = 4000, 1 << 26
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+PIECE = 1 << 20  # bytes that are unpacked at once
 Content = bytes | mmap.mmap
 
 
@@ -63,7 +65,9 @@ def _short(size: int, content: bytes) -> str:
 
 
 def _png_damage(content: bytes) -> str:
-    position = 8
+    if len(content) < 33 or content[12:16] != b"IHDR":
+        return "its header is missing: it is cut off, or damaged"
+    position, pixels = 8, _Unpacked()
     while position + 12 <= len(content):
         (length,) = struct.unpack_from(">I", content, position)
         end = position + 12 + length
@@ -73,10 +77,47 @@ def _png_damage(content: bytes) -> str:
         name = content[position + 4 : position + 8]
         if checksum != zlib.crc32(content[position + 4 : end - 4]):
             return f"the checksum of its part {name.decode('latin-1')!r} is wrong: it is damaged"
+        if name == b"IDAT" and not pixels.add(content[position + 8 : end - 4]):
+            return "its compressed pixels are damaged"
         if name == b"IEND":
-            return ""
+            needed = _png_size(content)
+            if pixels.ended and pixels.size >= needed:
+                return ""
+            return f"its pixels need {needed} bytes and it has {pixels.size}: it is damaged"
         position = end
     return "its end marker (IEND) is missing: it is cut off"
+
+
+class _Unpacked:
+    """The compressed pixels of a PNG file, of which only the size is kept; at its end the stream has a checksum."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._stream = zlib.decompressobj()
+
+    @property
+    def ended(self) -> bool:
+        return self._stream.eof
+
+    def add(self, packed: bytes) -> bool:
+        """Unpacks a further part; False where it is damaged."""
+        try:
+            while packed and not self.ended:
+                self.size += len(self._stream.decompress(packed, PIECE))
+                packed = self._stream.unconsumed_tail
+        except zlib.error:
+            return False
+        return True
+
+
+def _png_size(content: bytes) -> int:
+    """How many bytes the pixels of a PNG file are, with the one that each row begins with."""
+    width, height, bits, kind, *_, interlaced = struct.unpack_from(">IIBBBBB", content, 16)
+    pixel = bits * {2: 3, 4: 2, 6: 4}.get(kind, 1)
+    # Of each pass: the first column and row, and the steps to the next.
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    sides = ((-(-max(width - x, 0) // across), -(-max(height - y, 0) // down)) for x, y, across, down in passes)
+    return sum(rows * (1 + -(-columns * pixel // 8)) for columns, rows in sides if columns)
 
 
 # ---------------------------------------------------------------- TIFF

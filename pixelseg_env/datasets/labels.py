@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pixelseg_env.errors import DataError, OptionError
 
 Value = float | tuple[int, ...]  # what stands for the object in a mask: a number, or a colour
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
 NEARLY = 1e-3  # a label further than this from a whole number is not one that rounding has spoilt
 
 
@@ -94,13 +95,67 @@ def shown(value: Value) -> str:
     return f"{value:.9g}" if isinstance(value, int | float) else f"({', '.join(map(str, value))})"
 
 
+def luminance(pixels: NDArray[Any]) -> NDArray[Any]:
+    """How bright pixels (H, W) or (H, W, 3) look, on the scale of their channels; whole numbers stay whole."""
+    if pixels.ndim == 2:
+        return pixels
+    grey = pixels @ _LUMINANCE
+    return np.asarray(np.rint(grey) if pixels.dtype.kind in "iu" else grey)
+
+
+def mask_advice(levels: Sequence[float] | NDArray[Any] = ()) -> str:
+    """What a person can do whose mask has several values, which are sorted."""
+    level = "<grey level>"
+    if len(levels) > 1:
+        low, high = float(levels[0]), float(levels[-1])
+        middle = (low + high) / 2
+        # Between 0 and 1, whole numbers would tell nothing.
+        level = f"{middle:.0f}" if high - low > 2 and middle > 0 else f"{middle:.3g}"
+        # What is darker than black can be the object only where the two are swapped.
+        level += " or another grey level" + (", with invert=true," if high == 0 else "")
+    return (
+        f"make it binary, or with the data set 'folder' say threshold={level} (object is what is brighter), or "
+        "labels=... if each value is an object of its own (values of a grey or indexed mask, or folders of masks)"
+    )
+
+
+def found_values(there: Iterable[float]) -> str:
+    """The values that files hold, for a message that one is not among them."""
+    values = sorted(there)
+    return f" (found {listed(np.array(values))})" if values else ""
+
+
+def check_whole(path: Path, values: NDArray[Any]) -> NDArray[Any]:
+    """Returns values of labels, of which whole ones can be told apart.
+
+    Raises:
+        DataError: some are not whole, as where a label was resampled by interpolation.
+    """
+    if values.dtype.kind == "f":
+        odd = values[values != np.rint(values)]  # true for NaN
+        if odd.size:
+            raise DataError(
+                f"{path}: expected whole numbers as labels, got {listed(odd)}, {odd.size} times; where it was "
+                "resampled, do so again with the nearest neighbour"
+            )
+    return values
+
+
 def stack_values(values: NDArray[Any], wanted: Sequence[int]) -> NDArray[np.uint8]:
     """One mask a value: uint8 (L, *shape) of 0 and 1."""
     return np.stack([values == one for one in wanted]).view(np.uint8)
 
 
-def check_present(masks: Sequence[NDArray[np.uint8]], wanted: Sequence[Any], where: Path | str) -> None:
+def check_present(
+    masks: Sequence[NDArray[np.uint8]], wanted: Sequence[Any], where: Path | str, there: Iterable[float] = ()
+) -> None:
     """Refuses a label that no mask of (L, ...) has.
+
+    Args:
+        masks: of all images.
+        wanted: the labels.
+        where: their folder.
+        there: values that the files hold, for the message.
 
     Raises:
         DataError: there is one.
@@ -110,6 +165,6 @@ def check_present(masks: Sequence[NDArray[np.uint8]], wanted: Sequence[Any], whe
             what = (
                 f"no mask of {one!r} holds an object"
                 if isinstance(one, str)
-                else f"no label file holds the value {one}"
+                else f"no label file holds the value {one}{found_values(there)}"
             )
             raise DataError(f"{where}: labels={tuple(wanted)}: {what}; leave it out")

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelseg_env.datasets.blurred import cut_blurred
 from pixelseg_env.datasets.image_files import open_image
-from pixelseg_env.datasets.labels import Value, listed, rounded, shown
+from pixelseg_env.datasets.labels import Value, listed, luminance, mask_advice, rounded, shown
 from pixelseg_env.datasets.pages import ImageFile, Page
 from pixelseg_env.errors import DataError
 
 Mask = NDArray[np.uint8]
 
-_LUMINANCE = np.array([0.299, 0.587, 0.114])
-# Levels of a blurred mask: a pixel whose neighbours differ by more than FLAT lies on an edge, and levels are less than
-# APART from each other only by noise. Fewer pixels than FEW of a level are noise.
-FLAT, APART, FEW = 24, 24, 6
-WIDE = 80  # a level that spreads over more grey levels than this is none, but a gradient
+
+class WhiteIsZeroWarning(UserWarning):
+    """In mask files 0 is white; it says what is taken for the object, and how to swap it."""
+
+
+PICTURE = 64  # more colours than this are those of a picture, not of labels
 
 
 def read_masks(path: Path, threshold: float | None = None, invert: bool = False) -> tuple[list[Mask], Value | None]:
     """Reads a mask file, or the pages of a stack, as 0 and 1.
 
     Args:
-        path: the file. Everything but black is object, and there may be one such grey level or colour only. Where the
-            colours are constant and the transparency is not, the mask is read from that: what is opaque is object. In
-            a jpeg, whose compression blurs values, there may be two grey levels; it is cut halfway between them.
+        path: the file. Everything but black is object, and there may be one such grey level or colour only. What is
+            transparent is black; where all that is seen has one colour, or is a picture, the mask is the transparency
+            itself: what is seen is object. In a jpeg, whose compression blurs values, there may be two grey levels or
+            colours; it is cut halfway between them.
         threshold: object is what is brighter than this, instead of the above: of colours, their luminance counts.
         invert: swap object and background afterwards.
 
@@ -39,10 +42,22 @@ def read_masks(path: Path, threshold: float | None = None, invert: bool = False)
 
     Raises:
         DataError: the file cannot be read, or holds more than two values.
+
+    Warns:
+        WhiteIsZeroWarning: 0 is white in the file.
     """
     file = open_image(path)
     masks: list[Mask] = []
     values: list[Value] = []
+    if file.pages[0].white_is_zero and not invert:
+        # Without the file's name: it is told once for a set.
+        warnings.warn(
+            "mask files note that 0 is white (TIFF's MINISWHITE), as viewers show it, so what is 0 in them is the "
+            "object; tifffile writes boolean arrays so: if the object is what is 1, say invert=true, or save "
+            "them as uint8",
+            WhiteIsZeroWarning,
+            stacklevel=2,
+        )
     for page in file.pages:
         mask, value = _read_page(path, file, page, threshold)
         masks.append(1 - mask if invert else mask)
@@ -50,7 +65,7 @@ def read_masks(path: Path, threshold: float | None = None, invert: bool = False)
     if len(values) > 1:
         raise DataError(
             f"{path}: the object is {shown(values[0])} in one page and {shown(values[1])} in another; expected one "
-            f"value: {_advice()}"
+            f"value: {mask_advice()}"
         )
     return masks, values[0] if values else None
 
@@ -60,9 +75,14 @@ def _read_page(path: Path, file: ImageFile, page: Page, threshold: float | None)
     if threshold is not None:
         return np.asarray(luminance(pixels) > threshold).view(np.uint8), None
     if file.lossy:
-        return _cut(path, np.asarray(luminance(pixels), np.float32)), None
+        return cut_blurred(path, pixels), None
     if pixels.ndim == 3:
         return _one_colour(path, pixels)
+    if not np.isfinite(pixels).all():
+        raise DataError(
+            f"{path}: expected a mask of two values, 0 and one other, found {listed(pixels)}; write 0 in place of what "
+            "is no number"
+        )
     pixels = rounded(pixels)
     mask = np.asarray(pixels != 0)
     value = pixels.max(initial=0)
@@ -70,7 +90,7 @@ def _read_page(path: Path, file: ImageFile, page: Page, threshold: float | None)
     if mask.any() and np.count_nonzero(pixels == value) != np.count_nonzero(mask):
         raise DataError(
             f"{path}: expected a mask of two values, 0 and one other, got {len(np.unique(pixels))} values "
-            f"({listed(pixels)}); {_advice(np.unique(pixels))}"
+            f"({listed(pixels)}); {mask_advice(np.unique(pixels))}"
         )
     return mask.view(np.uint8), float(value) if mask.any() else None
 
@@ -82,25 +102,35 @@ def _visible(path: Path, page: Page) -> NDArray[Any]:
         raise DataError(
             f"{path}: expected a mask in grey or colours, got {pixels.shape[2]} channels; save the one that is the mask"
         )
-    if page.alpha is not None and not np.all(page.alpha == page.white) and not np.ptp(pixels, axis=(0, 1)).any():
-        return page.alpha
+    if page.alpha is not None and not np.all(page.alpha == page.white):
+        pixels = _seen(pixels, page.alpha)
     if pixels.ndim == 3 and np.array_equal(pixels[..., 0], pixels[..., 1]):
         return pixels[..., 0] if np.array_equal(pixels[..., 0], pixels[..., 2]) else pixels
     return pixels
 
 
-def luminance(pixels: NDArray[Any]) -> NDArray[Any]:
-    """How bright pixels (H, W) or (H, W, 3) look, on the scale of their channels; whole numbers stay whole."""
-    if pixels.ndim == 2:
+def _seen(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+    """What makes the mask of pixels that are not all opaque: their transparency, or what is to be seen of them."""
+    there = alpha > 0
+    if not np.ptp(pixels, axis=(0, 1)).any():
+        return alpha
+    if there.all() or not there.any():  # in the second case it was lost, or is not meant
         return pixels
-    grey = pixels @ _LUMINANCE
-    return np.asarray(np.rint(grey) if pixels.dtype.kind in "iu" else grey)
+    colours = len(np.unique(pixels[there] if pixels.ndim == 2 else _codes(pixels)[there]))
+    if colours == 1 or colours > PICTURE:
+        return alpha
+    return np.where(there if pixels.ndim == 2 else there[..., None], pixels, pixels.dtype.type(0))
+
+
+def _codes(pixels: NDArray[Any]) -> NDArray[np.int64]:
+    """A number (H, W) for each colour (H, W, 3), 0 for black."""
+    wide = pixels.astype(np.int64)
+    return np.asarray(wide[..., 0] + (wide[..., 1] << 16) + (wide[..., 2] << 32))
 
 
 def _one_colour(path: Path, pixels: NDArray[Any]) -> tuple[Mask, Value | None]:
     """A mask of black and one colour."""
-    wide = pixels.astype(np.int64)
-    codes = wide[..., 0] + (wide[..., 1] << 16) + (wide[..., 2] << 32)
+    codes = _codes(pixels)
     found, first = np.unique(codes, return_index=True)
     colours = [tuple(int(part) for part in pixels.reshape(-1, 3)[k]) for k in first]
     if len(found) > 2 or (len(found) == 2 and found[0] != 0):
@@ -109,58 +139,6 @@ def _one_colour(path: Path, pixels: NDArray[Any]) -> tuple[Mask, Value | None]:
         levels = np.unique(luminance(np.array(colours)[None]))
         raise DataError(
             f"{path}: expected a mask of two values, black and one other, got {len(found)} colours ({named}); "
-            f"{_advice(levels)}"
+            f"{mask_advice(levels)}"
         )
     return np.asarray(codes != 0).view(np.uint8), colours[-1] if found[-1] else None
-
-
-def _advice(levels: Sequence[float] | NDArray[Any] = ()) -> str:
-    """What a person can do whose mask has several values."""
-    level = "<grey level>"
-    if len(levels) > 1:
-        level = f"{(float(levels[0]) + float(levels[-1])) / 2:.0f} or another grey level"
-    return (
-        f"make it binary, or with the data set 'folder' say threshold={level} (object is what is brighter), or "
-        "labels=... if each value is an object of its own (values of a grey or indexed mask, or folders of masks)"
-    )
-
-
-# ---------------------------------------------------------------- blurred masks
-
-
-def _cut(path: Path, grey: NDArray[np.float32]) -> Mask:
-    """Cuts a mask that compression has blurred halfway between its two levels."""
-    levels = _levels(path, grey)
-    if len(levels) > 2:
-        named = ", ".join(f"{level:.0f}" for level in levels[:6])
-        raise DataError(
-            f"{path}: expected a mask of two grey levels, got {len(levels)} ({named}), blurred by jpeg; save the masks "
-            f"as png, or {_advice(levels)}"
-        )
-    if len(levels) == 1:  # nothing but object, or nothing but background
-        return np.full(grey.shape, levels[0] > APART, np.uint8)
-    return np.asarray(grey > (levels[0] + levels[1]) / 2).view(np.uint8)
-
-
-def _levels(path: Path, grey: NDArray[np.float32]) -> list[float]:
-    """The grey levels, dark to bright, that a blurred mask had before."""
-    import cv2
-
-    square = np.ones((3, 3), np.uint8)
-    flat = np.sort(grey[(cv2.dilate(grey, square) - cv2.erode(grey, square)) <= FLAT])
-    groups = np.split(flat, np.flatnonzero(np.diff(flat) > APART) + 1) if len(flat) else []
-    groups = [group for group in groups if len(group) >= FEW]
-    for group in groups:
-        if np.subtract(*np.percentile(group, (99, 1))) > WIDE:
-            raise DataError(
-                f"{path}: expected a mask of two grey levels, got a gradient from {group[0]:.0f} to {group[-1]:.0f}; "
-                f"{_advice(group)}"
-            )
-    levels = [float(np.median(group)) for group in groups]
-    low, high = float(grey.min()), float(grey.max())
-    if not levels:  # small, and edges all over
-        return [low, high] if high - low > 2 * APART else [low]
-    # An object that is thinner than three pixels is nowhere flat.
-    if len(levels) == 1 and max(high - levels[0], levels[0] - low) > 2 * APART:
-        levels.append(high if high - levels[0] > levels[0] - low else low)
-    return sorted(levels)

@@ -7,7 +7,7 @@ import re
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from pixelseg_env.errors import DataError, OptionError
 
 _DEFAULT = re.compile(r"(?P<case>.+)_(?P<slice>\d+)$")
 FEW, MANY = 3, 10  # so few patients with so many images each may be kinds of images
+KINDS = 12  # and so many whose names no number tells apart
+_NUMBER = re.compile(r"\d+")
 LARGEST = (1 << 63) - 1  # slice numbers are int64
 # Folders that tell a part of a data set, not a patient.
 SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test", "testing")
@@ -116,16 +118,32 @@ def whole(digits: str) -> int:
 def _without_kinds(pairs: list[Pair]) -> list[Pair]:
     """Makes each image a patient of its own where what stands before the number is a word, such as img or COVID.
 
-    So it is taken where a prefix has no digit, and there is one only, or few with many images each.
+    So it is taken where no prefix is told from another by a number (as p1 and p2 are), and there is one only, without
+    a digit, or two, or few with many images each.
     """
-    counts = Counter(pair.case for pair in pairs if _DEFAULT.search(plain(pair.image.stem)))
-    words = {case for case in counts if not any(letter.isdigit() for letter in case) and "/" not in case}
-    many = min((counts[word] for word in words), default=0) >= MANY
-    if not words or words != set(counts) or not (len(words) == 1 or (len(words) <= FEW and many)):
+    # A folder's name, which may be a prefix's too, is left alone.
+    prefixed = ((pair.case, _DEFAULT.search(plain(pair.image.stem))) for pair in pairs)
+    counts = Counter(case for case, match in prefixed if match and match["case"] == case)
+    if not counts or _any_counted(counts):
         return pairs
-    if len(words) == 1 and counts[next(iter(words))] == 1:
-        return pairs  # one image is a patient of its own anyway
-    return [replace(pair, case=plain(pair.image.stem)) if pair.case in words else pair for pair in pairs]
+    if len(counts) == 1:
+        # Of one image it makes no difference, and a number may be that of the only patient.
+        words = max(counts.values()) > 1 and not _NUMBER.search(next(iter(counts)))
+    else:
+        words = min(counts.values()) >= (2 if len(counts) == 2 else MANY) and len(counts) <= FEW
+    if not words:
+        return pairs
+    return [replace(pair, case=plain(pair.image.stem)) if pair.case in counts else pair for pair in pairs]
+
+
+def _forms(cases: Iterable[str]) -> Counter[str]:
+    """How many names there are of each form, which is a name with its numbers left open."""
+    return Counter(_NUMBER.sub("0", case) for case in set(cases))
+
+
+def _any_counted(cases: Iterable[str]) -> bool:
+    """Whether any names differ by a number only, which counts patients; COVID-19 and Normal do not."""
+    return any(count > 1 for count in _forms(cases).values())
 
 
 def _numbered(pairs: list[Pair]) -> list[Pair]:
@@ -158,10 +176,15 @@ def unclear_patients(pairs: Sequence[Pair], cases: Sequence[str]) -> str:
             f"every image counts as a patient of its own (e.g. {plain(path.name)} as {pairs[0].case!r}): if several "
             f"images are of one patient, they leak between the splits; {_ADVICE}"
         )
-    if len(counts) <= FEW and len(cases) >= MANY * len(counts):
+    several = len(cases) >= 2 * len(counts)
+    few = len(counts) <= FEW and len(cases) >= MANY * len(counts)
+    # Two cannot be dealt out to training, validation and test.
+    unnumbered = len(counts) <= KINDS and min(_forms(counts).values()) == 1
+    if few or (several and (len(counts) < FEW or unnumbered)):
         return (
             f"{len(cases)} images count as {len(counts)} patient(s) only ({', '.join(sorted(counts))}): are these "
-            f"patients, or kinds of images? {_ADVICE[0].upper()}{_ADVICE[1:]}"
+            "patients, or kinds of images? All images of one stay together, in training, validation or test. "
+            f"{_ADVICE[0].upper()}{_ADVICE[1:]}"
         )
     return ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,16 @@ class Page:
             file's own depth: uint8, uint16, or another type of numbers, which is for masks only.
         white: the largest value that a pixel of this depth can have.
         alpha: (H, W), its transparency, if it has any; else None.
-        numbers: (H, W), of a file with a palette the positions in it; else None.
+        numbers: (H, W), the values as they are stored: of a file with a palette the positions in it, and of grey levels
+            that were stretched to 8 or 16 bits; else None.
+        white_is_zero: the file notes so; `pixels` are turned around already.
     """
 
     pixels: Pixels
     white: float
     alpha: Pixels | None = None
     numbers: Pixels | None = None
+    white_is_zero: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,4 +75,4 @@ def turned(page: Page, orientation: int) -> Page:
     arrays = (None if a is None else upright(a, orientation) for a in (page.pixels, page.alpha, page.numbers))
     pixels, alpha, numbers = arrays
     assert pixels is not None
-    return Page(np.ascontiguousarray(pixels), page.white, alpha, numbers)
+    return replace(page, pixels=np.ascontiguousarray(pixels), alpha=alpha, numbers=numbers)

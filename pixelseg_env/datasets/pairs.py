@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.brightness import choose_white, scaled
 from pixelseg_env.datasets.fitting import common_size, fit_image, fit_masks
-from pixelseg_env.datasets.labels import Value, check_present, shown
+from pixelseg_env.datasets.indexed import read_numbers
+from pixelseg_env.datasets.labels import Value, check_present, found_values, shown
 from pixelseg_env.datasets.memory import allocate
 from pixelseg_env.datasets.native import NativeMasks, pack
 from pixelseg_env.errors import DataError
@@ -25,6 +26,7 @@ ReadMask = Callable[[Path], tuple[list[NDArray[np.uint8]], Value | None]]
 ReadImage = Callable[[Path], list[NDArray[Any]]]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+LOOKED_AT = 20  # masks, for the values that a message names
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,11 @@ def load_pairs(
     hint = "keep one class, or use the data set 'folder' with threshold=0 to take all"
     check_one_value(pairs, [item.value for item in items], hint)
     numbers = _numbers(items)
+    values = [one for one in labels if not isinstance(one, str)]
     items = [item for item in items if item.masks]
     every = [mask for item in items for mask in item.masks.values()]
     if not any(mask.any() for mask in every):
-        raise DataError(all_empty(name, len(pairs), pairs[0].mask))
+        raise DataError(all_empty(name, len(pairs), pairs[0].mask, values, _values_of(pairs) if values else ()))
     check_present(every, labels, pairs[0].mask.parent)
     height, width = size or common_size(name, [item.shape for item in items], [str(item.pair.image) for item in items])
 
@@ -147,10 +150,11 @@ def load_pairs(
         item = items[position]
         pages = read_image(item.pair.image) if position else first
         _check_fit(item, pages)
-        got = 1 if pages[0].ndim == 2 else pages[0].shape[2]
-        if got != channels or pages[0].dtype != kind:
+        odd = next((p for p in pages if (1 if p.ndim == 2 else p.shape[2]) != channels or p.dtype != kind), None)
+        if odd is not None:
+            got = 1 if odd.ndim == 2 else odd.shape[2]
             raise DataError(
-                f"{item.pair.image}: {got} channel(s) of {pages[0].dtype}, but {items[0].pair.image} has {channels} of "
+                f"{item.pair.image}: {got} channel(s) of {odd.dtype}, but {items[0].pair.image} has {channels} of "
                 f"{kind}; expected all images of one kind: convert the files"
             )
         for row, (page, mask) in enumerate(item.masks.items(), int(starts[position])):
@@ -248,8 +252,20 @@ def sort_unique(name: str, pairs: Iterable[Pair]) -> list[Pair]:
     return ordered
 
 
-def all_empty(name: str, count: int, example: Path) -> str:
-    """The message for a set without any object."""
+def _values_of(pairs: Sequence[Pair]) -> set[float]:
+    """The values in the first masks."""
+    masks = [mask for pair in pairs[:LOOKED_AT] for mask in read_numbers(pair.mask)]
+    return {float(value) for mask in masks for value in np.unique(mask)}
+
+
+def all_empty(name: str, count: int, example: Path, wanted: Sequence[object] = (), there: Iterable[float] = ()) -> str:
+    """The message for a set without any object; where values were asked for, with those that there are."""
+    if wanted:
+        return (
+            f"data set {name!r}: all {count} masks are empty (e.g. {example}): none holds "
+            f"{' or '.join(map(str, wanted))}{found_values(there)}, or the size and fit leave nothing of it; say "
+            "label= or labels= with values that are there"
+        )
     return (
         f"data set {name!r}: all {count} masks are empty (e.g. {example}); expected at least one with an object: "
         "check that these are the right mask files, and the size, fit and mask options"

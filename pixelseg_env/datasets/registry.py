@@ -406,6 +406,11 @@ def _fingerprint(folders: list[Path]) -> Hashable | None:
     return tuple(map(str, folders)), tuple(sorted(found))
 
 
+def missing(path: Path) -> str:
+    """Says that a path does not exist, and, of a relative one, from where it was looked up."""
+    return f"{path}: does not exist" + ("" if path.is_absolute() else f" (looked up from {Path.cwd()})")
+
+
 def _find_paths(
     name: str, files: bool | tuple[str, ...] | None, data: PathLike | Sequence[PathLike] | None
 ) -> list[Path]:
@@ -432,7 +437,7 @@ def _find_paths(
     for path in paths:
         expected = f"expected {wanted} of data set {name!r} (from {source})"
         if not path.exists():
-            raise DataError(f"{path}: does not exist; {expected}")
+            raise DataError(f"{missing(path)}; {expected}")
         if isinstance(files, tuple) and (path.is_dir() or not path.name.lower().endswith(files)):
             raise DataError(f"{path}: is {'a folder' if path.is_dir() else 'of another kind'}; {expected}")
         if files is True and not path.is_dir():

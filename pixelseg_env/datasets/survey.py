@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.files import IMAGE_FOLDERS, IMAGE_SUFFIXES, MASK_FOLDERS
 from pixelseg_env.datasets.fitting import Size
+from pixelseg_env.datasets.left_out import LeftOutWarning, walk
 from pixelseg_env.datasets.naming import UnclearPatientsWarning, unclear_patients
 from pixelseg_env.datasets.pairs import Pair, in_threads
-from pixelseg_env.datasets.registry import PathLike, check_option_names, list_files, load_dataset, own_options
+from pixelseg_env.datasets.registry import PathLike, check_option_names, list_files, load_dataset, missing, own_options
 from pixelseg_env.datasets.splits import SPLITS, split_indices
 from pixelseg_env.errors import DataError, PixelSegError
 
@@ -112,7 +114,7 @@ def guess_dataset(paths: Sequence[Path]) -> tuple[str, str]:
 
 def _guess(path: Path) -> tuple[str, str]:
     if not path.exists():
-        raise DataError(f"{path}: does not exist; expected a folder of images, or a table (.csv)")
+        raise DataError(f"{missing(path)}; expected a folder of images, or a table (.csv)")
     if path.is_file():
         if path.suffix.lower() in (".csv", ".tsv"):
             return "table", f"{path.name} is a table"
@@ -132,6 +134,9 @@ def _guess(path: Path) -> tuple[str, str]:
         return "folder", f"{path} holds the folders {images.name} and {masks.name}"
     if any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in path.iterdir()):
         return "folder", f"images lie in {path}"
+    below = next(walk(path), None)
+    if below is not None:  # such as <patient>/images and <patient>/masks
+        return "folder", f"images lie below {path}, in {below.parent.relative_to(path)}"
     raise DataError(
         f"{path}: no known layout; expected images with masks beside them, folders 'images' and 'masks', imagesTr and "
         "labelsTr with NIfTI volumes, or patient folders of the brain set; name the data set with --dataset, or list "
@@ -180,16 +185,16 @@ def survey_dataset(
     own = own_options(name) or ()
     told = "case_pattern" not in own or "case_pattern" in options
     unclear = "" if pairs is None or told else unclear_patients(pairs, [pair.case for pair in pairs])
+    left_out: list[str] = []
     try:
         # With the empty ones, so that they can be counted and shown; training is told from it without a second look.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UnclearPatientsWarning)  # it is told below
+        with _told_later() as left_out:
             whole = load_dataset(
                 name, data=data, split="all", size=size, split_by=split_by, split_seed=split_seed, fractions=fractions,
                 keep_empty=True, **options,
             )  # fmt: skip
     except DataError as error:
-        return Survey(name, None, str(error), files=facts, warnings=_warn(facts, unclear))
+        return Survey(name, None, str(error), files=facts, warnings=(*left_out, *_warn(facts, unclear)))
     full = whole.masks.reshape(len(whole), -1).any(axis=1)
     kept = whole if keep_empty or full.all() else whole.subset(np.flatnonzero(full))
     parts: dict[str, Part] = {}
@@ -209,8 +214,23 @@ def survey_dataset(
         int(np.count_nonzero(~full)),
         facts,
         {} if problem else parts,
-        _warn(facts, unclear),
+        (*left_out, *_warn(facts, unclear)),
     )
+
+
+@contextmanager
+def _told_later() -> Iterator[list[str]]:
+    """Keeps what loading warns of and a survey tells in its own place; yields the texts about files left out."""
+    found: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield found
+        finally:
+            found += [str(one.message) for one in caught if issubclass(one.category, LeftOutWarning)]
+    for one in caught:
+        if not issubclass(one.category, LeftOutWarning | UnclearPatientsWarning):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 def _warn(facts: FileFacts | None, unclear: str) -> tuple[str, ...]:

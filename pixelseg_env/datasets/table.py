@@ -31,7 +31,7 @@ def load_table(
     keep_empty: bool,
     channels: str = "auto",
     case_pattern: str | None = None,
-    threshold: int | None = None,
+    threshold: float | None = None,
     invert: bool = False,
     labels: Sequence[int] | Sequence[str] | None = None,
     white: float | None = None,

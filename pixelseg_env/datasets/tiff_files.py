@@ -14,6 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.integrity import is_lie
+from pixelseg_env.datasets.jpeg_scan import find_scan_damage
 from pixelseg_env.datasets.pages import ImageFile, Page, turned
 from pixelseg_env.errors import DataError
 
@@ -21,6 +22,7 @@ _ORIENTATION = 274
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = range(7)
 _JPEG = (6, 7, 34892)
 _LOSSY = (*_JPEG, 33003, 33004, 33005, 34712, 50001)  # jpeg 2000 and webp, too
+_LZW, _PACKBITS = 5, 32773
 _TRANSPARENT = (1, 2)  # kinds of extra samples
 
 
@@ -32,8 +34,8 @@ def decode_tiff(content: bytes) -> ImageFile:
     turned around, as viewers do; 1, 2 and 4 bits become 8, with the values as they are for numbers of labels.
 
     Raises:
-        DataError: pages differ in size; the colours are of a kind that is not read; a codec is not installed; the
-            file is damaged in a way that tifffile mends in silence.
+        DataError: pages differ in size or depth; the colours are of a kind that is not read; a codec is not installed;
+            the file is damaged in a way that tifffile mends in silence.
         Exception: whatever tifffile raises for other damage.
     """
     with _Complaints() as complaints, tifffile.TiffFile(io.BytesIO(content)) as file:
@@ -42,6 +44,8 @@ def decode_tiff(content: bytes) -> ImageFile:
         if is_lie(needed, len(content)):
             raise DataError(f"says that its pixels are {needed} bytes, but it has {len(content)}; it is damaged")
         pages = [page for one in whole for page in _pages(one)]
+        for number, one in enumerate(page for series in whole for page in series.pages if page is not None):
+            _check_parts(content, one, f"page {number + 1}: " if len(pages) > 1 else "")
         tag = file.pages.first.tags.get(_ORIENTATION)
         orientation = int(tag.value) if tag is not None else 1
         lossy = any(int(one.keyframe.compression) in _LOSSY for one in whole)
@@ -53,6 +57,9 @@ def decode_tiff(content: bytes) -> ImageFile:
     if len(sizes) > 1:
         listed = ", ".join("x".join(map(str, size)) for size in sizes[:5])
         raise DataError(f"expected pages of one size, got {listed}; save them as files of their own")
+    kinds = list(dict.fromkeys(str(page.pixels.dtype) for page in pages))
+    if len(kinds) > 1:  # white is another level in each
+        raise DataError(f"expected pages of one depth, got {' and '.join(kinds)}; convert them, or save them apart")
     return ImageFile(tuple(turned(page, orientation) for page in pages), orientation, lossy)
 
 
@@ -97,6 +104,46 @@ def _pages(series: Any) -> list[Page]:
     return [_page(one, frame, photometric) for one in stack.reshape(-1, height, width, _product(voxels, channels))]
 
 
+def _check_parts(content: bytes, page: Any, where: str) -> None:
+    """Refuses strips and tiles that are damaged in ways that tifffile mends in silence; the first that is."""
+    frame = page.keyframe
+    codec = int(frame.compression)
+    if codec not in (_LZW, _PACKBITS, _JPEG[1]) or frame.imagedepth > 1:
+        return
+    for k, (start, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
+        part = content[start : start + count]
+        damage = _jpeg_damage(frame, part) if codec == _JPEG[1] else _length_damage(frame, part, k)
+        if damage:
+            raise DataError(f"{where}expected a whole TIFF file, but in a strip or tile {damage}; copy it again")
+
+
+def _length_damage(frame: Any, part: bytes, number: int) -> str:
+    """LZW and PackBits have no checksum: that they unpack to a wrong length is all that tells of damage."""
+    import imagecodecs
+
+    unpack: Any = imagecodecs.lzw_decode if int(frame.compression) == _LZW else imagecodecs.packbits_decode
+    (high, wide), height = frame.chunks[-3:-1] if len(frame.chunks) > 2 else frame.chunks, frame.imagelength
+    samples = 1 if int(frame.planarconfig) == 2 else frame.samplesperpixel
+    row = -(-wide * samples * frame.bitspersample // 8)
+    rows = high if frame.is_tiled else min(high, height - number % -(-height // high) * high)
+    length = len(unpack(part, out=row * high + 1))  # no more room than is needed
+    if length in (row * rows, row * high):  # some programs fill up the last part
+        return ""
+    return f"{row * rows} bytes are needed, and it unpacks to {length}: it is damaged"
+
+
+def _jpeg_damage(frame: Any, part: bytes) -> str:
+    """Looks at a part as at a jpeg file, which it is together with the page's tables."""
+    from PIL import Image
+
+    tables = frame.jpegtables or b"\xff\xd8\xff\xd9"
+    whole = tables[:-2] + part[2:]
+    with Image.open(io.BytesIO(whole), formats=("JPEG",)) as picture:
+        tiles = list(picture.tile)
+        picture.load()
+        return find_scan_damage(whole, picture, tiles[0])
+
+
 def _product(voxels: NDArray[Any], axes: list[int]) -> int:
     return int(np.prod([voxels.shape[k] for k in axes], dtype=np.int64))
 
@@ -125,7 +172,8 @@ def _page(pixels: NDArray[Any], frame: Any, photometric: int) -> Page:
         pixels = _from_cmyk(pixels)
     if pixels.dtype == np.float64:
         pixels = pixels.astype(np.float32)
-    return Page(pixels[..., 0] if pixels.shape[2] == 1 else pixels, white, alpha, numbers)
+    grey = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    return Page(grey, white, alpha, numbers, white_is_zero=photometric == _WHITE_IS_ZERO)
 
 
 def _from_cmyk(pixels: NDArray[Any]) -> NDArray[np.uint8]:

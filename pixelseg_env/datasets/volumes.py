@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.fitting import common_size, fit_image, fit_masks
-from pixelseg_env.datasets.labels import check_present, listed, rounded, stack_values
+from pixelseg_env.datasets.labels import check_present, check_whole, listed, rounded, stack_values
 from pixelseg_env.datasets.memory import allocate
 from pixelseg_env.datasets.native import VolumeFacts, pack
 from pixelseg_env.datasets.pairs import Pair, all_empty, check_one_value, in_threads, native_masks, sort_unique
@@ -99,13 +99,18 @@ def load_volumes(
             are empty, or one of `labels` is nowhere; volumes have different numbers of channels.
     """
     pairs = sort_unique(name, pairs)
+    there: set[float] = set()
 
     def masks_of(pair: Pair) -> tuple[tuple[int, ...], dict[int, NDArray[np.uint8]], float | None, list[Any]]:
         volume = rounded(source.turned(source.label(pair)))
+        if labels or label is not None:
+            check_whole(pair.mask, volume)
         if labels:
             mask, value = stack_values(volume, labels), None
         else:
             mask, value = _binary(pair, volume, label)
+        if not all(one.any() for one in (mask if labels else [mask])):
+            there.update(np.unique(volume).tolist())  # for the message, if a label is nowhere
         occupied = np.asarray(mask.any(axis=tuple(range(mask.ndim - 1))))
         slices, own = {}, []
         for z in range(volume.shape[2]):
@@ -124,8 +129,9 @@ def load_volumes(
     del read
     every = [mask for _, _, masks in kept for mask in masks.values()]
     if not any(mask.any() for mask in every):
-        raise DataError(all_empty(name, len(pairs), pairs[0].mask))
-    check_present(every, labels, pairs[0].mask.parent)
+        wanted = labels or (() if label is None else (label,))
+        raise DataError(all_empty(name, len(pairs), pairs[0].mask, wanted, there))
+    check_present(every, labels, pairs[0].mask.parent, there)
     height, width = size or common_size(
         name, [(shape[0], shape[1]) for _, shape, _ in kept], [str(pair.image) for pair, _, _ in kept]
     )

@@ -111,6 +111,16 @@ def test_damage_gaps_and_mixed_series_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=paths[2].name):
         load(tmp_path)
     files.write_dicom(tmp_path / "images/p1", series(1), "1.2.2")
+    for change in ({"ImageOrientationPatient": [1, 0, 0, 0, 0, 1]}, {"PixelSpacing": [0.5, 2.1]}):
+        turned = pydicom.dcmread(paths[1])
+        for name, value in change.items():
+            setattr(turned, name, value)
+        turned.save_as(paths[1])
+        with pytest.raises(
+            DataError, match=rf"{paths[1].name}: its rows and columns lie in other directions.*localiser"
+        ):
+            load(tmp_path)
+        files.write_dicom(tmp_path / "images/p1", series(1), "1.2.2")
     (tmp_path / "images/p1/other").write_bytes((tmp_path / "images/p0/IM0000").read_bytes())
     with pytest.raises(DataError, match=r"p1: the files of 2 series"):
         load(tmp_path)

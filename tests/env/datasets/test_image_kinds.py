@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +94,13 @@ def test_sixteen_bits_stay_sixteen(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_pages(tmp_path / f"g{ending}")[0], deep[..., 0])
 
 
+def test_webp_is_lossless_whatever_stands_before_its_pixels(tmp_path: Path) -> None:
+    for more in ({}, {"icc_profile": b"x" * 501}, {"exif": Image.Exif().tobytes()}):
+        for lossless in (True, False):
+            Image.fromarray(noise(12, 16, 3)).save(tmp_path / "a.webp", lossless=lossless, **more)
+            assert open_image(tmp_path / "a.webp").lossy != lossless
+
+
 def test_what_is_not_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [Image.fromarray(noise(8, 8)), Image.fromarray(255 - noise(8, 8))]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
@@ -138,6 +147,15 @@ def test_pages_of_a_stack_are_slices_of_a_case(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "s_3_mask.tif", masks[3, :2] * 255, photometric="minisblack", metadata=None)
     with pytest.raises(DataError, match=r"s_3\.tif: the image has 5 page\(s\) but its mask .* has 2"):
         load_dataset("folder", tmp_path, split="all", size=None)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_pages_of_two_depths_are_refused(tmp_path: Path, order: int) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for page in (noise(12, 16), noise(12, 16).astype(np.uint16) * 257)[::order]:
+            writer.write(page)
+    with pytest.raises(DataError, match=r"a\.tif: expected pages of one depth, got uint(8 and uint16|16 and uint8)"):
+        open_image(tmp_path / "a.tif")
 
 
 def test_pages_of_microscopes(tmp_path: Path) -> None:
@@ -193,6 +211,100 @@ def test_damage_within_a_file_is_refused(tmp_path: Path) -> None:
         (tmp_path / "c.tif").write_bytes(content)
         with pytest.raises(DataError, match=message):
             open_image(tmp_path / "c.tif")
+
+
+def shades() -> NDArray:
+    """A picture (61, 67, 3) of slow changes and a few edges."""
+    rows, columns = np.mgrid[:61, :67]
+    return np.stack([(rows * 3 + columns) % 256, columns * 3, rows * columns // 16 % 256], -1).astype(np.uint8)
+
+
+def damaged(content: bytes, start: int) -> list[bytes]:
+    """Bytes of a file zeroed, and deleted, at several places."""
+    found = []
+    for share in (0.2, 0.4, 0.6, 0.8):
+        at = start + int((len(content) - start) * share)
+        found += [content[:at] + bytes(30) + content[at + 30 :], content[:at] + content[at + 20 :]]
+    return found
+
+
+@pytest.mark.parametrize("options", [{"quality": 90}, {"quality": 60, "subsampling": 0}, {"quality": 90, "grey": True}])
+def test_a_damaged_scan_of_a_jpeg_is_refused(tmp_path: Path, options: dict) -> None:
+    pixels, options = shades(), dict(options)
+    Image.fromarray(pixels[..., 0] if options.pop("grey", False) else pixels).save(tmp_path / "a.jpg", **options)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    for same in (whole, whole + b"rest", whole[:-2] + b"\0\0\0\xff\xff\xd9"):  # filled up, as some programs do
+        (tmp_path / "a.jpg").write_bytes(same)
+        open_image(tmp_path / "a.jpg")
+    for content in damaged(whole, whole.index(b"\xff\xda") + 14):
+        (tmp_path / "a.jpg").write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.jpg: .*(damaged|cut off)"):
+            open_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("codec", ["lzw", "packbits", "jpeg"])
+@pytest.mark.parametrize("more", [{}, {"rowsperstrip": 16}, {"tile": (32, 32)}])
+def test_a_damaged_part_of_a_tiff_is_refused(tmp_path: Path, codec: str, more: dict) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", shades(), photometric="rgb", compression=codec, **more)
+    whole = (tmp_path / "a.tif").read_bytes()
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        start, length = file.pages[0].dataoffsets[0], file.pages[0].databytecounts[0]
+    assert read_pages(tmp_path / "a.tif")[0].shape == (61, 67, 3)
+    end, middle = start + length, start + length // 2
+    (tmp_path / "a.tif").write_bytes(whole[:middle] + whole[middle + 20 : end] + bytes(20) + whole[end:])
+    with pytest.raises(DataError, match=r"a\.tif: .*(unpacks to|codes (end|go on)|could not be decoded)"):
+        open_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("colour", [0, 127, 128, 255])
+def test_even_jpegs_are_whole(tmp_path: Path, colour: int) -> None:
+    for shape in ((8, 8), (17, 33, 3), (1, 1), (64, 64)):
+        for more in ({}, {"progressive": True}, {"restart_marker_blocks": 2}):
+            Image.fromarray(np.full(shape, colour, np.uint8)).save(tmp_path / "a.jpg", **more)
+            assert read_pages(tmp_path / "a.jpg")[0].shape[:2] == shape[:2]
+
+
+def test_png_pixels_are_as_many_as_the_header_says(tmp_path: Path) -> None:
+    # Pillow leaves the rest black. Interlaced: seven passes over an image of 5x3, the third of which is empty.
+    passes = [(1, 1), (1, 1), (1, 1), (3, 1), (2, 2), (5, 1)]
+    seven = zlib.compress(b"".join((b"\0" + bytes(columns)) * rows for columns, rows in passes))
+    for width, height, interlaced, packed, whole in (
+        (7, 5, 0, zlib.compress(bytes(8 * 5)), True),
+        (7, 6, 0, zlib.compress(bytes(8 * 5)), False),
+        (5, 3, 1, seven, True),
+        (5, 5, 1, seven, False),
+    ):
+        header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, interlaced)
+        parts = [header, b"IDAT" + packed, b"IEND"]
+        chunks = [struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one)) for one in parts]
+        (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+        if whole:
+            assert read_pages(tmp_path / "a.png")[0].shape == (height, width)
+        else:
+            with pytest.raises(DataError, match=r"a\.png: .*its pixels need \d+ bytes and it has \d+"):
+                open_image(tmp_path / "a.png")
+
+
+def test_a_png_without_header_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(4) + b"IEND\xaeB`\x82")  # found by fuzzing
+    with pytest.raises(DataError, match=r"a\.png: .*its header is missing"):
+        open_image(tmp_path / "a.png")
+
+
+def test_png_pixels_have_a_checksum_of_their_own(tmp_path: Path) -> None:
+    Image.fromarray(noise(40, 40, 3) // 4 * 4).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    at = whole.index(b"IDAT")
+    length = int.from_bytes(whole[at - 4 : at])
+    for change in (0.3, 0.6, 0.9, 1.0):
+        packed = bytearray(whole[at + 4 : at + 4 + length])
+        packed[min(int(length * change), length - 1)] ^= 0x55
+        part = b"IDAT" + bytes(packed)
+        (tmp_path / "a.png").write_bytes(
+            whole[:at] + part + zlib.crc32(part).to_bytes(4) + whole[at + 8 + length :]  # the part's checksum is right
+        )
+        with pytest.raises(DataError, match=r"a\.png: .*compressed pixels are damaged"):
+            open_image(tmp_path / "a.png")
 
 
 def test_a_header_that_lies_costs_no_memory(tmp_path: Path) -> None:
@@ -270,6 +382,15 @@ def test_white_of_sixteen_bit_files_is_one_for_the_set(tmp_path: Path, top: int,
 
 
 def test_white_of_eight_bit_files(tmp_path: Path) -> None:
+    for name in "abcd":
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.full((12, 16), 0.00861, np.float32))
+        files.write(tmp_path / f"{name}_mask.png", files.blob_mask())
+    with pytest.warns(DimImagesWarning, match=r"brightest pixel is 0\.00861 of 1, all but black.*white=0\.00861"):
+        load_dataset("folder", tmp_path, split="all", size=None)
+    for name in "abcd":
+        (tmp_path / f"{name}.tif").unlink()
+    with pytest.warns(DimImagesWarning, match=r"1023 is taken for white, and they are all but black: try white=20"):
+        load_dataset("folder", dim(tmp_path, 20), split="all", size=None)
     with pytest.warns(DimImagesWarning, match=r"brightest pixel is 12 of 255.*white=12"):
         data = load_dataset("folder", dim(tmp_path, 12, np.uint8), split="all", size=None)
     assert data.images.max() == 12

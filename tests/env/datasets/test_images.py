@@ -170,6 +170,7 @@ def test_folder_mask_values(tmp_path: Path) -> None:
     assert load("folder", tmp_path, invert=True).masks[0].sum() == 12 * 16 - 25
     with pytest.raises(OptionError, match="whole number"):
         load("folder", tmp_path, threshold="half")
+    assert load("folder", tmp_path, threshold=0.5).masks[0].sum() == 25
 
 
 def test_folder_colour_mask(tmp_path: Path) -> None:

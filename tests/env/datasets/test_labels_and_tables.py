@@ -42,16 +42,17 @@ def test_values_of_a_mask_are_labels(tmp_path: Path, labels: Any) -> None:
     assert load("folder", tmp_path, labels=(1, 2), size=6).masks.shape == (3, 2, 6, 6)
 
 
-def indexed_png(pixels: np.ndarray, palette: list[tuple[int, int, int]]) -> bytes:
-    """A PNG file of colour type 3, written by hand."""
+def indexed_png(pixels: np.ndarray, palette: list[tuple[int, int, int]] | None = None, bits: int = 8) -> bytes:
+    """A PNG file, with a palette, or grey of few bits, written by hand."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     height, width = pixels.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels.astype(np.uint8))
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
-    colours = chunk(b"PLTE", bytes(value for colour in palette for value in colour))
+    digits = np.unpackbits(pixels.astype(np.uint8)[..., None], axis=2)[..., 8 - bits :]
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in digits)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 3 if palette else 0, 0, 0, 0))
+    colours = chunk(b"PLTE", bytes(value for colour in palette for value in colour)) if palette else b""
     return b"\x89PNG\r\n\x1a\n" + header + colours + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
@@ -61,6 +62,25 @@ def test_positions_in_a_palette_are_labels(tmp_path: Path, palette: list[tuple[i
     for name in "abc":
         (tmp_path / f"{name}_mask.png").write_bytes(indexed_png(numbers(), palette))
     assert np.array_equal(load("folder", tmp_path, labels=(1, 2)).masks, expected)
+
+
+@pytest.mark.parametrize("kind", ["2 bits", "4 bits", "pgm", "plain pgm", "deep pgm"])
+def test_values_of_few_bits_are_labels(tmp_path: Path, kind: str) -> None:
+    expected = load("folder", write_numbered(tmp_path), labels=(1, 2)).masks
+    digits = " ".join(map(str, numbers().ravel())).encode()
+    content, ending = {
+        "2 bits": (indexed_png(numbers(), bits=2), "png"),
+        "4 bits": (indexed_png(numbers(), bits=4), "png"),
+        "pgm": (b"P5\n# of a program\n16 12\n2\n" + numbers().tobytes(), "pgm"),
+        "plain pgm": (b"P2 16 12 2\n" + digits, "pgm"),
+        "deep pgm": (b"P5 16 12 300\n" + numbers().astype(">u2").tobytes(), "pgm"),
+    }[kind]
+    for name in "abc":
+        (tmp_path / f"{name}_mask.png").unlink()
+        (tmp_path / f"{name}_mask.{ending}").write_bytes(content)
+    assert np.array_equal(load("folder", tmp_path, labels=(1, 2)).masks, expected)
+    with pytest.raises(DataError, match=r"none holds 7 or 8 \(found 0, 1, 2\)"):
+        load("folder", tmp_path, labels=(7, 8))
 
 
 def test_folders_of_masks_are_labels_and_may_overlap(tmp_path: Path) -> None:

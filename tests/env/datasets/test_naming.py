@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 import warnings
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 import tests.helpers.data as files
 from pixelseg_env import SegmentationDataset
-from pixelseg_env.datasets import load_dataset
+from pixelseg_env.datasets import LeftOutWarning, load_dataset, survey_dataset
 from pixelseg_env.datasets.naming import UnclearPatientsWarning, whole
 from pixelseg_env.errors import DataError
 
@@ -33,7 +34,15 @@ def said(root: Path, **options: object) -> tuple[SegmentationDataset, list[str]]
     [
         ([f"img_{k:03d}" for k in range(5)], 5, True),
         ([f"{kind}_{k}" for kind in ("COVID", "Normal") for k in range(12)], 24, True),
-        ([f"{name}_{k}" for name in ("smith", "jones", "li", "roy") for k in range(3)], 4, False),
+        ([f"{kind}_{k}" for kind in ("COVID", "Normal") for k in range(6)], 12, True),
+        ([f"{kind}_{k}" for kind in ("COVID-19", "Normal") for k in range(6)], 12, True),
+        ([f"{kind}_{k}" for kind in ("T1", "T2") for k in range(6)], 2, True),
+        ([f"{kind}_{k}" for kind in ("T1", "T2", "FLAIR") for k in range(4)], 3, True),
+        ([f"{kind}_{k}" for kind in ("benign", "malignant", "normal") for k in range(8)], 3, True),
+        ([f"{kind}_{k}" for kind in ("glioma", "meningioma", "notumor", "pituitary") for k in range(12)], 4, True),
+        # Nothing tells these from kinds.
+        ([f"{name}_{k}" for name in ("smith", "jones", "li", "roy") for k in range(3)], 4, True),
+        ([f"scan2020_{k}" for k in range(8)], 1, True),
         ([f"la_00{p}_{k}" for p in range(3) for k in range(3)], 3, False),
         ([f"p{k}" for k in range(4)], 4, True),
         ([f"scan7_{k}" for k in range(12)], 1, True),
@@ -43,6 +52,8 @@ def test_what_is_taken_for_a_patient(tmp_path: Path, names: list[str], cases: in
     data, texts = said(files.write_folder(tmp_path, tuple(names)))
     assert len(set(data.cases)) == cases
     assert len(texts) == told
+    if cases < len(names):
+        assert all("All images of one stay together" in text for text in texts)
     assert all("case_pattern=" in text and "pixelseg check" in text for text in texts)
     _, texts = said(tmp_path, case_pattern="(.+)")
     assert texts == []
@@ -94,6 +105,10 @@ def test_sub_folders_are_patients_but_parts_are_not(tmp_path: Path) -> None:
     for place in ("train/x7_1", "train/x7_2", "val/x7_1"):
         files.write(tmp_path / f"e/images/{place}.png", np.full((12, 16), 30, np.uint8))
         files.write(tmp_path / f"e/masks/{place}.png", files.blob_mask())
+    for place in ("benign/a", "benign/b", "malignant/a", "malignant/b", "normal/a", "normal/b"):
+        files.write(tmp_path / f"g/images/{place}.png", np.full((12, 16), 30, np.uint8))
+        files.write(tmp_path / f"g/masks/{place}.png", files.blob_mask())
+    assert "count as 3 patient(s) only (benign, malignant, normal)" in said(tmp_path / "g")[1][0]
     assert load(tmp_path / "e").cases == ("train/x7", "train/x7", "val/x7")
     for patient in ("p1", "p2", "p3"):
         files.write(tmp_path / f"f/{patient}/images/1.png", np.full((12, 16), 30, np.uint8))
@@ -109,6 +124,38 @@ def test_no_folder_is_half_read(tmp_path: Path) -> None:
         load(tmp_path)
     files.write(tmp_path / "masks/sub/b.png", files.blob_mask())
     assert len(load(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "advice"),
+    [
+        (["p2/images/a"], "put the images"),  # as an unlabelled test set
+        (["p2/a", "p2/a_mask"], r"give \S+p2 as further"),
+        (["a", "a_mask"], "put the images"),
+        (["p1/imgs/b", "p1/labels/b"], "put the images"),
+        (["p1/more/images/b", "p1/more/masks/b", "p1/b"], "table"),
+    ],
+)
+def test_what_a_layout_has_no_place_for_is_named(tmp_path: Path, more: list[str], advice: str) -> None:
+    for place in ("p1/images/a", "p1/masks/a", *more):
+        mask = "mask" in place or "labels" in place
+        files.write(tmp_path / f"{place}.png", files.blob_mask() if mask else np.full((12, 16), 30, np.uint8))
+    for root, lost in ((tmp_path, more), (tmp_path / "p1", [one[3:] for one in more if one.startswith("p1/")])):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert len(load(root)) == 1
+        texts = [str(one.message) for one in caught if one.category is LeftOutWarning]
+        assert len(texts) == bool(lost)
+        for text in texts:
+            assert f"{len(lost)} image file(s) are left out" in text
+            assert all(f"{place}.png" in text for place in lost)
+        if root == tmp_path:
+            assert re.search(advice, texts[0])
+    assert texts == [text for text in survey_dataset("folder", tmp_path / "p1", size=8).warnings if "left out" in text]
+    if "further" in advice:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", LeftOutWarning)
+            assert len(load_dataset("folder", [tmp_path, tmp_path / "p2"], split="all", size=None)) == 2
 
 
 def test_brackets_spaces_and_capitals(tmp_path: Path) -> None:

@@ -234,3 +234,21 @@ def test_what_is_written_beside_a_spoilt_rotation_is_read_by_every_program(tmp_p
 def test_slice_numbers_beyond_64_bits_are_refused() -> None:
     with pytest.raises(DataError, match="slice numbers must fit 64 bits"):
         SegmentationDataset.from_arrays(np.zeros((1, 4, 4), np.uint8), np.ones((1, 4, 4), bool), slices=[2**64])
+
+
+def test_labels_that_are_not_there_or_not_whole(tmp_path: Path) -> None:
+    root = files.write_nnunet(tmp_path)
+    for wanted, message in (
+        ({"label": 3}, r"all 4 masks are empty .*none holds 3 \(found 0, 1, 2\)"),
+        ({"labels": (7, 8)}, r"none holds 7 or 8 \(found 0, 1, 2\)"),
+        ({"labels": (1, 7)}, r"no label file holds the value 7 \(found 0, 1, 2\)"),
+    ):
+        with pytest.raises(DataError, match=message):
+            load(root, **wanted)
+    path = root / "labelsTr" / "bts_002.nii.gz"
+    voxels = np.asarray(nib.load(path).dataobj).astype(np.float32)
+    voxels[3] *= np.float32(0.97)  # as after resampling
+    files.write_nifti(path, voxels)
+    for wanted in ({"label": 1}, {"labels": (1, 2)}):
+        with pytest.raises(DataError, match=r"bts_002\.nii\.gz: expected whole numbers as labels, got 0\.97.*nearest"):
+            load(root, **wanted)

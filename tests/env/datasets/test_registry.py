@@ -115,7 +115,11 @@ def test_no_data_says_what_to_do() -> None:
         load_dataset("brain", [])
 
 
-def test_path_that_does_not_exist_or_is_a_file(tmp_path: Path) -> None:
+def test_path_that_does_not_exist_or_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIXELSEG_DATA", "gone")
+    with pytest.raises(DataError, match=rf"gone: does not exist \(looked up from {tmp_path}\); .*from PIXELSEG_DATA"):
+        load_dataset("folder")
     with pytest.raises(DataError, match=r"nowhere: does not exist"):
         load_dataset("folder", tmp_path / "nowhere")
     file = files.write(tmp_path / "x.png", files.blob_mask())

@@ -14,13 +14,22 @@ from pixelseg_env.errors import DataError, OptionError
 
 def test_layouts_are_told_apart(tmp_path: Path) -> None:
     files.write_folder(tmp_path / "side")
+    for place in ("p1/images/a", "p1/masks/a"):
+        files.write(tmp_path / f"each/{place}.png", files.blob_mask())
     for name in "ab":
         files.write(tmp_path / f"two/images/{name}.png", files.blob_mask())
         files.write(tmp_path / f"two/masks/{name}.png", files.blob_mask())
     files.write_brain(tmp_path / "lgg", cases=1)
     files.write_cardiac(tmp_path / "heart", cases=1)
     (tmp_path / "pairs.csv").write_text("image,mask")
-    expected = {"side": "folder", "two": "folder", "lgg": "brain", "lgg/kaggle_3m": "brain", "heart": "nifti"}
+    expected = {
+        "side": "folder",
+        "two": "folder",
+        "each": "folder",
+        "lgg": "brain",
+        "lgg/kaggle_3m": "brain",
+        "heart": "nifti",
+    }
     for place, name in (expected | {"pairs.csv": "table"}).items():
         found, reason = guess_dataset([tmp_path / place])
         assert found == name, place
