@@ -18,7 +18,8 @@ class PixelPolicy:
     """A model of `PixelVecEnv` as a predictor of whole maps, for `pixelseg_agents.evaluation.evaluate`.
 
     A recurrent model's state is handed on from step to step, that of every pixel. Frames that the model had stacked
-    (`VecFrameStack(..., channels_order="first")`) are stacked likewise.
+    (`VecFrameStack(..., channels_order="first")`) are stacked likewise; a model that was loaded without its environment
+    does not know of them: give `frames`.
 
     Args:
         model: anything with SB3's `predict` on windows (N, C', view, view), or a function from such windows to
@@ -28,16 +29,20 @@ class PixelPolicy:
         normalize: the `VecNormalize` that the model was trained under, or any function of windows that returns
             windows. By default the model is asked for its own (one that was loaded without its environment has none:
             give it here); False means none.
+        frames: how many windows the model was shown at once; None: as its environment says.
 
     Raises:
         OptionError: `view` is not an odd number, or `normalize` is no function.
     """
 
-    def __init__(self, model: Any, view: int, labels: int = 1, normalize: Any = None) -> None:
+    def __init__(
+        self, model: Any, view: int, labels: int = 1, normalize: Any = None, frames: int | None = None
+    ) -> None:
         self.model: Any = model if hasattr(model, "predict") or not callable(model) else _Chooses(model)
         self.view, self.labels = check_view(view), labels
         if normalize is None:
             normalize = getattr(self.model, "get_vec_normalize_env", lambda: None)()
+        self.frames = _frames_of(self.model) if frames is None else frames
         self._shape = getattr(getattr(normalize, "observation_space", None), "shape", None)
         self._normalize = getattr(normalize, "normalize_obs", normalize) or None
         if self._normalize is not None and not callable(self._normalize):
@@ -79,10 +84,12 @@ class PixelPolicy:
             cells = self._normalize(cells)
         if wanted == own:
             return cells, None
-        if wanted[1:] != own[1:] or wanted[0] % own[0]:
+        if wanted != (self.frames * own[0], *own[1:]):
             raise OptionError(
-                f"PixelPolicy: the model was trained on windows of shape {wanted}, these have {own}; expected the same "
-                'view and observation, or frames stacked with VecFrameStack(..., channels_order="first")'
+                f"PixelPolicy: the model was trained on windows of shape {wanted}, these have {own}"
+                f"{f' in {self.frames} frames' if self.frames > 1 else ''}; expected the same view, observation and "
+                'observe_time. Frames that were stacked with VecFrameStack(..., channels_order="first") are known from '
+                "the model's environment; to a model that was loaded without it give frames="
             )
         before = np.zeros((len(cells), *wanted), np.float32) if frames is None else frames
         if starts is not None:
@@ -90,6 +97,16 @@ class PixelPolicy:
         stack = np.concatenate([before[:, own[0] :], cells], axis=1)
         seen = self._normalize(stack) if self._normalize is not None and self._shape == wanted else stack
         return seen, stack
+
+
+def _frames_of(model: Any) -> int:
+    """How many frames a model's environment stacks."""
+    env = getattr(model, "get_env", lambda: None)()
+    while env is not None:
+        if (stacked := getattr(env, "stacked_obs", None)) is not None:
+            return int(stacked.n_stack)
+        env = vars(env).get("venv")
+    return 1
 
 
 class _Chooses:

@@ -123,6 +123,12 @@ def test_wrong_environments_options_and_devices() -> None:
         make_agent(device="gpu9")
 
 
+def test_a_device_that_is_not_there_is_refused_in_few_words() -> None:
+    with pytest.raises(OptionError, match=r"device=.mps.: cannot be used here .*; use .cpu. or .auto.") as caught:
+        make_agent(device="mps")
+    assert len(str(caught.value)) < 260
+
+
 def test_cuda_without_cuda_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     path = make_agent().save(tmp_path / "agent")

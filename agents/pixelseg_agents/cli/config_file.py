@@ -60,13 +60,13 @@ def read_flags(path: Path) -> dict[str, Any]:
         content = _yaml(path, text) if path.suffix.lower() in (".yaml", ".yml") else parse_json(text)
     except (OSError, ValueError) as error:
         raise OptionError(f"--config {path}: expected a YAML or JSON file of flags ({reason(error)})") from error
-    if isinstance(content, dict) and isinstance(content.get("arguments"), dict):  # a run's config.json
-        content = content["arguments"]
+    # A run's config.json, whose folder is not to be written into again.
+    run = isinstance(content, dict) and isinstance(content.get("arguments"), dict)
+    content = content["arguments"] if run else content
     flags: dict[str, Any] = {}
     for name, value in _named(path, content).items():
         inner = _named(path, value) if isinstance(value, Mapping) else {name: value}  # `task` and `hyper` are groups
         flags |= {key.replace("-", "_"): item for key, item in inner.items()}
-    run = "task" in content  # whose folder is not to be written into again
     return {name: value for name, value in flags.items() if name not in OWN or (name == "out" and not run)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from tyro.conf import Positional, arg
 
 from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, PATHS, Split, Which, parse
 from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag
-from pixelseg_agents.cli.runs import CONFIG, Run, open_run, run_size
+from pixelseg_agents.cli.runs import CONFIG, Run, open_run, run_size, too_short
 from pixelseg_agents.cli.task import DATA_KEYS, TaskArguments, described
 from pixelseg_agents.evaluation import JudgeAt, sees_time
 from pixelseg_agents.evaluation.report import (
@@ -87,6 +88,9 @@ def assess(arguments: EvaluateArguments) -> int:
     """Evaluates, prints the tables and writes the report; returns the exit code."""
     if arguments.batch < 1:
         raise OptionError(f"--batch {arguments.batch}: expected 1 or more")
+    scores = None if arguments.json in (None, "-") else Path(str(arguments.json))
+    if scores is not None and scores.exists():
+        _about_of(scores, "--json")  # now rather than after the evaluation
     run = open_run(arguments.run)
     agent = run.load_agent(device=arguments.device, which=arguments.checkpoint)
     task = _task(arguments, run, agent)
@@ -97,6 +101,8 @@ def assess(arguments: EvaluateArguments) -> int:
 
     env = environment(dataset)
     _check_fits(run, agent, task, dataset)
+    if warning := too_short(agent, task.horizon):
+        print(f"pixelseg: warning: {warning}", file=sys.stderr)
     title = title_of(agent)
     results = evaluate_all(agent, title, env, arguments.judge_at)
     volumes = None
@@ -121,8 +127,10 @@ def assess(arguments: EvaluateArguments) -> int:
     if arguments.json == "-":
         print(json.dumps(content, indent=1))
         return 0
-    if arguments.json is not None:
-        write_atomically(Path(arguments.json), json.dumps(content, indent=1) + "\n")
+    if scores is not None:
+        if scores.exists() and not _of_same_data(before := _about_of(scores, "--json"), about):
+            raise DataError(f"{scores}: scores of other data ({before.get('data')}); choose another --json")
+        write_atomically(scores, json.dumps(content, indent=1) + "\n")
     print(patients_text(results))
     print()
     if volumes is not None:
@@ -151,17 +159,30 @@ def _report_folder(wanted: Path | None, usual: Path, about: dict[str, Any]) -> P
     """
     folder, number = wanted or usual, 1
     while (written := folder / REPORT).exists():
-        try:
-            before = json.loads(written.read_text(encoding="utf-8"))["about"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{written}: not a report of pixelseg evaluate; choose another --out") from error
-        if all(before.get(key) == json.loads(json.dumps(about[key])) for key in DATA_KEYS):
+        before = _about_of(written, "--out")
+        if _of_same_data(before, about):
             break
         if wanted is not None:
             raise DataError(f"{written}: a report of other data ({before.get('data')}); choose another --out")
         number += 1
         folder = usual.with_name(f"{usual.name}-{number}")
     return folder
+
+
+def _about_of(written: Path, option: str) -> dict[str, Any]:
+    """What a file of scores says of its data.
+
+    Raises:
+        DataError: it is another file, which is not to be lost.
+    """
+    try:
+        return dict(json.loads(written.read_text(encoding="utf-8"))["about"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{written}: not a report of pixelseg evaluate; choose another {option}") from error
+
+
+def _of_same_data(before: dict[str, Any], about: dict[str, Any]) -> bool:
+    return all(before.get(key) == json.loads(json.dumps(about[key])) for key in DATA_KEYS)
 
 
 def _check_fits(run: Run, agent: Any, task: TaskArguments, dataset: SegmentationDataset) -> None:

@@ -16,7 +16,7 @@ from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, Switch, Which, parse
 from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag, parse_pairs
 from pixelseg_agents.cli.outputs import OVERLAY, SURE, Job, beside, label_targets, plan
 from pixelseg_agents.cli.probabilities import probabilities
-from pixelseg_agents.cli.runs import open_run, run_size
+from pixelseg_agents.cli.runs import open_run, run_size, too_short
 from pixelseg_agents.evaluation import play, sees_time
 from pixelseg_agents.files import write_atomically
 from pixelseg_env import DataError, OptionError, PixelSegError, PixelSegVectorEnv, SegmentationDataset, check_horizon
@@ -177,6 +177,8 @@ def predict(arguments: PredictArguments) -> int:
     horizon = own if arguments.horizon is None else arguments.horizon
     size = None if arguments.native else check_size(run_size(run, arguments.size))
     agent = run.load_agent(device=arguments.device, which=arguments.checkpoint)
+    if warning := too_short(agent, horizon):
+        print(f"pixelseg: warning: {warning}", file=sys.stderr)
     dataset, start = DEFAULT_DATASET, None
     pairs: tuple[str, ...] = ()
     if task:

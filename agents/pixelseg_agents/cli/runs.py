@@ -179,6 +179,23 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
     write_atomically(folder / CONFIG, json.dumps(config, indent=1) + "\n")
 
 
+def too_short(agent: Any, horizon: int) -> str:
+    """A warning where the agent is used for more steps than it was ever trained for; otherwise an empty string.
+
+    Args:
+        agent: the agent.
+        horizon: the steps that it is used for.
+    """
+    longest = max(getattr(agent.config, "horizons", ()) or (horizon,)) if hasattr(agent, "config") else horizon
+    if longest >= horizon or getattr(agent, "looks_once", False):
+        return ""
+    return (
+        f"the agent is trained for at most {longest} step(s) (--horizons) and used for {horizon} (--horizon). What "
+        f"to do after step {longest} it has never learnt, and it may lose the whole object. Give --horizon {longest}, "
+        f"or let --horizons end with {horizon}"
+    )
+
+
 def run_size(run: Run, wanted: Any) -> Any:
     """The size that was asked for; `RUNS_OWN` stands for the run's own.
 

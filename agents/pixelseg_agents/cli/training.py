@@ -16,7 +16,7 @@ from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.arguments import Split
 from pixelseg_agents.cli.card import write_card
 from pixelseg_agents.cli.options import parse_pairs
-from pixelseg_agents.cli.runs import Run, RunError, check_free, held, open_run, write_config
+from pixelseg_agents.cli.runs import Run, RunError, check_free, held, open_run, too_short, write_config
 from pixelseg_agents.cli.session import Session
 from pixelseg_agents.cli.task import TaskArguments, described, task_from_json
 from pixelseg_agents.evaluation.figures import learning_curve
@@ -134,7 +134,7 @@ def _train(
             f"{len(sets['train'])} images of {len(set(sets['train'].cases))} patients to learn from"
         )
         print(_in_force(agent, env))
-    if warning := _too_short(agent, arguments):
+    if warning := too_short(agent, arguments.task.horizon):
         print(f"pixelseg: warning: {warning}", file=sys.stderr)
     judge = None
     if arguments.eval_every:
@@ -193,23 +193,12 @@ def _in_force(agent: Any, env: PixelSegVectorEnv) -> str:
     falls = f", falling to {config.final_foreground_weight:g}" * any(
         w != config.final_foreground_weight for w in weights
     )
-    later = getattr(config, "later_background_weight", None)
+    idle = "later_background_weight" in getattr(agent, "idle", ())
+    later = None if idle else getattr(config, "later_background_weight", None)
     after = "" if later in (None, 1) else f"; of background pixels after the first step: {later:g}"
     mode = getattr(agent, "mode", None)
     passes = "" if mode in (None, Mode()) else f"; passes in {mode}"
     return f"reward {env.reward}; weight of object pixels: {shown}{falls}{after}{passes}"
-
-
-def _too_short(agent: Any, arguments: TrainArguments[Any]) -> str:
-    """A warning where the agent is used for more steps than it was ever trained for."""
-    longest, used = max(getattr(agent.config, "horizons", ()) or (arguments.task.horizon,)), arguments.task.horizon
-    if longest >= used or getattr(agent, "looks_once", False):
-        return ""
-    return (
-        f"the agent is trained for at most {longest} step(s) (--horizons) and used for {used} (--horizon). What to do "
-        f"after step {longest} it has never learnt, and it may lose the whole object. Give --horizon {longest}, or let "
-        f"--horizons end with {used}"
-    )
 
 
 def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str) -> Any:
@@ -225,7 +214,7 @@ def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str)
         "arguments": arguments.to_json(),
         "training_set": _describe(env.dataset),
         "device": str(agent.device),
-        "in_force": agent.config.to_dict()
+        "in_force": {k: v for k, v in agent.config.to_dict().items() if k not in agent.idle}
         | {"start_foreground_weight": _start_weights(agent), "passes": str(mode or Mode())},
         **provenance(),
     }
@@ -286,6 +275,6 @@ def _evaluate(
             f"{session.best['dice']:.3f}, kept as {BEST}; these scores, evaluate and predict use the last "
             "(--checkpoint best for the other)."
         )
-    if warning := _too_short(agent, arguments):
+    if warning := too_short(agent, arguments.task.horizon):
         print(f"Warning: {warning}")
     print(f"Run folder: {folder}")

@@ -19,6 +19,7 @@ from pixelseg_agents.evaluation.results import EvaluationResult, by_label_result
 from pixelseg_env import METRICS, OptionError, PixelSegEnv, PixelSegVectorEnv, check_horizon, to_numpy
 from pixelseg_env.dynamics import AMOUNTS
 
+NEEDED = ("dataset", "num_envs", "horizon")  # of an environment of somebody else's
 # With the transition "additive", the amounts that bring any pixel to 0 and to 1.
 ZERO, KEEP = int(np.argmin(AMOUNTS)), int(np.argmax(AMOUNTS))
 
@@ -117,10 +118,12 @@ def play(
         OptionError: the environment is another one, or its episodes did not end at that step.
     """
     inner = _inner(env)
+    # That of the outermost wrapper: one of them may have another shape for the same actions.
+    space = env.action_space if isinstance(env, gym.Env) else getattr(env, "single_action_space", None)
     if isinstance(env, gym.Env):
         env = _BatchOfOne(env)
     count, batch, alone = len(inner.dataset), int(env.num_envs), isinstance(inner, PixelSegEnv)
-    shape = getattr(inner.action_space if alone else getattr(inner, "single_action_space", None), "shape", None)
+    shape = getattr(space, "shape", None)
     translated = getattr(predictor, "decides", False) and getattr(inner, "transition", None) == "additive"
     for start in range(0, count, batch):
         wanted = np.arange(start, min(start + batch, count))
@@ -159,7 +162,7 @@ def _inner(env: Any) -> Any:
         OptionError: it is none of ours, or several of them that Gymnasium steps one by one.
     """
     base = getattr(env, "unwrapped", env)
-    if isinstance(base, PixelSegEnv | PixelSegVectorEnv) or (hasattr(base, "dataset") and hasattr(base, "num_envs")):
+    if isinstance(base, PixelSegEnv | PixelSegVectorEnv) or all(hasattr(base, name) for name in NEEDED):
         return base
     several: Any = getattr(base, "envs", ())  # Gymnasium's SyncVectorEnv
     if len(several) == 1 and isinstance(several[0].unwrapped, PixelSegEnv):

@@ -6,6 +6,8 @@ import torch
 
 from pixelseg_env import OptionError
 
+LONGEST = 160  # characters of torch's own words in a message
+
 
 def resolve_device(device: str | torch.device) -> torch.device:
     """Returns the device that a name stands for; "auto" is CUDA where there is one.
@@ -24,6 +26,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         torch.ones(1, device=chosen).sum().item()
     except Exception as error:  # whatever a device that is not there raises: a RuntimeError, an assertion, ...
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise OptionError(f'device={device!r}: cannot be used here ({reason}); use "cpu" or "auto"') from error
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        if len(said) > LONGEST:  # torch lists every back end that it has
+            said = said[:LONGEST].rsplit(" ", 1)[0] + " ..."
+        raise OptionError(f'device={device!r}: cannot be used here ({said}); use "cpu" or "auto"') from error
     return chosen

@@ -99,10 +99,33 @@ def test_evaluate_another_split_horizon_and_data_set(run: Path, tmp_path: Path, 
     assert EvaluationResult.load(scores).cases == load_dataset("phantom", split="val", size=16, count=12).cases
     assert EvaluationResult.load(scores).horizon == 3
     capsys.readouterr()
+    again = ["evaluate", str(run), "--split", "val", "--horizon", "3", "--json", str(scores)]
+    assert main(again) == 0, "scores of the same data are replaced"
+    for content in ("patient,image", (run / "evaluation.json").read_text()):  # the data's table; scores of other data
+        scores.write_text(content)
+        assert main(again) == 2
+        assert "choose another --json" in capsys.readouterr().err
+        assert scores.read_text() == content
+    capsys.readouterr()
     words = ["--split", "all", "--dataset-option", "count=5", "--dataset-option", "seed=3", "--json", "-"]
     assert main(["evaluate", str(run), *words, "--out", str(tmp_path / "other")]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["summary"]["images"] == 5
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_more_steps_than_were_ever_trained_are_warned_of(
+    command: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = tmp_path / "a.png"
+    cv2.imwrite(str(image), np.full((16, 16), 90, np.uint8))
+    words = {"evaluate": ["--out", str(tmp_path / "e")], "predict": [str(image), "-o", str(tmp_path / "m.png")]}[
+        command
+    ]
+    for horizon, warned in ((2, False), (30, True)):
+        more = ["--horizon", str(horizon), *["--overwrite"] * (command == "predict")]
+        assert main([command, str(run), *words, *more]) == 0
+        assert ("trained for at most 2 step(s)" in capsys.readouterr().err) == warned
 
 
 def test_round_trip_on_a_folder_of_images(tmp_path: Path) -> None:

@@ -117,3 +117,11 @@ def test_runs_are_compared(runs: list[Path], tmp_path: Path, capsys: pytest.Capt
     ):
         assert main(["compare", *words]) == 2
         assert reason in capsys.readouterr().err
+
+
+def test_groups_in_a_config_file_of_ones_own_keep_its_out(tmp_path: Path) -> None:
+    """A run's config.json has groups too, but its folder is the run's own."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("out: elsewhere\nupdates: 7\ntask:\n  size: 24\nhyper:\n  width: 0.5\n")
+    found = train_arguments(["--config", str(path)])
+    assert (found.out, found.updates, found.task.size, found.hyper.width) == (Path("elsewhere"), 7, 24, 0.5)

@@ -15,9 +15,10 @@ import pixelseg_env
 from pixelseg_agents.evaluation import EvaluationResult, evaluate, table
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.references import KeepAll, Otsu, Random
-from pixelseg_env import SegmentationDataset
+from pixelseg_env import PixelSegEnv, SegmentationDataset
 from pixelseg_env.errors import DataError, OptionError
 from pixelseg_env.metrics import METRICS, compute_metrics
+from pixelseg_env.views import FlatActions, PixelVecEnv
 
 
 def make_dataset(count: int = 7, height: int = 12, width: int = 10) -> SegmentationDataset:
@@ -105,6 +106,16 @@ def test_every_image_once_and_scored_by_step(num_envs: int, flat: bool) -> None:
         np.testing.assert_allclose(result.metrics[name], values)
     telescoped = (1 - dataset.masks.astype(float)) ** 2 - (maps[:, -1] - dataset.masks.astype(float)) ** 2
     np.testing.assert_allclose(result.returns, telescoped.mean(axis=(1, 2)))
+
+
+def test_an_environment_of_other_shapes_of_actions_is_played_and_a_view_is_named() -> None:
+    data = make_dataset()
+    flat = FlatActions(PixelSegEnv(data, horizon=4))
+    np.testing.assert_array_equal(
+        evaluate(Peeler(True), flat).metrics["DICE"], evaluate(Peeler(), PixelSegEnv(data, horizon=4)).metrics["DICE"]
+    )
+    with pytest.raises(OptionError, match=r"expected a PixelSegVectorEnv or a PixelSegEnv.*got PixelVecEnv"):
+        evaluate(Peeler(), PixelVecEnv(1, dataset=data, horizon=4))
 
 
 def test_the_predictor_is_told_of_new_episodes() -> None:

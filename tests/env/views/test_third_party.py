@@ -127,6 +127,22 @@ def test_normalization_can_be_given_or_left_out() -> None:
         PixelPolicy(model, 5).predict(np.zeros((1, 1, 8, 8), np.float32))
 
 
+def test_more_channels_are_not_taken_for_frames(tmp_path: Path) -> None:
+    """A model of another observation would otherwise be played on a stack of what it never saw."""
+    plain = np.zeros((1, 1, 8, 8), np.float32)
+    for options in ({"observation": "stacked"}, {"observe_time": True}):
+        model = trained(PixelVecEnv(1, view=3, **(SMALL | options)))
+        with pytest.raises(OptionError, match="same view, observation and observe_time"):
+            PixelPolicy(model, 3).predict(plain)
+    stacked = trained(VecFrameStack(PixelVecEnv(1, view=3, **SMALL), 3, channels_order="first"))
+    stacked.save(tmp_path / "model")
+    loaded = PPO.load(tmp_path / "model")
+    with pytest.raises(OptionError, match="loaded without it give frames="):
+        PixelPolicy(loaded, 3).predict(plain)
+    found, expected = PixelPolicy(loaded, 3, frames=3).predict(plain)[0], PixelPolicy(stacked, 3).predict(plain)[0]
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_columns_are_not_stacked() -> None:
     with pytest.raises(OptionError, match="channels_order"):
         VecNormalize(VecFrameStack(PixelVecEnv(1, **SMALL), 3)).reset()
