@@ -95,6 +95,7 @@ class PixelAgent:
     config: Any  # of type config_class
     transitions: ClassVar[tuple[str, ...]] = ("absorbing", "restorable")  # what its actions mean something for
     several_labels: ClassVar[bool] = True
+    repeats: ClassVar[bool] = True  # decides the same when it sees the same again (and deterministically)
 
     def __init__(
         self,

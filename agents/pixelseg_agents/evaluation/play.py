@@ -107,7 +107,8 @@ def play(
         predictor: what decides; it is told of new episodes by `state=None` and `episode_start`.
         env: as in `evaluate`, of B images.
         steps: of an episode.
-        deterministic: whether the predictor takes its most probable action.
+        deterministic: whether the predictor takes its most probable action. One that says of itself that it `repeats`
+            what it decided, when it sees the same again, is then not asked again where no map of a batch has changed.
 
     Yields:
         After every step: which images the batch holds, int64 (N,), with N = B but for the last batch, which is filled
@@ -125,18 +126,22 @@ def play(
     count, batch, alone = len(inner.dataset), int(env.num_envs), isinstance(inner, PixelSegEnv)
     shape = getattr(space, "shape", None)
     translated = getattr(predictor, "decides", False) and getattr(inner, "transition", None) == "additive"
+    repeats = deterministic and getattr(predictor, "repeats", False)
     for start in range(0, count, batch):
         wanted = np.arange(start, min(start + batch, count))
         index = np.concatenate([wanted, np.full(batch - len(wanted), wanted[-1])])
         observation, _ = env.reset(options={"index": int(index[0]) if alone else index, "horizon": steps})
-        state, fresh = None, np.ones(batch, np.bool_)
+        state, fresh, seen = None, np.ones(batch, np.bool_), None
+        actions: Any = None
         for step in range(steps):
-            actions, state = predictor.predict(
-                observation, state=state, episode_start=fresh, deterministic=deterministic
-            )
-            actions = _shaped(actions, (batch, *inner.dataset.map_shape))
-            if translated:
-                actions = np.where(to_numpy(actions) == 1, KEEP, ZERO)
+            if not (repeats and _same(observation, seen)):  # what it decided last is what it would decide again
+                actions, state = predictor.predict(
+                    observation, state=state, episode_start=fresh, deterministic=deterministic
+                )
+                actions = _shaped(actions, (batch, *inner.dataset.map_shape))
+                if translated:
+                    actions = np.where(to_numpy(actions) == 1, KEEP, ZERO)
+            seen = observation
             observation, reward, terminated, _, info = env.step(
                 actions if shape is None else actions.reshape(batch, *shape)
             )
@@ -148,6 +153,11 @@ def play(
                     f"{np.count_nonzero(to_numpy(terminated))} of {batch} ended there"
                 )
             yield wanted, step, reward, info
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two observations, arrays or tensors, are equal."""
+    return other is not None and one.shape == other.shape and bool((one == other).all())
 
 
 def sees_time(predictor: Any) -> bool:

@@ -9,9 +9,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 import pixelseg_env
+from pixelseg_agents import PA3C
 from pixelseg_agents.evaluation import EvaluationResult, evaluate, table
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.references import KeepAll, Otsu, Random
@@ -116,6 +118,29 @@ def test_an_environment_of_other_shapes_of_actions_is_played_and_a_view_is_named
     )
     with pytest.raises(OptionError, match=r"expected a PixelSegVectorEnv or a PixelSegEnv.*got PixelVecEnv"):
         evaluate(Peeler(), PixelVecEnv(1, dataset=data, horizon=4))
+
+
+@pytest.mark.parametrize("transition", ["absorbing", "restorable"])
+@pytest.mark.parametrize("observation", ["masked", "stacked"])
+@pytest.mark.parametrize("time", [False, True])
+def test_what_changes_nothing_any_more_is_not_computed_again(transition: str, observation: str, time: bool) -> None:
+    """The masks are those of ten passes; a plane of time changes at every step, so there all ten are made."""
+    torch.set_num_threads(1)
+    rules = {"transition": transition, "observation": observation, "observe_time": time}
+    env = gym.make_vec("PixelSegEnv-v0", num_envs=1, split="test", size=16, count=40, **rules).unwrapped
+    agent = PA3C(env, width=0.06, device="cpu", seed=3)
+    passes: list[int] = []
+    agent.network.register_forward_hook(lambda *_: passes.append(1))
+    found = {}
+    for agent.repeats in (False, True):  # type: ignore[misc]
+        passes.clear()
+        result = evaluate(agent, env, 10)
+        found[agent.repeats] = (len(passes), [result.maps(k) for k in range(len(result))], result.returns)
+    assert found[False][0] == 10 * 8
+    # Untrained, it has redrawn every map to the end; where zero is final, it runs out of pixels.
+    assert 16 <= found[True][0] < 60 if transition == "absorbing" and not time else found[True][0] == 80
+    np.testing.assert_array_equal(found[False][1], found[True][1])
+    np.testing.assert_array_equal(found[False][2], found[True][2])
 
 
 def test_the_predictor_is_told_of_new_episodes() -> None:
