@@ -5,7 +5,7 @@ imported on first use: NIfTI, DICOM and image libraries are loaded by those who 
 """
 
 from pixelseg_env.datasets.base import SegmentationDataset
-from pixelseg_env.datasets.brightness import DimImagesWarning
+from pixelseg_env.datasets.brightness import DimImagesWarning, WhiteIsZeroWarning
 from pixelseg_env.datasets.files import FileImages, FileReader, ImageReader
 from pixelseg_env.datasets.fitting import Size, check_size, fit_image, fit_masks
 from pixelseg_env.datasets.left_out import LeftOutWarning
@@ -61,6 +61,7 @@ __all__ = [
     "Survey",
     "UnclearPatientsWarning",
     "VolumeFacts",
+    "WhiteIsZeroWarning",
     "check_size",
     "file_reader",
     "fit_image",

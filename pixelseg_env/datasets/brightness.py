@@ -18,6 +18,10 @@ class DimImagesWarning(UserWarning):
     """Images are much darker than their type allows; it says what was taken for white, and how to say it better."""
 
 
+class WhiteIsZeroWarning(UserWarning):
+    """In mask files 0 is white; it says what is taken for the object, and how to swap it."""
+
+
 def check_white(white: Any) -> float | None:
     """Returns the option `white`.
 

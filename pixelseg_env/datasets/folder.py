@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -50,8 +50,8 @@ def load_folder(
     `masks/x_mask.png` (also `image`, `imgs`, `img`; `mask`, `labels`, `label`). The two formats may differ. Both may
     lie in sub-folders, the same for image and mask; these are then the patients (`images/p1/a.png`), except for
     `train`, `val`, `test` and the like. Each patient may also have the two folders: `p1/images/a.png`,
-    `p1/masks/a.png`. Image files that then lie elsewhere below the data folder are left out, and a warning names them.
-    Hidden folders are left alone.
+    `p1/masks/a.png`, or `site/p1/images/a.png`. Image files that then lie elsewhere below the data folder are left
+    out, and a warning names them. Hidden folders are left alone.
 
     All pages of a TIFF stack are slices of one case. What comes out of each kind of file is told at `image_files`,
     what is object in a mask at `read_masks`.
@@ -186,13 +186,11 @@ def _find_files(root: Path, suffix: str, labels: Sequence[str] = ()) -> list[tup
             for pairs in zip(*each, strict=True)
         ]
     if not (images_at and masks_at):
-        patients = [
-            path for path in _folders(root) if _subfolder(path, IMAGE_FOLDERS) and _subfolder(path, MASK_FOLDERS)
-        ]
+        patients = list(_patients(root))
         if patients:  # <patient>/images and <patient>/masks
             inner = for_each(lambda patient: _find_files(patient, suffix), patients)
             return [
-                (image, "/".join(filter(None, (patient.name, folder))), masks)
+                (image, "/".join(filter(None, (_folder_of(root, patient), folder))), masks)
                 for patient, items in zip(patients, inner, strict=True)
                 for image, folder, masks in items
             ]
@@ -202,12 +200,22 @@ def _find_files(root: Path, suffix: str, labels: Sequence[str] = ()) -> list[tup
 
 
 def _folder_in(root: Path, image: Path) -> str:
-    place = image.parent.relative_to(root).as_posix()
+    return _folder_of(root, image.parent)
+
+
+def _folder_of(root: Path, folder: Path) -> str:
+    place = folder.relative_to(root).as_posix()
     return "" if place == "." else place
 
 
-def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _patients(root: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The folders below, at any depth, that have folders of images and masks."""
+    here = (*above, root.resolve())
+    for path in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        if _subfolder(path, IMAGE_FOLDERS) and _subfolder(path, MASK_FOLDERS):
+            yield path
+        elif path.resolve() not in here:
+            yield from _patients(path, here)
 
 
 def _label_folder(masks_at: Path, label: str) -> Path:

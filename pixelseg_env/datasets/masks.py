@@ -10,17 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.blurred import cut_blurred
+from pixelseg_env.datasets.brightness import WhiteIsZeroWarning
 from pixelseg_env.datasets.image_files import open_image
 from pixelseg_env.datasets.labels import Value, listed, luminance, mask_advice, rounded, shown
 from pixelseg_env.datasets.pages import ImageFile, Page
 from pixelseg_env.errors import DataError
 
 Mask = NDArray[np.uint8]
-
-
-class WhiteIsZeroWarning(UserWarning):
-    """In mask files 0 is white; it says what is taken for the object, and how to swap it."""
-
 
 PICTURE = 64  # more colours than this are those of a picture, not of labels
 

@@ -166,12 +166,13 @@ def read_geometry(path: Path) -> Geometry:
     return Geometry((*shape[:3], *(1,) * (3 - len(shape))), affine if usable else None, spacing)
 
 
-_MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+_METRE, _MICRON = 1, 3  # codes in the lowest 3 bits of a header's units; those of time, which may be none, are above
+_MILLIMETRES = {_METRE: 1000.0, _MICRON: 0.001}
 
 
 def _spacing(header: Any) -> tuple[float, float, float]:
     """Millimetres between voxels; a width that is none, and an axis that is not there, count as 1."""
-    unit = _MILLIMETRES.get(str(header.get_xyzt_units()[0]), 1.0)
+    unit = _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     widths = [abs(float(width)) for width in header["pixdim"][1:4]]
     x, y, z = (width * unit if 0 < width < float("inf") else 1.0 for width in widths)
     return x, y, z

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import tests.helpers.data as files
-from pixelseg_env.datasets.masks import WhiteIsZeroWarning, luminance, read_masks
+from pixelseg_env.datasets import WhiteIsZeroWarning
+from pixelseg_env.datasets.masks import luminance, read_masks
 from pixelseg_env.errors import DataError
 
 TRUE = files.blob_mask(32, 32, 8, 9, 12) // 255

@@ -114,6 +114,9 @@ def test_sub_folders_are_patients_but_parts_are_not(tmp_path: Path) -> None:
         files.write(tmp_path / f"f/{patient}/images/1.png", np.full((12, 16), 30, np.uint8))
         files.write(tmp_path / f"f/{patient}/masks/1.png", files.blob_mask())
     assert load(tmp_path / "f").cases == ("p1", "p2", "p3")
+    (tmp_path / "h/train/site").mkdir(parents=True)
+    (tmp_path / "f").rename(tmp_path / "h/train/site/b")
+    assert load(tmp_path / "h").cases == ("site/b/p1", "site/b/p2", "site/b/p3")
 
 
 def test_no_folder_is_half_read(tmp_path: Path) -> None:

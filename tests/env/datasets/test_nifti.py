@@ -252,3 +252,11 @@ def test_labels_that_are_not_there_or_not_whole(tmp_path: Path) -> None:
     for wanted in ({"label": 1}, {"labels": (1, 2)}):
         with pytest.raises(DataError, match=r"bts_002\.nii\.gz: expected whole numbers as labels, got 0\.97.*nearest"):
             load(root, **wanted)
+
+
+@pytest.mark.parametrize(("units", "expected"), [(1, 2000), (2, 2), (3, 0.002), (0, 2), (8 + 1, 2000), (128 + 2, 2)])
+def test_units_of_space_count_and_those_of_time_do_not(tmp_path: Path, units: int, expected: float) -> None:
+    image = nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.diag([2, 2, 2, 1]))
+    image.header["xyzt_units"] = units  # 128 is no unit of time; found by fuzzing
+    nib.save(image, tmp_path / "a.nii")
+    assert read_geometry(tmp_path / "a.nii").spacing == pytest.approx((expected,) * 3)
