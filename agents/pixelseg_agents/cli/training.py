@@ -15,6 +15,7 @@ from tyro.conf import OmitArgPrefixes, arg
 from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.arguments import Split
 from pixelseg_agents.cli.card import write_card
+from pixelseg_agents.cli.coarse import SET, check_coarse, describe
 from pixelseg_agents.cli.options import parse_pairs
 from pixelseg_agents.cli.runs import Run, RunError, check_free, held, open_run, write_config
 from pixelseg_agents.cli.session import Session
@@ -111,6 +112,7 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
         check_free(arguments.folder)
     validation = {"val"} if arguments.eval_every else set()
     sets = arguments.task.load(*({"train", arguments.eval_split} | validation))
+    check_coarse(arguments.task, sets["train"])
     if run is None:
         arguments = _with_white(arguments, sets["train"].white)
     env = arguments.task.environment(sets["train"], arguments.batch, str(resolve_device(arguments.device)))
@@ -223,7 +225,7 @@ def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str)
         "command": command,
         "working_folder": str(Path.cwd()),  # what relative paths among the arguments are relative to
         "arguments": arguments.to_json(),
-        "training_set": _describe(env.dataset),
+        SET: describe(env.dataset),
         "device": str(agent.device),
         "in_force": agent.config.to_dict()
         | {"start_foreground_weight": _start_weights(agent), "passes": str(mode or Mode())},
@@ -246,7 +248,7 @@ def _with_white(arguments: TrainArguments[Any], white: float | None) -> TrainArg
 
 def _continue(arguments: TrainArguments[Any], env: PixelSegVectorEnv, run: Run) -> Any:
     assert run.config is not None
-    found, before = _describe(env.dataset), run.config.get("training_set")
+    found, before = describe(env.dataset), run.config.get(SET)
     if found != before:
         raise DataError(f"{run.folder}: the training set has changed since the run began: {before} then, {found} now")
     agent = run.load_agent(env=env, device=arguments.device)
@@ -259,15 +261,6 @@ def _continue(arguments: TrainArguments[Any], env: PixelSegVectorEnv, run: Run) 
     resumed = [*run.config.get("resumed", []), {"updates": agent.updates, "time": now()}]
     write_config(run.folder, run.config | {"arguments": arguments.to_json(), "resumed": resumed})
     return agent
-
-
-def _describe(dataset: SegmentationDataset) -> dict[str, Any]:
-    return {
-        "images": len(dataset),
-        "patients": len(set(dataset.cases)),
-        "shape": list(dataset.image_shape),
-        "background_per_object_pixel": round(dataset.class_ratio, 6),
-    }
 
 
 def _evaluate(
