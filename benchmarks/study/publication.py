@@ -11,6 +11,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.grid.estimate import training_seconds
+from benchmarks.study.asked import Asked
 from benchmarks.study.plans import FIGURES, TABLES, Plan, missing
 from benchmarks.study.published import PUBLISHED
 from benchmarks.study.reading import Record, Records, read_grid
@@ -35,7 +36,7 @@ class _Made:
     """Folder of figures."""
     time: bool = True
     """Say how long what is missing would take here, which takes some seconds for each agent."""
-    protocol: OmitArgPrefixes[Protocol] = field(default_factory=lambda: Protocol(size=64, passes=12_000))
+    protocol: OmitArgPrefixes[Asked] = field(default_factory=Asked)
 
     kind: ClassVar[str]
     plans: ClassVar[Mapping[int, Plan]]
@@ -48,14 +49,15 @@ class _Made:
         plan = self.plans[self.number]
         folder = Path(self.records) if self.records else plan.records
         by_dataset = read_grid(folder) if list(folder.glob("*.json")) else {}
-        return max(self._one(plan, name, by_dataset.get(name, []), folder) for name in self._datasets(plan))
+        first = next((records[0]["cell"]["protocol"] for records in by_dataset.values()), None)
+        protocol = self.protocol.protocol(first, folder)
+        return max(self._one(plan, name, by_dataset.get(name, []), folder, protocol) for name in self._datasets(plan))
 
     def _datasets(self, plan: Plan) -> Sequence[str]:
         return (self.dataset,) if self.dataset else plan.datasets
 
-    def _one(self, plan: Plan, dataset: str, found: list[Record], folder: Path) -> int:
+    def _one(self, plan: Plan, dataset: str, found: list[Record], folder: Path, protocol: Protocol) -> int:
         records = Records(found)
-        protocol = Protocol.of_record(found[0]["cell"]["protocol"]) if found else self.protocol
         cells = list(plan.cells(dataset, self.data, self.seeds, protocol))
         lacking = missing(cells, records)
         if len(lacking) < len(cells):

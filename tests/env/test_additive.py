@@ -21,6 +21,8 @@ from torch.distributions import Categorical as TorchCategorical
 
 from pixelseg_agents import AC, DQN, PA3C, PixelRL, Supervised
 from pixelseg_agents.cli import main as pixelseg
+from pixelseg_agents.cli.coarse import check_coarse
+from pixelseg_agents.cli.task import TaskArguments
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.learning.distributions import Bernoulli, Categorical
 from pixelseg_agents.networks import PA3CNetwork, parameter_count
@@ -264,5 +266,6 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert pixelseg([*begin, *learnt_elsewhere]) == 2
     assert "patients of the training set: 9" in capsys.readouterr().err
     lone = (unet / "checkpoint.safetensors").rename(tmp_path / "lone.safetensors")
-    assert pixelseg([*begin, "count=20", "--coarse", str(lone), *more[:4], "--eval-split", "val"]) == 0
+    task = TaskArguments(size=16, dataset_option=("count=20",), transition="additive", coarse=lone)
+    check_coarse(task, task.load("train")["train"])
     assert "which patients it learnt from" in capsys.readouterr().err

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
 import tyro
 
+from benchmarks.grid.cells import Protocol
 from benchmarks.grid.estimate import training_seconds
+from benchmarks.study.asked import Asked
 from benchmarks.study.commands import Run
 from benchmarks.study.learners import SYSTEMS
 from benchmarks.study.plans import FIGURES, TABLES
@@ -18,6 +21,11 @@ from benchmarks.study.publication import Figure, Table
 from pixelseg_agents.networks import network_class
 from pixelseg_env import OptionError
 from tests.helpers.grid import TINY, cell
+
+
+def asked(**options: Any) -> Asked:
+    """TINY, with changes."""
+    return Asked(**(vars(TINY) | options))
 
 
 def test_a_table_is_made_and_what_is_missing_can_be_made_by_the_command(
@@ -39,11 +47,27 @@ def test_a_table_is_made_and_what_is_missing_can_be_made_by_the_command(
 
 
 def test_nothing_at_all_is_said_with_the_time_it_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = Figure(7, dataset="phantom", records=str(tmp_path), protocol=dataclasses.replace(TINY, passes=6_000))
+    made = Figure(7, dataset="phantom", records=str(tmp_path), protocol=asked(passes=6_000))
     assert made.main() == 1
     printed = capsys.readouterr().out
     assert "3 of 3 trainings are missing" in printed
     assert printed.count("min here") == 3
+
+
+@pytest.mark.parametrize("words", [["--size", "32"], ["--passes", "121", "--judge-at", "size"], ["--split-seed", "1"]])
+def test_a_protocol_that_is_asked_for_is_not_ignored(done: Path, words: list[str]) -> None:
+    """Records of two protocols cannot stand in one table, so those of another are not shown under its name."""
+    for dataset in ("phantom", "brain"):  # of the second there are none: the command would put them into that folder
+        table = tyro.cli(Table, args=["2", "--dataset", dataset, "--records", str(done), "--no-time", *words])
+        with pytest.raises(OptionError, match=f"{words[0]} {words[1]}.*{done} were made with {words[0]}"):
+            table.main()
+
+
+def test_every_flag_of_the_protocol_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert [one.name for one in dataclasses.fields(Asked)] == [one.name for one in dataclasses.fields(Protocol)]
+    words = ["3", "--dataset", "phantom", "--records", str(tmp_path), "--no-time", "--size", "32", "--split-seed", "2"]
+    assert tyro.cli(Table, args=words).main() == 1
+    assert "--size 32 --passes 12000 --split-seed 2" in capsys.readouterr().out
 
 
 def test_the_estimate_grows_with_the_budget() -> None:
