@@ -25,7 +25,7 @@ class _Made:
     number: Positional[int]
     """As the publication counts."""
     dataset: Annotated[str, arg(help_behavior_hint="(default: the publication's)")] = ""
-    """One data set alone, phantom too."""
+    """One data set alone, any."""
     data: Annotated[tuple[str, ...], arg(help_behavior_hint="(default: $PIXELSEG_DATA)")] = ()
     """Folders of the data set, for what is missing and for figures that show images."""
     records: Annotated[str, arg(help_behavior_hint="(default: where this one's are kept)")] = ""
@@ -46,6 +46,8 @@ class _Made:
         if self.number not in self.plans:
             known = ", ".join(map(str, self.plans))
             raise OptionError(f"{self.kind} {self.number}: the publication's that are made from records are {known}")
+        if not self.seeds:
+            raise OptionError("--seeds: expected at least one")
         plan = self.plans[self.number]
         folder = Path(self.records) if self.records else plan.records
         by_dataset = read_grid(folder) if list(folder.glob("*.json")) else {}
@@ -117,7 +119,7 @@ class Table(_Made):
     def _make(self, plan: Plan, dataset: str, records: Records) -> str:
         from benchmarks.study.report import tables
 
-        made = tables(records, dataset, self.published)
+        made = tables(records, dataset, self.published, wanted=plan.name)
         if plan.name not in made:
             return f"{self.kind} {self.number}, {dataset}: one row alone makes no table"
         return made[plan.name].markdown()

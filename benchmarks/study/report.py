@@ -30,6 +30,7 @@ from pixelseg_agents.files import write_atomically
 from pixelseg_env import DataError, SegmentationDataset
 
 HECKTOR = "hecktor"  # whose comparison is Table 5
+TABLE5, OVER_IMAGES = "Table 5: HECKTOR 2020, slices of PET", "means over test images"
 HORIZONS = ("t_max-1", "t_max-5", "t_max-10", "default")
 
 
@@ -65,13 +66,15 @@ def write_report(folder: Path, out: Path, data: Sequence[str] = (), published: P
     return text
 
 
-def tables(records: Records, dataset: str, published: Path = PUBLISHED) -> dict[str, Table]:
+def tables(records: Records, dataset: str, published: Path = PUBLISHED, wanted: str = "") -> dict[str, Table]:
     """Every table that the records allow, by the name of its file.
 
     Args:
         records: of one data set.
         dataset: its name.
         published: see `add_published`.
+        wanted: the one that is asked for. Of Tables 2 and 5, which have the same form, there is otherwise the one that
+            the publication has of the data set.
     """
     made = {
         "table-2": comparison(records, f"Table 2 on {dataset}: all agents, means over test images"),
@@ -84,11 +87,12 @@ def tables(records: Records, dataset: str, published: Path = PUBLISHED) -> dict[
         "learning": learning_by_network(records, f"Learner and network on {dataset}"),
         "steps": step_by_step(records, f"Do later steps improve the map? On {dataset}"),
         "table-6": folds(records, f"Table 6 on {dataset}: five folds"),
-        "table-5": comparison(records, "Table 5: HECKTOR 2020, slices of PET, means over test images"),
+        "table-5": comparison(records, f"{TABLE5 if dataset == HECKTOR else f'Table 5 on {dataset}'}, {OVER_IMAGES}"),
     }
     needs_two = ("table-3", "table-4", "changes", "learning")
     made = {name: table for name, table in made.items() if len(table.rows) > (name in needs_two)}
-    made.pop("table-2" if dataset == HECKTOR else "table-5", None)
+    if (other := "table-2" if dataset == HECKTOR else "table-5") != wanted:
+        made.pop(other, None)
     for name, table in made.items():
         if name != "budgets":
             _say_where(table, records.protocol)

@@ -18,6 +18,8 @@ from benchmarks.study.commands import Run
 from benchmarks.study.learners import SYSTEMS
 from benchmarks.study.plans import FIGURES, TABLES
 from benchmarks.study.publication import Figure, Table
+from benchmarks.study.reading import Records, read_grid
+from benchmarks.study.report import tables
 from pixelseg_agents.networks import network_class
 from pixelseg_env import OptionError
 from tests.helpers.grid import TINY, cell
@@ -61,6 +63,24 @@ def test_a_protocol_that_is_asked_for_is_not_ignored(done: Path, words: list[str
         table = tyro.cli(Table, args=["2", "--dataset", dataset, "--records", str(done), "--no-time", *words])
         with pytest.raises(OptionError, match=f"{words[0]} {words[1]}.*{done} were made with {words[0]}"):
             table.main()
+
+
+def test_tables_2_and_5_are_made_of_any_data_set(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The two have one form; the report has the one that the publication has of the data set."""
+    table = Table(5, dataset="phantom", records=str(done), time=False)
+    assert table.main() == 1
+    printed = capsys.readouterr().out
+    assert "**Table 5 on phantom, means over test images**" in printed
+    assert "| PA3C |" in printed
+    assert "published" not in printed, "it has no phantoms in that table"
+    assert {"table-2", "table-5"} & tables(Records(read_grid(done)["phantom"]), "phantom").keys() == {"table-2"}
+    found = Records(read_grid(done)["phantom"])
+    assert "Table 5: HECKTOR 2020" in tables(found, "hecktor")["table-5"].title
+    assert "Table 2 on hecktor" in tables(found, "hecktor", wanted="table-2")["table-2"].title
+    assert "numbers of parameters; it has no scores" in tables(found, "phantom")["table-2"].note
+    table.seeds = ()
+    with pytest.raises(OptionError, match="--seeds: expected at least one"):
+        table.main()
 
 
 def test_every_flag_of_the_protocol_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
