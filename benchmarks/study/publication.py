@@ -12,7 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.grid.estimate import training_seconds
 from benchmarks.study.asked import Asked
-from benchmarks.study.plans import FIGURES, TABLES, Plan, missing
+from benchmarks.study.plans import FIGURES, NNUNET, TABLES, Plan, missing
 from benchmarks.study.published import PUBLISHED
 from benchmarks.study.reading import Record, Records, read_grid
 from pixelseg_env import OptionError
@@ -87,23 +87,33 @@ class _Made:
         if self.time:
             total = sum(seconds or 0.0 for seconds in known)
             lines.append(f"  together about {total / 60:.0f} min on one core, judging apart")
-        lines.append(f"make them: {self._command(dataset, lacking, folder, protocol)}")
-        return "\n".join(lines)
+        # The real nnU-Net has a command of its own.
+        ours, others = ([cell for cell in lacking if (cell.agent == NNUNET) == real] for real in (False, True))
+        commands = [self._command(dataset, some, folder, protocol) for some in (ours, others) if some]
+        return "\n".join([*lines, *(f"make them: {command}" for command in commands)])
 
     def _command(self, dataset: str, lacking: Sequence[Cell], folder: Path, protocol: Protocol) -> str:
         agents, settings, seeds = (
             list(dict.fromkeys(getattr(cell, name) for cell in lacking)) for name in ("agent", "setting", "seed")
         )
         folds = sorted({cell.fold for cell in lacking if cell.fold is not None})
-        words = ["python -m benchmarks run --dataset", dataset, "--data", " ".join(self.data) or "FOLDER"]
+        real = agents == [NNUNET]
+        words = [
+            f"python -m benchmarks {'nnunet' if real else 'run'} --dataset",
+            dataset,
+            "--data",
+            " ".join(self.data) or "FOLDER",
+        ]
         if dataset == "phantom":
             words = words[:2]
         plain, default = vars(protocol), vars(Protocol())
         words += [f"--{name.replace('_', '-')} {value}" for name, value in plain.items() if value != default[name]]
-        words += ["--agents", *agents, "--seeds", *map(str, seeds)]
+        words += [] if real else ["--agents", *agents]
+        words += ["--seeds", *map(str, seeds)]
         words += ["--settings", *settings] if settings != ["default"] else []
         words += ["--folds", *map(str, folds)] if folds else []
-        return " ".join([*words, "--tuned none --jobs 2 --out", str(folder)])
+        words += [] if real else ["--tuned none --jobs 2"]
+        return " ".join([*words, "--out", str(folder)])
 
 
 @dataclass

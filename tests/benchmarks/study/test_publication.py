@@ -13,6 +13,7 @@ import tyro
 
 from benchmarks.grid.cells import Protocol
 from benchmarks.grid.estimate import training_seconds
+from benchmarks.nnunet.commands import NnUNet
 from benchmarks.study.asked import Asked
 from benchmarks.study.commands import Run
 from benchmarks.study.learners import SYSTEMS
@@ -38,14 +39,17 @@ def test_a_table_is_made_and_what_is_missing_can_be_made_by_the_command(
     assert "| PA3C |" in printed
     lines = printed.split("trainings are missing\n")[1].splitlines()
     missing = {line.strip() for line in lines if line.startswith("  ")}
-    assert missing == {f"phantom-{one.name}-default-s0" for one in SYSTEMS}
-    command = next(line for line in lines if line.startswith("make them: ")).removeprefix("make them: ")
-    words = shlex.split(command)
-    assert words[:4] == ["python", "-m", "benchmarks", "run"]
-    run = tyro.cli(Run, args=words[4:])
-    assert {one.name for one in run.cells()} == missing
-    assert run.protocol == TINY
-    assert run.out == done
+    real = "phantom-nnunetv2-default-s0"
+    assert missing == {real, *(f"phantom-{one.name}-default-s0" for one in SYSTEMS)}
+    commands = [line.removeprefix("make them: ") for line in lines if line.startswith("make them: ")]
+    kinds = {"run": (Run, missing - {real}), "nnunet": (NnUNet, {real})}
+    for command, (name, (kind, makes)) in zip(commands, kinds.items(), strict=True):
+        words = shlex.split(command)
+        assert words[:4] == ["python", "-m", "benchmarks", name]
+        made: Any = tyro.cli(kind, args=words[4:])
+        assert {one.name for one in made.cells()} == makes
+        assert made.protocol == TINY
+        assert made.out == done
 
 
 def test_nothing_at_all_is_said_with_the_time_it_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +125,7 @@ def test_every_table_and_figure_has_a_plan_that_can_be_trained() -> None:
         cells = list(plan.cells("phantom", (), (0,), TINY))
         assert len({one.name for one in cells}) == len(cells) >= 1
         for one in cells:
-            if not one.learner.reference:
+            if not (one.learner.reference or one.learner.factory):
                 assert one.config().width > 0
     with pytest.raises(OptionError, match=r"table 7: .* 2, 3, 4, 5, 6"):
         Table(7).main()
