@@ -20,8 +20,9 @@ from pixelseg_agents.cli.options import parse_pairs
 from pixelseg_agents.cli.runs import Run, RunError, check_free, held, open_run, write_config
 from pixelseg_agents.cli.session import Session
 from pixelseg_agents.cli.task import TaskArguments, described, task_from_json
+from pixelseg_agents.cli.volumes import volume_report
 from pixelseg_agents.evaluation.figures import learning_curve
-from pixelseg_agents.evaluation.report import evaluate_all, summary_text, write_report
+from pixelseg_agents.evaluation.report import evaluate_all, summary_text, volumes_text, write_report
 from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.learning.precision import Mode
 from pixelseg_agents.networks import parameter_count
@@ -269,9 +270,15 @@ def _evaluate(
     env = arguments.task.environment(dataset, min(arguments.batch, len(dataset)))
     results = evaluate_all(agent, title_of(agent), env)
     about = {"split": arguments.eval_split, "updates": agent.updates, "checkpoint": "last"}
-    about |= described(arguments.task, dataset)
-    content = write_report(folder, results, dataset, about)
+    volumes, said = volume_report(agent, arguments.task, dataset, arguments.eval_split, results, arguments.batch)
+    about |= described(arguments.task, dataset) | said
+    content = write_report(folder, results, dataset, about, volumes)
     write_card(folder, open_run(folder).config or {}, content, session.best)
+    if volumes:
+        print(volumes_text(volumes))
+        print()
+    for what, text in said.items():
+        print(f"{what.capitalize()}: {text}.\n")
     print(summary_text(results))
     if session.best and session.best["updates"] != agent.updates:
         print(

@@ -68,12 +68,13 @@ class VolumeScores:
             spacing = " x ".join(f"{width:.3g}" for width in self.spacing[k])
             dice, distance = (values[k] for values in self.metrics.values())
             lines.append(f"| {case} | {self.slices[k]} | {spacing} | {dice:.3f} | {distance:.1f} |")
-        lines += [_mean_row(f"mean of {len(self.cases)}", self)]
-        lines += [_mean_row(f"{name}: mean", part) for name, part in self.labels.items()]
+        lines += [mean_row(f"mean of {len(self.cases)}", self)]
+        lines += [mean_row(f"{name}: mean", part) for name, part in self.labels.items()]
         return "\n".join(lines)
 
 
-def _mean_row(name: str, scores: VolumeScores) -> str:
+def mean_row(name: str, scores: VolumeScores) -> str:
+    """A row of `VolumeScores.text`: the means over volumes."""
     dice, distance = scores.metrics.values()
     return f"| {name} | | | {dice.mean():.3f} ± {dice.std():.3f} | {distance.mean():.1f} ± {distance.std():.1f} |"
 
