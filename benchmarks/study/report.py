@@ -28,6 +28,7 @@ from benchmarks.study.variants import (
 )
 from pixelseg_agents.files import write_atomically
 from pixelseg_env import DataError, SegmentationDataset
+from pixelseg_env.datasets import OWN_PIXELS
 
 HECKTOR = "hecktor"  # whose comparison is Table 5
 TABLE5, OVER_IMAGES = "Table 5: HECKTOR 2020, slices of PET", "means over test images"
@@ -95,7 +96,7 @@ def tables(records: Records, dataset: str, published: Path = PUBLISHED, wanted: 
         made.pop(other, None)
     for name, table in made.items():
         if name != "budgets":
-            _say_where(table, records.protocol)
+            _say_where(table, records.protocol, records.all())
         add_published(table, name, dataset, published)
     return made
 
@@ -120,14 +121,16 @@ def all_tables(folder: Path, published: Path = PUBLISHED) -> dict[str, dict[str,
         for dataset, tried in read_grid(folder / "tried", part="val").items():
             table = attempts(Records(tried), f"Attempts to improve PA3C on {dataset}")
             if table.rows:
-                _say_where(table, tried[0]["cell"]["protocol"])
+                _say_where(table, tried[0]["cell"]["protocol"], tried)
                 made.setdefault(dataset, {})["attempts"] = table
     return made
 
 
-def _say_where(table: Table, protocol: Mapping[str, Any]) -> None:
-    """Adds a sentence on where the scores of a table were taken."""
-    table.note = f"{table.note} {Protocol.of_record(protocol).judged}".strip()
+def _say_where(table: Table, protocol: Mapping[str, Any], found: Sequence[Record] = ()) -> None:
+    """Adds a sentence on where the scores of a table were taken; records say it where the pixels are not the files'."""
+    said = {r["test" if "test" in r else "val"]["summary"].get("judged_on", OWN_PIXELS) for r in found}
+    where = Protocol.of_record(protocol).judged(" and ".join(sorted(said)) or OWN_PIXELS)
+    table.note = f"{table.note} {where}".strip()
 
 
 def test_images(found: Sequence[Record], data: Sequence[str]) -> SegmentationDataset | None:

@@ -10,7 +10,7 @@ from pixelseg_env.datasets.files import FileImages, FileReader, ImageReader
 from pixelseg_env.datasets.fitting import Size, check_size, fit_image, fit_masks
 from pixelseg_env.datasets.memory import LargeDatasetWarning
 from pixelseg_env.datasets.naming import UnclearPatientsWarning
-from pixelseg_env.datasets.native import NativeMasks, VolumeFacts
+from pixelseg_env.datasets.native import OWN_PIXELS, NativeMasks, VolumeFacts
 from pixelseg_env.datasets.pairs import Pair
 from pixelseg_env.datasets.registry import file_reader, load_dataset, own_options, register_dataset, registered_datasets
 from pixelseg_env.datasets.splits import split_indices
@@ -45,6 +45,7 @@ _add("hecktor", f"{_HERE}.hecktor", "load_hecktor", listed=False)
 _add("dicom", f"{_HERE}.dicom", "load_dicom", share=True)
 
 __all__ = [
+    "OWN_PIXELS",
     "DimImagesWarning",
     "FileFacts",
     "FileImages",

@@ -17,6 +17,7 @@ from pixelseg_agents.evaluation.volumes import VolumeScores, mean_row
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_env import PixelSegVectorEnv, SegmentationDataset
+from pixelseg_env.datasets import OWN_PIXELS
 
 SHOWN_PATIENTS = 30
 REFERENCES: dict[str, Predictor] = {"Otsu": Otsu(), "keep everything": KeepAll()}
@@ -117,7 +118,8 @@ def volumes_text(volumes: Mapping[str, VolumeScores], limit: int | None = SHOWN_
     """The table of whole volumes of the first, and the means of the others."""
     (name, own), *others = volumes.items()
     more = len(own.cases) - (limit or len(own.cases))
-    lines = [f"{name} on whole volumes, all their slices, on their own voxels; HD95 in millimetres:", ""]
+    where = "their own voxels" if own.pixels == OWN_PIXELS else own.pixels
+    lines = [f"{name} on whole volumes, all their slices, on {where}; HD95 in millimetres:", ""]
     lines += [own.text(limit), *(mean_row(f"{other}: mean", scores) for other, scores in others)]
     return "\n".join(lines + ([f"... and {more} more; all are in evaluation.md"] if more > 0 else []))
 
@@ -138,6 +140,7 @@ def _by_patient(result: EvaluationResult) -> dict[str, EvaluationResult]:
             shape=result.shape,
             judged_at=result.judged_at,
             judged_sizes=result.judged_sizes,
+            pixels=result.pixels,
         )
     return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pixelseg_agents.cli import main
-from pixelseg_agents.evaluation import evaluate
+from pixelseg_agents.evaluation import EvaluationResult, evaluate
+from pixelseg_agents.evaluation.report import volumes_text
 from pixelseg_agents.evaluation.volumes import judge_volumes
 from pixelseg_agents.references import KeepAll
 from pixelseg_env import DataError, PixelSegVectorEnv, SegmentationDataset, load_dataset
@@ -136,6 +138,24 @@ def test_empty_slices_count_against_an_agent_that_sees_objects_there(data: Path)
     phantoms = load_dataset("phantom", split="all", size=16, count=3)
     with pytest.raises(DataError, match="no slices of volumes"):
         judge_volumes(KeepAll(), evaluate(KeepAll(), environment(phantoms)), phantoms, phantoms, environment)
+
+
+@pytest.mark.parametrize("size", [8, None])
+def test_pixels_that_are_not_the_files_are_not_called_theirs(size: int | None, tmp_path: Path) -> None:
+    """As of what HECKTOR's boxes cut out, which scores and volumes are of, whatever `predict` brings back."""
+    place = "the pixels that were cut out"
+    part = load_dataset("nifti", write_volumes(tmp_path, 1), split="all", size=size, keep_empty=True)
+    assert part.volumes is not None
+    facts = {case: dataclasses.replace(one, pixels=place) for case, one in part.volumes.items()}
+    cut = dataclasses.replace(part, volumes=facts)
+    result = evaluate(KeepAll(), PixelSegVectorEnv(5, cut, split="all", horizon=1))
+    assert f"at 18x14, {place}" in result.judged
+    assert ("decided at 8x8" in result.judged) == (size == 8)
+    result.save(tmp_path / "r.json")
+    assert EvaluationResult.load(tmp_path / "r.json").judged == result.judged
+    scores = judge_volumes(KeepAll(), result, cut, cut, lambda one: None)
+    assert f"on {place}; HD95" in volumes_text({"keep everything": scores})
+    assert "own" not in evaluate(KeepAll(), PixelSegVectorEnv(5, cut, horizon=1, split="all"), judge_at="size").judged
 
 
 def test_labels_of_volumes_are_scored_each(tmp_path: Path) -> None:
