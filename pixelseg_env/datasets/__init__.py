@@ -7,7 +7,7 @@ imported on first use: NIfTI, DICOM and image libraries are loaded by those who 
 from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.brightness import DimImagesWarning
 from pixelseg_env.datasets.files import FileImages, FileReader, ImageReader
-from pixelseg_env.datasets.fitting import Size, check_size, fit_image, fit_masks
+from pixelseg_env.datasets.fitting import Size, SizesDifferError, check_size, fit_image, fit_masks
 from pixelseg_env.datasets.memory import LargeDatasetWarning
 from pixelseg_env.datasets.naming import UnclearPatientsWarning
 from pixelseg_env.datasets.native import OWN_PIXELS, NativeMasks, VolumeFacts
@@ -57,6 +57,7 @@ __all__ = [
     "Part",
     "SegmentationDataset",
     "Size",
+    "SizesDifferError",
     "Survey",
     "UnclearPatientsWarning",
     "VolumeFacts",
