@@ -20,6 +20,7 @@ import tyro
 
 import pixelseg_env
 from benchmarks.grid.cells import is_done
+from benchmarks.nnunet.commands import NnUNet
 from benchmarks.study.commands import Run, Search
 from benchmarks.study.report import all_tables
 from pixelseg_agents import PA3C, PA3CConfig
@@ -120,7 +121,7 @@ def test_option_table_names_real_options_and_values() -> None:
 
 RECORDS = ROOT / "benchmarks/records/grid"
 SYSTEMS_64 = ROOT / "benchmarks/records/systems"
-NNUNET = ""  # the real nnU-Net's, whose command is another
+NNUNET = "brain-nnunetv2-default-s0.json"  # the real nnU-Net's, whose command is another
 DATASETS = ("brain", "cardiac")
 
 
@@ -177,6 +178,12 @@ def test_the_systems_of_the_publication_have_a_command_and_their_tables() -> Non
     cells = tyro.cli(Run, args=shlex.split(found[1])).cells()
     done = {f"{cell.name}.json" for cell in cells if is_done(ROOT / SYSTEMS_64, cell)}
     assert done == {path.name for path in (ROOT / SYSTEMS_64).glob("*.json")} - {NNUNET}
+    found = re.search(r"^python -m benchmarks nnunet (.*--out benchmarks/records/systems)$", text, re.MULTILINE)
+    assert found
+    real = tyro.cli(NnUNet, args=shlex.split(found[1])).cells()
+    assert [f"{cell.name}.json" for cell in real] == [NNUNET]
+    assert (real[0].protocol, real[0].data) == (cells[0].protocol, cells[0].data), "they stand in one table"
+    assert (not (SYSTEMS_64 / NNUNET).exists()) == ("it is not trained at this budget yet" in results)
 
 
 def test_no_place_is_left_to_be_filled() -> None:

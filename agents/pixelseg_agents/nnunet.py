@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from pixelseg_agents.files import parse_json, reason, write_atomically
 from pixelseg_env import DataError, OptionError, SegmentationDataset, check_choice
+from pixelseg_env.datasets import fit_image
 
 Pixels = NDArray[Any]
 Masks = NDArray[np.uint8]
@@ -74,7 +75,7 @@ class NnUNetData:
             uint8 (N, H, W) of 0 and 1, or (N, L, H, W) with L > 1 labels.
 
         Raises:
-            DataError: a file is missing or damaged, or holds a value that no label has.
+            DataError: a file is missing or damaged, or holds a value that no label has; they are of several sizes.
         """
         table = np.zeros((len(self.label_sets), self.labels), np.uint8)
         for value, members in enumerate(self.label_sets):
@@ -89,6 +90,12 @@ class NnUNetData:
                     f"{self.folder.name} says: it was predicted for another data set"
                 )
             found.append(np.moveaxis(table[values], -1, 0))
+        sizes = sorted({mask.shape[1:] for mask in found})
+        if len(sizes) > 1:
+            raise DataError(
+                f"{folder}: masks of {len(sizes)} sizes, {sizes[0]} to {sizes[-1]}, which are no one array; export "
+                "with a --size to have them so"
+            )
         masks = np.stack(found)
         return np.ascontiguousarray(masks[:, 0] if self.labels == 1 else masks)
 
@@ -102,6 +109,7 @@ def export_nnunet(
     channels: Sequence[str] = (),
     split_by: str = "patient",
     overwrite: bool = False,
+    own_sizes: bool = False,
 ) -> NnUNetData:
     """Writes a data set in nnU-Net's raw layout, whole or not at all.
 
@@ -118,6 +126,8 @@ def export_nnunet(
             "noNorm" not at all, any other name each image by itself.
         split_by: "patient" or "slice", what the folds are dealt by.
         overwrite: replace an earlier export of the same number and name.
+        own_sizes: write each image at its file's size. The data set must have been brought to one size with
+            `fit="crop"`, and one that all images fit into, so that nothing but their margins has been added.
 
     Returns:
         What has been written.
@@ -142,7 +152,7 @@ def export_nnunet(
     temporary = goal.with_name(f".{goal.name}.{uuid.uuid4().hex}")
     try:
         for part, dataset in parts.items():
-            _write_part(temporary, FOLDERS[part], dataset, images[part], label_sets, ending)
+            _write_part(temporary, FOLDERS[part], dataset, images[part], label_sets, ending, own_sizes)
         about = _description(train, goal.name, named, label_sets, sum(len(images[p]) for p in parts if p != "test"))
         about |= {"file_ending": ending, "overwrite_image_reader_writer": READERS[ending]}
         for file, content in ((DATASET, about), (SPLITS, folds)):
@@ -201,6 +211,9 @@ def _default_name(dataset: str) -> str:
 
 
 def _check_free(goal: Path, number: int, overwrite: bool) -> None:
+    for place in (goal.parent, *goal.parent.parents):
+        if place.exists() and not place.is_dir():
+            raise OptionError(f"{goal.parent}: {place} is a file; expected a folder: choose another --out")
     for other in sorted(goal.parent.glob(f"Dataset{number:03d}_*")):
         if other.name != goal.name:
             raise OptionError(f"number={number}: is that of {other} already; give this data set another --number")
@@ -336,14 +349,17 @@ def _write_part(
     names: Sequence[str],
     label_sets: Sequence[tuple[int, ...]],
     ending: str,
+    own_sizes: bool,
 ) -> None:
     images, labels = root / f"images{which}", root / f"labels{which}"
     for folder in (images, labels):
         folder.mkdir(parents=True, exist_ok=True)
     for k, name in enumerate(names):
+        mask = dataset.native_mask(k) if own_sizes else dataset.masks[k]
         for channel, pixels in enumerate(dataset.images[k]):
-            _write(images / f"{name}_{channel:04d}{ending}", pixels)
-        _write(labels / f"{name}{ending}", _values(dataset.masks[k], label_sets))
+            own = fit_image(pixels, (mask.shape[-2], mask.shape[-1]), "crop")[0]
+            _write(images / f"{name}_{channel:04d}{ending}", own)
+        _write(labels / f"{name}{ending}", _values(mask, label_sets))
 
 
 def _write(path: Path, pixels: Pixels) -> None:

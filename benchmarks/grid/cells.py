@@ -25,6 +25,7 @@ from pixelseg_env import (
     load_dataset,
     registered_datasets,
 )
+from pixelseg_env.datasets import OWN_PIXELS
 
 FOLDS = 5
 EARLIER = {"judge_at": "size"}  # what records of earlier versions do not say
@@ -71,13 +72,16 @@ class Protocol:
         """
         return cls(**{**EARLIER, **values})
 
-    @property
-    def judged(self) -> str:
-        """Where scores were taken, as a sentence under a table."""
+    def judged(self, pixels: str = OWN_PIXELS) -> str:
+        """Where scores were taken, as a sentence under a table.
+
+        Args:
+            pixels: of the data set, see `SegmentationDataset.native_pixels`.
+        """
         if self.judge_at == "size":
             return f"Judged at {self.size}x{self.size}, the size that was decided at."
         return (
-            f"Judged on the files' own pixels, decided at {self.size}x{self.size}: the row *oracle* is what a perfect "
+            f"Judged on {pixels}, decided at {self.size}x{self.size}: the row *oracle* is what a perfect "
             "mask of that size scores there."
         )
 

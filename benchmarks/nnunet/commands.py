@@ -31,8 +31,8 @@ RECORDS = Path("benchmarks/records/nnunet")
 class NnUNet:
     """Plans, trains and judges the real nnU-Net, in an environment of its own; what is finished is skipped.
 
-    Its records have the same form as those of `run` with the same protocol, and stand in the same tables. Width and
-    batch are planned by nnU-Net itself.
+    Its records have the same form as those of `run`, and stand in the same tables where they lie in one folder and have
+    the same protocol; `table 2` gives the command for its row. Width and batch are planned by nnU-Net itself.
     """
 
     dataset: Dataset = "phantom"

@@ -29,6 +29,8 @@ GRID = ROOT / "grid"
 _AGENTS = (SUBJECT.name, AC.name, *(one.name for one in Q_LEARNERS))
 _NETWORKS = tuple(one.name for one in NETWORKS_BY_LABELS)
 _PIXELRL = (PIXELRL.name, PIXELRL_ON_UNET3P.name)
+NNUNET = "nnunetv2"  # the real one, whose command, environment and study are its own
+NNUNET_STUDY = "benchmarks.nnunet"
 _ALL = (*(one.name for one in REFERENCES), *_NETWORKS, UNET.name, AMP_DRL.name, *_PIXELRL, *_AGENTS)
 
 
@@ -39,7 +41,7 @@ class Plan:
     Attributes:
         title: what it shows.
         name: of the table in `report.tables`, or of the function in `figures.DRAWN`.
-        agents: learners of the study.
+        agents: learners of the study, and `NNUNET`.
         settings: that they are trained under.
         folds: fifths of the patients; none: the split 70/10/20.
         datasets: the publication's.
@@ -58,14 +60,14 @@ class Plan:
 
     def cells(self, dataset: str, data: Sequence[str], seeds: Sequence[int], protocol: Protocol) -> Iterator[Cell]:
         """Every training that it needs; settings that change nothing about a learner are left out."""
-        study = load_study(MODULE)
         for seed in seeds:
             for setting in self.settings:
                 for agent in self.agents:
+                    module = NNUNET_STUDY if agent == NNUNET else MODULE
                     for fold in self.folds or (None,):
-                        if study.learner(agent).reference and (seed, setting) != (seeds[0], "default"):
+                        if load_study(module).learner(agent).reference and (seed, setting) != (seeds[0], "default"):
                             continue
-                        cell = Cell(dataset, tuple(data), agent, setting, seed, fold, protocol, study=MODULE)
+                        cell = Cell(dataset, tuple(data), agent, setting, seed, fold, protocol, study=module)
                         if cell.applies:
                             yield cell
 
@@ -82,7 +84,7 @@ def _supervised(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 TABLES = {
-    2: Plan("every system", "table-2", _ALL, records=SYSTEMS_64),
+    2: Plan("every system", "table-2", (*_ALL, NNUNET), records=SYSTEMS_64),
     3: Plan("PA3C's SAM and dilation", "table-3", (SUBJECT.name,), _SAM),
     4: Plan("few training images", "table-4", (*_supervised(_SHOTS), *_AGENTS), ("50-shot", "100-shot")),
     5: Plan(

@@ -11,7 +11,8 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.grid.estimate import training_seconds
-from benchmarks.study.plans import FIGURES, TABLES, Plan, missing
+from benchmarks.study.asked import Asked
+from benchmarks.study.plans import FIGURES, NNUNET, TABLES, Plan, missing
 from benchmarks.study.published import PUBLISHED
 from benchmarks.study.reading import Record, Records, read_grid
 from pixelseg_env import OptionError
@@ -24,7 +25,7 @@ class _Made:
     number: Positional[int]
     """As the publication counts."""
     dataset: Annotated[str, arg(help_behavior_hint="(default: the publication's)")] = ""
-    """One data set alone, phantom too."""
+    """One data set alone, any."""
     data: Annotated[tuple[str, ...], arg(help_behavior_hint="(default: $PIXELSEG_DATA)")] = ()
     """Folders of the data set, for what is missing and for figures that show images."""
     records: Annotated[str, arg(help_behavior_hint="(default: where this one's are kept)")] = ""
@@ -35,7 +36,7 @@ class _Made:
     """Folder of figures."""
     time: bool = True
     """Say how long what is missing would take here, which takes some seconds for each agent."""
-    protocol: OmitArgPrefixes[Protocol] = field(default_factory=lambda: Protocol(size=64, passes=12_000))
+    protocol: OmitArgPrefixes[Asked] = field(default_factory=Asked)
 
     kind: ClassVar[str]
     plans: ClassVar[Mapping[int, Plan]]
@@ -45,17 +46,20 @@ class _Made:
         if self.number not in self.plans:
             known = ", ".join(map(str, self.plans))
             raise OptionError(f"{self.kind} {self.number}: the publication's that are made from records are {known}")
+        if not self.seeds:
+            raise OptionError("--seeds: expected at least one")
         plan = self.plans[self.number]
         folder = Path(self.records) if self.records else plan.records
         by_dataset = read_grid(folder) if list(folder.glob("*.json")) else {}
-        return max(self._one(plan, name, by_dataset.get(name, []), folder) for name in self._datasets(plan))
+        first = next((records[0]["cell"]["protocol"] for records in by_dataset.values()), None)
+        protocol = self.protocol.protocol(first, folder)
+        return max(self._one(plan, name, by_dataset.get(name, []), folder, protocol) for name in self._datasets(plan))
 
     def _datasets(self, plan: Plan) -> Sequence[str]:
         return (self.dataset,) if self.dataset else plan.datasets
 
-    def _one(self, plan: Plan, dataset: str, found: list[Record], folder: Path) -> int:
+    def _one(self, plan: Plan, dataset: str, found: list[Record], folder: Path, protocol: Protocol) -> int:
         records = Records(found)
-        protocol = Protocol.of_record(found[0]["cell"]["protocol"]) if found else self.protocol
         cells = list(plan.cells(dataset, self.data, self.seeds, protocol))
         lacking = missing(cells, records)
         if len(lacking) < len(cells):
@@ -83,23 +87,33 @@ class _Made:
         if self.time:
             total = sum(seconds or 0.0 for seconds in known)
             lines.append(f"  together about {total / 60:.0f} min on one core, judging apart")
-        lines.append(f"make them: {self._command(dataset, lacking, folder, protocol)}")
-        return "\n".join(lines)
+        # The real nnU-Net has a command of its own.
+        ours, others = ([cell for cell in lacking if (cell.agent == NNUNET) == real] for real in (False, True))
+        commands = [self._command(dataset, some, folder, protocol) for some in (ours, others) if some]
+        return "\n".join([*lines, *(f"make them: {command}" for command in commands)])
 
     def _command(self, dataset: str, lacking: Sequence[Cell], folder: Path, protocol: Protocol) -> str:
         agents, settings, seeds = (
             list(dict.fromkeys(getattr(cell, name) for cell in lacking)) for name in ("agent", "setting", "seed")
         )
         folds = sorted({cell.fold for cell in lacking if cell.fold is not None})
-        words = ["python -m benchmarks run --dataset", dataset, "--data", " ".join(self.data) or "FOLDER"]
+        real = agents == [NNUNET]
+        words = [
+            f"python -m benchmarks {'nnunet' if real else 'run'} --dataset",
+            dataset,
+            "--data",
+            " ".join(self.data) or "FOLDER",
+        ]
         if dataset == "phantom":
             words = words[:2]
         plain, default = vars(protocol), vars(Protocol())
         words += [f"--{name.replace('_', '-')} {value}" for name, value in plain.items() if value != default[name]]
-        words += ["--agents", *agents, "--seeds", *map(str, seeds)]
+        words += [] if real else ["--agents", *agents]
+        words += ["--seeds", *map(str, seeds)]
         words += ["--settings", *settings] if settings != ["default"] else []
         words += ["--folds", *map(str, folds)] if folds else []
-        return " ".join([*words, "--tuned none --jobs 2 --out", str(folder)])
+        words += [] if real else ["--tuned none --jobs 2"]
+        return " ".join([*words, "--out", str(folder)])
 
 
 @dataclass
@@ -115,7 +129,7 @@ class Table(_Made):
     def _make(self, plan: Plan, dataset: str, records: Records) -> str:
         from benchmarks.study.report import tables
 
-        made = tables(records, dataset, self.published)
+        made = tables(records, dataset, self.published, wanted=plan.name)
         if plan.name not in made:
             return f"{self.kind} {self.number}, {dataset}: one row alone makes no table"
         return made[plan.name].markdown()

@@ -19,6 +19,8 @@ NOTE = (
     "of PET) and splits, at 256x256, after 200 epochs; they compete with nothing here."
 )
 
+PARAMETERS_ALONE = "Rows *published* have the publication's numbers of parameters; it has no scores on this data set."
+
 
 def add_published(table: Table, name: str, dataset: str, published: Path = PUBLISHED) -> None:
     """Puts the published figures under a table, in rows of their own that do not compete.
@@ -35,7 +37,7 @@ def add_published(table: Table, name: str, dataset: str, published: Path = PUBLI
         DataError: the file is not such a CSV.
     """
     places = {column.name: number for number, column in enumerate(table.columns)}
-    scores = False
+    added = scores = False
     with published.open(newline="", encoding="utf-8") as file:
         for number, line in enumerate(csv.DictReader(file), start=2):
             try:
@@ -52,9 +54,10 @@ def add_published(table: Table, name: str, dataset: str, published: Path = PUBLI
                 row = f"*published: {line['row']}*"
                 table.apart.add(row)
                 table.rows.setdefault(row, [None] * len(table.columns))[places[column]] = value
+                added = True
                 scores = scores or not column.endswith(COLUMNS[-1])
-    if scores:
-        table.note = f"{table.note} {NOTE}".strip()
+    if added:
+        table.note = f"{table.note} {NOTE if scores else PARAMETERS_ALONE}".strip()
 
 
 def _value(text: str) -> float | tuple[float, float]:

@@ -28,8 +28,10 @@ from benchmarks.study.variants import (
 )
 from pixelseg_agents.files import write_atomically
 from pixelseg_env import DataError, SegmentationDataset
+from pixelseg_env.datasets import OWN_PIXELS
 
 HECKTOR = "hecktor"  # whose comparison is Table 5
+TABLE5, OVER_IMAGES = "Table 5: HECKTOR 2020, slices of PET", "means over test images"
 HORIZONS = ("t_max-1", "t_max-5", "t_max-10", "default")
 
 
@@ -65,13 +67,15 @@ def write_report(folder: Path, out: Path, data: Sequence[str] = (), published: P
     return text
 
 
-def tables(records: Records, dataset: str, published: Path = PUBLISHED) -> dict[str, Table]:
+def tables(records: Records, dataset: str, published: Path = PUBLISHED, wanted: str = "") -> dict[str, Table]:
     """Every table that the records allow, by the name of its file.
 
     Args:
         records: of one data set.
         dataset: its name.
         published: see `add_published`.
+        wanted: the one that is asked for. Of Tables 2 and 5, which have the same form, there is otherwise the one that
+            the publication has of the data set.
     """
     made = {
         "table-2": comparison(records, f"Table 2 on {dataset}: all agents, means over test images"),
@@ -84,14 +88,15 @@ def tables(records: Records, dataset: str, published: Path = PUBLISHED) -> dict[
         "learning": learning_by_network(records, f"Learner and network on {dataset}"),
         "steps": step_by_step(records, f"Do later steps improve the map? On {dataset}"),
         "table-6": folds(records, f"Table 6 on {dataset}: five folds"),
-        "table-5": comparison(records, "Table 5: HECKTOR 2020, slices of PET, means over test images"),
+        "table-5": comparison(records, f"{TABLE5 if dataset == HECKTOR else f'Table 5 on {dataset}'}, {OVER_IMAGES}"),
     }
     needs_two = ("table-3", "table-4", "changes", "learning")
     made = {name: table for name, table in made.items() if len(table.rows) > (name in needs_two)}
-    made.pop("table-2" if dataset == HECKTOR else "table-5", None)
+    if (other := "table-2" if dataset == HECKTOR else "table-5") != wanted:
+        made.pop(other, None)
     for name, table in made.items():
         if name != "budgets":
-            _say_where(table, records.protocol)
+            _say_where(table, records.protocol, records.all())
         add_published(table, name, dataset, published)
     return made
 
@@ -116,14 +121,16 @@ def all_tables(folder: Path, published: Path = PUBLISHED) -> dict[str, dict[str,
         for dataset, tried in read_grid(folder / "tried", part="val").items():
             table = attempts(Records(tried), f"Attempts to improve PA3C on {dataset}")
             if table.rows:
-                _say_where(table, tried[0]["cell"]["protocol"])
+                _say_where(table, tried[0]["cell"]["protocol"], tried)
                 made.setdefault(dataset, {})["attempts"] = table
     return made
 
 
-def _say_where(table: Table, protocol: Mapping[str, Any]) -> None:
-    """Adds a sentence on where the scores of a table were taken."""
-    table.note = f"{table.note} {Protocol.of_record(protocol).judged}".strip()
+def _say_where(table: Table, protocol: Mapping[str, Any], found: Sequence[Record] = ()) -> None:
+    """Adds a sentence on where the scores of a table were taken; records say it where the pixels are not the files'."""
+    said = {r["test" if "test" in r else "val"]["summary"].get("judged_on", OWN_PIXELS) for r in found}
+    where = Protocol.of_record(protocol).judged(" and ".join(sorted(said)) or OWN_PIXELS)
+    table.note = f"{table.note} {where}".strip()
 
 
 def test_images(found: Sequence[Record], data: Sequence[str]) -> SegmentationDataset | None:

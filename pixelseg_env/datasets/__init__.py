@@ -7,11 +7,11 @@ imported on first use: NIfTI, DICOM and image libraries are loaded by those who 
 from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.brightness import DimImagesWarning, WhiteIsZeroWarning
 from pixelseg_env.datasets.files import FileImages, FileReader, ImageReader
-from pixelseg_env.datasets.fitting import Size, check_size, fit_image, fit_masks
+from pixelseg_env.datasets.fitting import Size, SizesDifferError, check_size, fit_image, fit_masks
 from pixelseg_env.datasets.left_out import LeftOutWarning
 from pixelseg_env.datasets.memory import LargeDatasetWarning
 from pixelseg_env.datasets.naming import UnclearPatientsWarning
-from pixelseg_env.datasets.native import NativeMasks, VolumeFacts
+from pixelseg_env.datasets.native import OWN_PIXELS, NativeMasks, VolumeFacts
 from pixelseg_env.datasets.pairs import Pair
 from pixelseg_env.datasets.registry import file_reader, load_dataset, own_options, register_dataset, registered_datasets
 from pixelseg_env.datasets.splits import split_indices
@@ -46,6 +46,7 @@ _add("hecktor", f"{_HERE}.hecktor", "load_hecktor", listed=False)
 _add("dicom", f"{_HERE}.dicom", "load_dicom", share=True)
 
 __all__ = [
+    "OWN_PIXELS",
     "DimImagesWarning",
     "FileFacts",
     "FileImages",
@@ -58,6 +59,7 @@ __all__ = [
     "Part",
     "SegmentationDataset",
     "Size",
+    "SizesDifferError",
     "Survey",
     "UnclearPatientsWarning",
     "VolumeFacts",

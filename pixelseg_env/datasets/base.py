@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelseg_env.datasets.native import NativeMasks, VolumeFacts
+from pixelseg_env.datasets.native import OWN_PIXELS, NativeMasks, VolumeFacts
 from pixelseg_env.errors import DataError, OptionError, shown
 
 
@@ -225,6 +225,13 @@ class SegmentationDataset:
             self.volumes,
             self.white,
         )
+
+    @property
+    def native_pixels(self) -> str:
+        """What `native_mask` has the pixels of, for reports: the files, or what was cut out of them."""
+        facts = self.volumes or {}
+        places = {facts[case].pixels if facts else OWN_PIXELS for case in set(self.cases)}
+        return " and ".join(sorted(places))
 
     def native_mask(self, index: int) -> NDArray[np.uint8]:
         """The mask of an image on its file's own pixels, uint8 ([L,] H, W); that of `masks` where it is the same."""

@@ -31,6 +31,18 @@ def check_size(size: object) -> tuple[int, int] | None:
     raise OptionError(f"size={size!r} is not valid; expected a positive whole number, (height, width), or None")
 
 
+class SizesDifferError(DataError):
+    """Images of several sizes where one was expected.
+
+    Attributes:
+        largest: the (H, W) that all of them fit into.
+    """
+
+    def __init__(self, message: str, largest: tuple[int, int]) -> None:
+        super().__init__(message)
+        self.largest = largest
+
+
 def common_size(name: str, shapes: Sequence[tuple[int, int]], sources: Sequence[str]) -> tuple[int, int]:
     """Returns the one (H, W) that all images share.
 
@@ -40,15 +52,16 @@ def common_size(name: str, shapes: Sequence[tuple[int, int]], sources: Sequence[
         sources: where each comes from.
 
     Raises:
-        DataError: the sizes differ; the message names the files that differ from the most frequent size.
+        SizesDifferError: they differ; the message names the files that differ from the most frequent size.
     """
     (usual, votes), *others = Counter(shapes).most_common()
     if others:
         odd = [f"{source} is {h}x{w}" for (h, w), source in zip(shapes, sources, strict=True) if (h, w) != usual]
         more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
-        raise DataError(
+        raise SizesDifferError(
             f"data set {name!r}: size=None needs images of one size, but {votes} are {usual[0]}x{usual[1]} and "
-            f"{'; '.join(odd[:5])}{more}. Give size=, e.g. size={usual[0]}, or leave those files out."
+            f"{'; '.join(odd[:5])}{more}. Give size=, e.g. size={usual[0]}, or leave those files out.",
+            (max(h for h, _ in shapes), max(w for _, w in shapes)),
         )
     return usual
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.files import FileImages, below
+from pixelseg_env.datasets.native import OWN_PIXELS
 from pixelseg_env.datasets.nifti import VolumeReader
 from pixelseg_env.datasets.nifti_files import (
     SUFFIXES,
@@ -42,6 +43,7 @@ LABEL = "_ct_gtvt"  # the primary tumour, drawn on the CT
 BOXES = "*bbox*.csv"  # hecktor2020_bbox_training.csv, bbox.csv
 COLUMNS = ("x1", "x2", "y1", "y2", "z1", "z2")
 SPACING = (1.0, 1.0, 1.0)  # of what is cut out, as in the challenge's own example
+CUT_OUT = "the pixels that were cut out of the files' boxes at 1 mm"
 SPLINE = 3  # the order of its interpolation
 _FILE = re.compile(r"(?P<case>.+)_(?P<modality>pt|ct)", re.IGNORECASE)
 
@@ -59,7 +61,8 @@ def load_hecktor(
 
     Where a table of bounding boxes lies with them (`hecktor2020_bbox_training.csv`: PatientID, x1, x2, y1, y2, z1, z2
     in millimetres), what is inside a case's box is sampled at 1 mm, the image by cubic splines and the label by the
-    nearest voxel, as the challenge's example does. Files that were cut out already stay as they are. Without boxes the
+    nearest voxel, as the challenge's example does; what was cut out is also what agents are judged on (`predict` brings
+    masks back to the file). Files that were cut out already stay as they are. Without boxes the
     label, which lies on the grid of the CT, is brought to the image's grid by the nearest voxel.
 
     Args:
@@ -88,7 +91,9 @@ def load_hecktor(
     missing = sorted({pair.case for pair in pairs} - known.keys()) if known else []
     if missing:
         raise DataError(f"{pairs[0].image.parent}: no box of case {missing[0]!r}; add it to the table, or boxes=false")
-    grids = {pair.case: _grid_of(read_geometry(pair.image), known.get(pair.case)) for pair in pairs}
+    own = {pair.case: read_geometry(pair.image) for pair in pairs}
+    grids = {case: _grid_of(geometry, known.get(case)) for case, geometry in own.items()}
+    cut_out = {case: grids[case] is not geometry for case, geometry in own.items()}
 
     def image(pair: Pair) -> list[NDArray[Any]]:
         return [_on(read_volume(pair.image), pair.image, grids[pair.case], SPLINE)]
@@ -96,7 +101,10 @@ def load_hecktor(
     def label(pair: Pair) -> NDArray[Any]:
         return _label_on(pair, grids[pair.case])
 
-    source = Source(image, label, lambda pair: grids[pair.case].spacing, check_axis(axis))
+    def pixels(pair: Pair) -> str:
+        return CUT_OUT if cut_out[pair.case] else OWN_PIXELS
+
+    source = Source(image, label, lambda pair: grids[pair.case].spacing, check_axis(axis), pixels)
     return load_volumes("hecktor", pairs, source, size, fit, keep_empty)
 
 

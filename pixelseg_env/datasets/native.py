@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from pixelseg_env.datasets.fitting import brought_back
 
+OWN_PIXELS = "the files' own pixels"
+
 
 @dataclass(frozen=True, eq=False)
 class NativeMasks:
@@ -86,7 +88,9 @@ class VolumeFacts:
     Attributes:
         slices: how many there are, those that a data set leaves out too.
         spacing: millimetres between slices, between rows and between columns.
+        pixels: what they are the pixels of, for reports: where they were sampled anew, not of the files.
     """
 
     slices: int
     spacing: tuple[float, float, float]
+    pixels: str = OWN_PIXELS

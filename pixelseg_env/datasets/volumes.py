@@ -13,7 +13,7 @@ from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.fitting import common_size, fit_image, fit_masks
 from pixelseg_env.datasets.labels import check_present, check_whole, listed, rounded, stack_values
 from pixelseg_env.datasets.memory import allocate
-from pixelseg_env.datasets.native import VolumeFacts, pack
+from pixelseg_env.datasets.native import OWN_PIXELS, VolumeFacts, pack
 from pixelseg_env.datasets.pairs import Pair, all_empty, check_one_value, in_threads, native_masks, sort_unique
 from pixelseg_env.errors import DataError, OptionError
 
@@ -32,12 +32,14 @@ class Source:
         label: pair -> the label's volume, on the image's grid.
         spacing: pair -> millimetres between voxels along X, Y and Z.
         axis: along which slices lie: 0, 1 or 2 for X, Y or Z.
+        pixels: pair -> what its voxels are, see `VolumeFacts`.
     """
 
     image: Callable[[Pair], list[Volume]]
     label: Callable[[Pair], Volume]
     spacing: Callable[[Pair], tuple[float, float, float]]
     axis: int = 2
+    pixels: Callable[[Pair], str] = lambda pair: OWN_PIXELS
 
     def turned(self, volume: Volume) -> Volume:
         """A volume (X, Y, Z) with the axis of the slices as its last, a view."""
@@ -47,7 +49,7 @@ class Source:
         """What is to be known of a volume."""
         spacing = self.spacing(pair)
         rows, columns = (one for k, one in enumerate(spacing) if k != self.axis)
-        return VolumeFacts(slices, (spacing[self.axis], rows, columns))
+        return VolumeFacts(slices, (spacing[self.axis], rows, columns), self.pixels(pair))
 
 
 def check_axis(axis: Any) -> int:

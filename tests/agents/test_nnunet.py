@@ -20,6 +20,7 @@ from pixelseg_agents.cli import main
 from pixelseg_agents.nnunet import export_nnunet, read_nnunet
 from pixelseg_env import DataError, OptionError, PixelSegError, SegmentationDataset, load_dataset
 
+KINDS = (("images", "_0000"), ("labels", ""))
 SPLITS = ("train", "val", "test")
 
 
@@ -269,17 +270,58 @@ def test_the_command_takes_any_data_set(layout: str, tmp_path: Path, monkeypatch
     assert all(len(done.images[part]) for part in SPLITS)
 
 
+@pytest.mark.parametrize("layout", ["folder", "nifti"])
+def test_images_of_several_sizes_keep_them(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    sizes = {f"p{k:02}": (12 + k % 3, 15 - k // 2 % 4) for k in range(10)}
+    whole = {case: rng.integers(0, 256, size).astype(np.uint8) for case, size in sizes.items()}
+    masks = {case: (image > 99).astype(np.uint8) for case, image in whole.items()}
+    for case, image in whole.items():
+        if layout == "folder":
+            files.write(tmp_path / f"data/{case}.png", image)
+            files.write(tmp_path / f"data/{case}_mask.png", masks[case] * 255)
+        else:
+            files.write_nifti(tmp_path / f"data/imagesTr/{case}_0000.nii.gz", image[..., None])
+            files.write_nifti(tmp_path / f"data/labelsTr/{case}.nii.gz", masks[case][..., None])
+    words = ["--dataset", layout, "--out", str(tmp_path / "raw"), "--name", "A"]
+    assert main(["export-nnunet", str(tmp_path / "data"), *words]) == 0
+    assert f"1 channel(s) of {len(set(sizes.values()))} sizes in pixels" in capsys.readouterr().out
+    done = read_nnunet(tmp_path / "raw/Dataset501_A")
+    seen = 0
+    for part, end in (("train", "Tr"), ("val", "Tr"), ("test", "Ts")):
+        for name in done.images[part]:
+            case, seen = name[:3], seen + 1
+            image, label = (pixels(done.folder / f"{kind}{end}/{name}{_}.png") for kind, _ in KINDS)
+            assert np.array_equal(label, masks[case])
+            assert layout == "nifti" or np.array_equal(image, whole[case])
+            assert image.shape == sizes[case]
+            assert np.corrcoef(image.ravel(), whole[case].ravel())[0, 1] > 0.99
+    assert seen == len(sizes)
+    with pytest.raises(DataError, match="export with a --size"):
+        done.masks("train", done.folder / "labelsTr")
+
+
 def test_a_part_without_share_is_left_out(tmp_path: Path) -> None:
     words = ["phantom", "--dataset-option", "count=10", "fractions=[0.8,0.2,0]", "--out", str(tmp_path)]
     assert main(["export-nnunet", *words]) == 0
     assert set(read_nnunet(tmp_path / "Dataset501_Phantom").images) == {"train", "val"}
 
 
-def test_the_command_says_what_is_missing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("nnUNet_raw", raising=False)
     assert main(["export-nnunet", "phantom"]) == 2
     assert "expected --out FOLDER, or the variable nnUNet_raw" in capsys.readouterr().err.replace(
         "Expected", "expected"
     )
+    monkeypatch.chdir(tmp_path)
+    assert main(["export-nnunet", "phantom", "--out", ""]) == 2
+    assert "where to? Expected --out FOLDER" in capsys.readouterr().err
+    (tmp_path / "file").write_text("mine")
+    for out in ("file", "file/below"):
+        assert main(["export-nnunet", "phantom", "--out", out]) == 2
+        assert f"{out}: file is a file; expected a folder: choose another --out" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert main(["export-nnunet", "--out", "x"]) == 2
     assert "export-nnunet: nothing to look at" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import json
 import sys
@@ -16,6 +15,7 @@ from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, PATHS, Split, Which,
 from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag
 from pixelseg_agents.cli.runs import CONFIG, Run, open_run, run_size, too_short
 from pixelseg_agents.cli.task import DATA_KEYS, TaskArguments, described
+from pixelseg_agents.cli.volumes import volume_report
 from pixelseg_agents.evaluation import JudgeAt, sees_time
 from pixelseg_agents.evaluation.report import (
     REPORT,
@@ -25,10 +25,9 @@ from pixelseg_agents.evaluation.report import (
     volumes_text,
     write_report,
 )
-from pixelseg_agents.evaluation.volumes import judge_volumes
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.registry import title_of
-from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset, check_horizon
+from pixelseg_env import DataError, OptionError, SegmentationDataset, check_horizon
 
 EVALUATE = """\
 Scores a trained agent, beside Otsu's threshold and "keep everything". Scores are those of the masks that predict
@@ -95,19 +94,12 @@ def assess(arguments: EvaluateArguments) -> int:
     agent = run.load_agent(device=arguments.device, which=arguments.checkpoint)
     task = _task(arguments, run, agent)
     dataset = task.load(arguments.split)[arguments.split]
-
-    def environment(judged: SegmentationDataset) -> PixelSegVectorEnv:
-        return task.environment(judged, min(arguments.batch, len(judged)))
-
-    env = environment(dataset)
+    env = task.environment(dataset, min(arguments.batch, len(dataset)))
     _check_fits(run, agent, task, dataset)
     if warning := too_short(agent, task.horizon):
         print(f"pixelseg: warning: {warning}", file=sys.stderr)
-    title = title_of(agent)
-    results = evaluate_all(agent, title, env, arguments.judge_at)
-    volumes = None
-    if dataset.volumes is not None and (task.split_by == "patient" or arguments.split == "all"):  # else none is whole
-        volumes = judge_volumes(agent, results[title], dataset, _all_slices(task, dataset), environment)
+    results = evaluate_all(agent, title_of(agent), env, arguments.judge_at)
+    volumes, said = volume_report(agent, task, dataset, arguments.split, results, arguments.batch)
     trained_on = run.task.dataset if run.task else task.dataset
     name = arguments.split if task.dataset == trained_on else f"{task.dataset}-{arguments.split}"
     if run.task is not None and task.horizon != run.task.horizon:
@@ -121,6 +113,7 @@ def assess(arguments: EvaluateArguments) -> int:
         "updates": agent.updates,
         "checkpoint": arguments.checkpoint,
         **described(task, dataset),
+        **said,
     }
     folder = _report_folder(arguments.out, run.folder / f"evaluation-{name}", about)
     content = write_report(folder, results, dataset, about, volumes)
@@ -133,22 +126,14 @@ def assess(arguments: EvaluateArguments) -> int:
         write_atomically(scores, json.dumps(content, indent=1) + "\n")
     print(patients_text(results))
     print()
-    if volumes is not None:
+    if volumes:
         print(volumes_text(volumes))
         print()
+    for what, text in said.items():
+        print(f"{what.capitalize()}: {text}.\n")
     print(summary_text(results))
     print(f"{run.file(arguments.checkpoint)}, update {agent.updates}. Written to {folder}")
     return 0
-
-
-def _all_slices(task: TaskArguments, dataset: SegmentationDataset) -> SegmentationDataset:
-    """The slices without object too, which a data set leaves out unless it is asked for them."""
-    facts, counts = dataset.volumes or {}, collections.Counter(dataset.cases)
-    if all(count == facts[case].slices for case, count in counts.items()):
-        return dataset
-    options = [pair for pair in task.dataset_option if not pair.startswith("keep_empty=")]
-    complete = dataclasses.replace(task, dataset_option=(*options, "keep_empty=true"))
-    return complete.load("all")["all"]
 
 
 def _report_folder(wanted: Path | None, usual: Path, about: dict[str, Any]) -> Path:

@@ -14,6 +14,7 @@ from pixelseg_agents.cli.guessing import which_dataset
 from pixelseg_agents.cli.options import SizeFlag, parse_pairs
 from pixelseg_agents.nnunet import FOLDERS, SPLITS, export_nnunet
 from pixelseg_env import OptionError, SegmentationDataset, load_dataset
+from pixelseg_env.datasets import SizesDifferError
 
 DESCRIPTION = """\
 Writes a data set in nnU-Net's raw layout, with the patients for training, validation and test that all commands here
@@ -38,7 +39,7 @@ class ExportArguments:
 
     data: Positional[Annotated[tuple[Path, ...], arg(metavar="DATA [DATA ...]", help_behavior_hint="")]] = ()
     """Folders of one data set, tables (.csv) of images and masks, or phantom."""
-    out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: $nnUNet_raw)")] = None
+    out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: $nnUNet_raw)")] = None
     """nnU-Net's folder of raw data sets."""
     number: int = 501
     """nnU-Net's number of the data set, 1 to 999."""
@@ -63,11 +64,11 @@ class ExportArguments:
 def main(words: list[str]) -> int:
     """Runs the command; returns the exit code."""
     arguments = parse(ExportArguments, words, "export-nnunet", DESCRIPTION)
-    raw = arguments.out or os.environ.get(RAW)
+    raw = os.environ.get(RAW) if arguments.out is None else arguments.out
     if not raw:
         raise OptionError(f"export-nnunet: where to? Expected --out FOLDER, or the variable {RAW} that nnU-Net reads")
     name, reason, data = which_dataset("export-nnunet", arguments.data, arguments.dataset)
-    parts = _parts(arguments, name, data)
+    parts, own_sizes = _parts(arguments, name, data)
     done = export_nnunet(
         parts,
         raw,
@@ -77,11 +78,14 @@ def main(words: list[str]) -> int:
         arguments.channels,
         arguments.split_by,
         arguments.overwrite,
+        own_sizes,
     )
     counts = ", ".join(
         f"{len(part)} {what} image(s) of {len(set(part.cases))} patient(s)" for what, part in parts.items()
     )
+    sizes = {"x".join(map(str, one)) for part in parts.values() for one in part.native_sizes}
     shape = "x".join(map(str, parts["train"].image_shape))
+    shape = f"{parts['train'].image_shape[0]} channel(s) of {len(sizes)} sizes in" if own_sizes else shape
     classes = len(done.label_sets) - 1
     print(f"data set  {name} ({reason})")
     print(f"written   {done.folder}: {counts}; {shape} pixels, {classes} class(es), {done.ending}")
@@ -91,14 +95,22 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _parts(arguments: ExportArguments, name: str, data: tuple[Path, ...]) -> dict[str, SegmentationDataset]:
-    """The parts of the data set that are not empty by its `fractions`."""
+def _parts(
+    arguments: ExportArguments, name: str, data: tuple[Path, ...]
+) -> tuple[dict[str, SegmentationDataset], bool]:
+    """The parts of the data set that are not empty by its `fractions`, and whether margins bring them to one size."""
     options = parse_pairs(arguments.dataset_option)
     split: dict[str, Any] = {"split_by": arguments.split_by, "split_seed": arguments.split_seed}
     if "fractions" in options:
         split["fractions"] = options["fractions"]
-    whole = load_dataset(name, data=list(data) or None, split="all", size=arguments.size, **(options | split))
+    source: dict[str, Any] = {"data": list(data) or None, "split": "all", **options, **split}
+    own_sizes = False
+    try:
+        whole = load_dataset(name, size=arguments.size, **source)
+    except SizesDifferError as error:  # here one array holds them; nnU-Net takes each as it is
+        own_sizes = True
+        whole = load_dataset(name, size=error.largest, **(source | {"fit": "crop"}))
     shares = split.get("fractions", (1, 1, 1))
     return {
         part: load_dataset(whole, split=part, **split) for part, share in zip(FOLDERS, shares, strict=True) if share > 0
-    }
+    }, own_sizes

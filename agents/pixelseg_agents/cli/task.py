@@ -74,6 +74,11 @@ class TaskArguments:
 
     def load(self, *splits: str) -> dict[str, SegmentationDataset]:
         """Reads the data set once and cuts out the named splits."""
+        if self.coarse is not None and self.transition != "additive":
+            raise OptionError(
+                f"--coarse {self.coarse}: its maps are where additive episodes start, and --transition is "
+                f"{self.transition}; give --transition additive (with --agent pixelrl), or leave --coarse out"
+            )
         options = parse_pairs(self.dataset_option)
         split_by: dict[str, Any] = {"split_by": self.split_by, "split_seed": self.split_seed}
         if "fractions" in options:
@@ -114,12 +119,16 @@ def coarse_maps(run: Path) -> Any:
     """The function from images to maps of probabilities that a run has learnt.
 
     Raises:
-        CheckpointError: the run has no checkpoint, or a damaged one.
-        OptionError: its agent has no such maps.
+        CheckpointError: the run's checkpoint is damaged.
+        OptionError: there is no such run, or its agent has no such maps.
     """
     checkpoint = run / CHECKPOINT if run.is_dir() else run
-    written = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-    agent = _read_once(checkpoint, written)
+    if not checkpoint.exists():
+        raise OptionError(
+            f"--coarse {run}: no such run; expected a folder that pixelseg train made, which holds a {CHECKPOINT}, or "
+            "a checkpoint file"
+        )
+    agent = _read_once(checkpoint, checkpoint.stat().st_mtime_ns)
     if not hasattr(agent, "probability"):
         raise OptionError(f"--coarse {run}: expected the run of a supervised network, got one of {agent.name}")
     return agent.probability

@@ -15,12 +15,14 @@ from tyro.conf import OmitArgPrefixes, arg
 from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.arguments import Split
 from pixelseg_agents.cli.card import write_card
+from pixelseg_agents.cli.coarse import SET, check_coarse, describe
 from pixelseg_agents.cli.options import parse_pairs
 from pixelseg_agents.cli.runs import Run, RunError, check_free, held, open_run, too_short, write_config
 from pixelseg_agents.cli.session import Session
 from pixelseg_agents.cli.task import TaskArguments, described, task_from_json
+from pixelseg_agents.cli.volumes import volume_report
 from pixelseg_agents.evaluation.figures import learning_curve
-from pixelseg_agents.evaluation.report import evaluate_all, summary_text, write_report
+from pixelseg_agents.evaluation.report import evaluate_all, summary_text, volumes_text, write_report
 from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.learning.precision import Mode
 from pixelseg_agents.networks import parameter_count
@@ -111,6 +113,7 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
         check_free(arguments.folder)
     validation = {"val"} if arguments.eval_every else set()
     sets = arguments.task.load(*({"train", arguments.eval_split} | validation))
+    check_coarse(arguments.task, sets["train"])
     if run is None:
         arguments = _with_white(arguments, sets["train"].white)
     env = arguments.task.environment(sets["train"], arguments.batch, str(resolve_device(arguments.device)))
@@ -212,7 +215,7 @@ def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str)
         "command": command,
         "working_folder": str(Path.cwd()),  # what relative paths among the arguments are relative to
         "arguments": arguments.to_json(),
-        "training_set": _describe(env.dataset),
+        SET: describe(env.dataset),
         "device": str(agent.device),
         "in_force": {k: v for k, v in agent.config.to_dict().items() if k not in agent.idle}
         | {"start_foreground_weight": _start_weights(agent), "passes": str(mode or Mode())},
@@ -235,7 +238,7 @@ def _with_white(arguments: TrainArguments[Any], white: float | None) -> TrainArg
 
 def _continue(arguments: TrainArguments[Any], env: PixelSegVectorEnv, run: Run) -> Any:
     assert run.config is not None
-    found, before = _describe(env.dataset), run.config.get("training_set")
+    found, before = describe(env.dataset), run.config.get(SET)
     if found != before:
         raise DataError(f"{run.folder}: the training set has changed since the run began: {before} then, {found} now")
     agent = run.load_agent(env=env, device=arguments.device)
@@ -250,24 +253,21 @@ def _continue(arguments: TrainArguments[Any], env: PixelSegVectorEnv, run: Run) 
     return agent
 
 
-def _describe(dataset: SegmentationDataset) -> dict[str, Any]:
-    return {
-        "images": len(dataset),
-        "patients": len(set(dataset.cases)),
-        "shape": list(dataset.image_shape),
-        "background_per_object_pixel": round(dataset.class_ratio, 6),
-    }
-
-
 def _evaluate(
     agent: Any, arguments: TrainArguments[Any], folder: Path, dataset: SegmentationDataset, session: Session
 ) -> None:
     env = arguments.task.environment(dataset, min(arguments.batch, len(dataset)))
     results = evaluate_all(agent, title_of(agent), env)
     about = {"split": arguments.eval_split, "updates": agent.updates, "checkpoint": "last"}
-    about |= described(arguments.task, dataset)
-    content = write_report(folder, results, dataset, about)
+    volumes, said = volume_report(agent, arguments.task, dataset, arguments.eval_split, results, arguments.batch)
+    about |= described(arguments.task, dataset) | said
+    content = write_report(folder, results, dataset, about, volumes)
     write_card(folder, open_run(folder).config or {}, content, session.best)
+    if volumes:
+        print(volumes_text(volumes))
+        print()
+    for what, text in said.items():
+        print(f"{what.capitalize()}: {text}.\n")
     print(summary_text(results))
     if session.best and session.best["updates"] != agent.updates:
         print(

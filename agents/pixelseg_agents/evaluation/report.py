@@ -13,12 +13,14 @@ from pixelseg_agents.evaluation import EvaluationResult, Predictor, ceiling, eva
 from pixelseg_agents.evaluation.figures import case_figure, dice_by_step, step_figure
 from pixelseg_agents.evaluation.judging import JudgeAt, as_judged
 from pixelseg_agents.evaluation.results import size_text
-from pixelseg_agents.evaluation.volumes import VolumeScores
+from pixelseg_agents.evaluation.volumes import VolumeScores, mean_row
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_env import PixelSegVectorEnv, SegmentationDataset
+from pixelseg_env.datasets import OWN_PIXELS
 
 SHOWN_PATIENTS = 30
+REFERENCES: dict[str, Predictor] = {"Otsu": Otsu(), "keep everything": KeepAll()}
 REPORT = "evaluation.json"  # the name in a report's folder
 
 
@@ -29,11 +31,9 @@ def evaluate_all(
 
     Where maps are brought back to other sizes, a row says what a perfect mask scores there.
     """
-    results = {
-        name: evaluate(agent, env, judge_at=judge_at),
-        "Otsu": evaluate(Otsu(), env, keep_maps=False, judge_at=judge_at),
-        "keep everything": evaluate(KeepAll(), env, keep_maps=False, judge_at=judge_at),
-    }
+    results = {name: evaluate(agent, env, judge_at=judge_at)}
+    volumes = env.dataset.volumes is not None  # which are judged from the maps of their slices
+    results |= {other: evaluate(one, env, keep_maps=volumes, judge_at=judge_at) for other, one in REFERENCES.items()}
     if judge_at == "native" and env.dataset.native is not None:
         perfect = f"perfect at {size_text(env.dataset.image_shape[1:])}"
         results[perfect] = ceiling(env.dataset, results[name].horizon, judge_at)
@@ -45,7 +45,7 @@ def write_report(
     results: Mapping[str, EvaluationResult],
     dataset: SegmentationDataset,
     about: Mapping[str, Any],
-    volumes: VolumeScores | None = None,
+    volumes: Mapping[str, VolumeScores] | None = None,
 ) -> dict[str, Any]:
     """Writes `evaluation.json`, `evaluation.md` and the figures.
 
@@ -54,7 +54,7 @@ def write_report(
         results: the agent's first (with its maps), then the references'.
         dataset: what they were evaluated on.
         about: what the numbers belong to: run, split, ...
-        volumes: the agent's scores on whole volumes.
+        volumes: scores on whole volumes, the agent's first, then the references'; none: there are no volumes.
 
     Returns:
         The content of `evaluation.json`; `EvaluationResult.load` reads the agent's part.
@@ -66,8 +66,10 @@ def write_report(
         **result.to_json(),
         "references": {other: reference.summary() for other, reference in references},
     }
-    if volumes is not None:
-        content["volumes"] = volumes.to_json()
+    if volumes:
+        own, *others = volumes.items()
+        content["volumes"] = own[1].to_json()
+        content["volumes"]["references"] = {other: scores.to_json()["metrics"] for other, scores in others}
     write_atomically(folder / REPORT, json.dumps(content, indent=1) + "\n")
     write_atomically(folder / "evaluation.md", "\n".join(_markdown(results, about, volumes)) + "\n")
     dice_by_step(expanded({name: result}) | dict(references), folder / "dice_by_step.png")
@@ -112,10 +114,13 @@ def patients_text(results: Mapping[str, EvaluationResult], limit: int | None = S
     return "\n".join(lines)
 
 
-def volumes_text(volumes: VolumeScores, limit: int | None = SHOWN_PATIENTS) -> str:
-    """The table of whole volumes."""
-    more = len(volumes.cases) - (limit or len(volumes.cases))
-    lines = ["Whole volumes, all their slices, on their own voxels; HD95 in millimetres:", "", volumes.text(limit)]
+def volumes_text(volumes: Mapping[str, VolumeScores], limit: int | None = SHOWN_PATIENTS) -> str:
+    """The table of whole volumes of the first, and the means of the others."""
+    (name, own), *others = volumes.items()
+    more = len(own.cases) - (limit or len(own.cases))
+    where = "their own voxels" if own.pixels == OWN_PIXELS else own.pixels
+    lines = [f"{name} on whole volumes, all their slices, on {where}; HD95 in millimetres:", ""]
+    lines += [own.text(limit), *(mean_row(f"{other}: mean", scores) for other, scores in others)]
     return "\n".join(lines + ([f"... and {more} more; all are in evaluation.md"] if more > 0 else []))
 
 
@@ -135,12 +140,13 @@ def _by_patient(result: EvaluationResult) -> dict[str, EvaluationResult]:
             shape=result.shape,
             judged_at=result.judged_at,
             judged_sizes=result.judged_sizes,
+            pixels=result.pixels,
         )
     return rows
 
 
 def _markdown(
-    results: Mapping[str, EvaluationResult], about: Mapping[str, Any], volumes: VolumeScores | None
+    results: Mapping[str, EvaluationResult], about: Mapping[str, Any], volumes: Mapping[str, VolumeScores] | None
 ) -> list[str]:
     result = next(iter(results.values()))
     steps = ", ".join(f"{value:.3f}" for value in result.dice_by_step.mean(axis=0))
@@ -154,7 +160,7 @@ def _markdown(
         f"Mean Dice after each step: {steps}.",
         "",
         patients_text(results, limit=None),
-        *(["", volumes_text(volumes, limit=None)] if volumes is not None else []),
+        *(["", volumes_text(volumes, limit=None)] if volumes else []),
     ]
 
 

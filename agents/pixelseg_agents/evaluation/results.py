@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pixelseg_agents.files import parse_json, reason, write_atomically
 from pixelseg_env import DataError, OptionError, SegmentationDataset
+from pixelseg_env.datasets import OWN_PIXELS
 from pixelseg_env.metrics import HIGHER_IS_BETTER, METRICS
 
 Floats = NDArray[np.float64]
@@ -39,6 +40,7 @@ class EvaluationResult:
         judged_at: where the scores were taken: "native", on each file's own pixels, or "size", at `shape`. The maps are
             always those that were decided, of `shape`.
         judged_sizes: the sizes (H, W) that the scores were taken at, each once; none: `shape` alone.
+        pixels: what "native" pixels are those of: the files, or what a data set has cut out of them.
     """
 
     dataset: str
@@ -53,6 +55,7 @@ class EvaluationResult:
     labels: dict[str, EvaluationResult] = field(default_factory=dict)
     judged_at: str = "size"
     judged_sizes: tuple[tuple[int, int], ...] = ()
+    pixels: str = OWN_PIXELS
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -72,9 +75,9 @@ class EvaluationResult:
     def judged(self) -> str:
         """Where the scores were taken, as the rest of a sentence that begins with "judged"."""
         decided = size_text(self.shape)
-        if self.judged_at == "native" and self.place != decided:
-            return f"at {self.place}, the files' own pixels, decided at {decided}"
-        return f"at {self.place}"
+        if self.judged_at != "native" or (self.place, self.pixels) == (decided, OWN_PIXELS):
+            return f"at {self.place}"
+        return f"at {self.place}, {self.pixels}" + (f", decided at {decided}" if self.place != decided else "")
 
     def maps(self, index: int) -> NDArray[np.uint8]:
         """Returns the segmentation maps f(1) to f(T) of one image, uint8 (T, H, W) of 0 and 1.
@@ -118,6 +121,7 @@ class EvaluationResult:
             "size": list(self.shape),
             "judged_at": self.judged_at,
             "judged_sizes": [list(size) for size in self.judged_sizes or (self.shape,)],
+            **({} if self.pixels == OWN_PIXELS else {"judged_on": self.pixels}),
             "metrics": {name: spread(values) for name, values in self.metrics.items()},
             "return": spread(self.returns),
             "dice_by_step": self.dice_by_step.mean(axis=0).tolist(),
@@ -182,6 +186,7 @@ class EvaluationResult:
             shape=(_whole(height), _whole(width)),
             judged_at=_text(summary.get("judged_at", "size")),  # where all were judged until 0.1
             judged_sizes=tuple((_whole(h), _whole(w)) for h, w in summary.get("judged_sizes", [(height, width)])),
+            pixels=_text(summary.get("judged_on", OWN_PIXELS)),
             labels={name: cls._from_json(part) for name, part in content.get("labels", {}).items()},
         )
 
@@ -290,6 +295,7 @@ def by_label_result(
             shape=dataset.image_shape[1:],
             judged_at=judged_at,
             judged_sizes=judged_sizes,
+            pixels=dataset.native_pixels,
             **more,
         )
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pixelseg_agents.evaluation.play import Predictor, play
 from pixelseg_agents.evaluation.results import EvaluationResult
 from pixelseg_env import DataError, SegmentationDataset, to_numpy
+from pixelseg_env.datasets import OWN_PIXELS
 from pixelseg_env.metrics import volume_dice, volume_hd95
 
 Masks = NDArray[np.uint8]
@@ -28,6 +29,7 @@ class VolumeScores:
         spacing: millimetres between slices, rows and columns of each.
         metrics: "DICE" and "HD95 mm" to float64 (N,); with several labels, the means over them.
         labels: with several labels, label name to that label's own scores.
+        pixels: what their voxels are, see `SegmentationDataset.native_pixels`.
     """
 
     cases: tuple[str, ...]
@@ -35,6 +37,7 @@ class VolumeScores:
     spacing: tuple[tuple[float, float, float], ...]
     metrics: dict[str, NDArray[np.float64]]
     labels: dict[str, VolumeScores]
+    pixels: str = OWN_PIXELS
 
     def to_json(self) -> dict[str, Any]:
         """Means and standard deviations over volumes, and a row for each."""
@@ -68,12 +71,13 @@ class VolumeScores:
             spacing = " x ".join(f"{width:.3g}" for width in self.spacing[k])
             dice, distance = (values[k] for values in self.metrics.values())
             lines.append(f"| {case} | {self.slices[k]} | {spacing} | {dice:.3f} | {distance:.1f} |")
-        lines += [_mean_row(f"mean of {len(self.cases)}", self)]
-        lines += [_mean_row(f"{name}: mean", part) for name, part in self.labels.items()]
+        lines += [mean_row(f"mean of {len(self.cases)}", self)]
+        lines += [mean_row(f"{name}: mean", part) for name, part in self.labels.items()]
         return "\n".join(lines)
 
 
-def _mean_row(name: str, scores: VolumeScores) -> str:
+def mean_row(name: str, scores: VolumeScores) -> str:
+    """A row of `VolumeScores.text`: the means over volumes."""
     dice, distance = scores.metrics.values()
     return f"| {name} | | | {dice.mean():.3f} ± {dice.std():.3f} | {distance.mean():.1f} ± {distance.std():.1f} |"
 
@@ -123,10 +127,14 @@ def judge_volumes(
         for one, target, found in zip(maps, np.stack(masks, axis=1), scores, strict=True):
             found[:, n] = volume_dice(one, target), volume_hd95(one, target, facts[case].spacing)
 
+    pixels = judged.native_pixels
+
     def scored(values: NDArray[np.float64], labels: Mapping[str, VolumeScores]) -> VolumeScores:
         sizes = tuple(facts[case].slices for case in cases)
         spacing = tuple(facts[case].spacing for case in cases)
-        return VolumeScores(tuple(cases), sizes, spacing, {"DICE": values[0], "HD95 mm": values[1]}, dict(labels))
+        return VolumeScores(
+            tuple(cases), sizes, spacing, {"DICE": values[0], "HD95 mm": values[1]}, dict(labels), pixels
+        )
 
     return scored(scores.mean(axis=0), {name: scored(scores[k], {}) for k, name in enumerate(result.labels)})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pixelseg_agents.cli import main
-from pixelseg_agents.evaluation import evaluate
+from pixelseg_agents.evaluation import EvaluationResult, evaluate
+from pixelseg_agents.evaluation.report import volumes_text
 from pixelseg_agents.evaluation.volumes import judge_volumes
 from pixelseg_agents.references import KeepAll
 from pixelseg_env import DataError, PixelSegVectorEnv, SegmentationDataset, load_dataset
@@ -69,9 +71,18 @@ def test_evaluate_reports_the_volumes_that_predict_writes(
     axis = 1
     options = ["--dataset", "nifti", "--data", str(data), "--dataset-option", f"axis={axis}"]
     assert train_tiny(tmp_path / "run", data=options, updates=2) == 0
+    trained = capsys.readouterr().out
     assert main(["evaluate", str(tmp_path / "run"), "--split", "test"]) == 0
     said = capsys.readouterr().out
     report = json.loads((tmp_path / "run/evaluation-test/evaluation.json").read_text())
+    assert json.loads((tmp_path / "run/evaluation.json").read_text())["volumes"] == report["volumes"], "training's own"
+    for text in (
+        trained,
+        said,
+        *((tmp_path / f"run/{at}evaluation.md").read_text() for at in ("", "evaluation-test/")),
+    ):
+        assert "whole volumes" in text
+        assert "| Otsu: mean |" in text
     rows = report["volumes"]["per_volume"]
     assert {row["case"] for row in rows} == {row["case"] for row in report["per_case"]}
     assert main(["predict", str(tmp_path / "run"), str(data / "imagesTr"), "-o", str(tmp_path / "masks")]) == 0
@@ -83,8 +94,26 @@ def test_evaluate_reports_the_volumes_that_predict_writes(
         assert row["DICE"] == pytest.approx(volume_dice(mask, label))
         assert row["HD95 mm"] == pytest.approx(volume_hd95(mask, label, SPACING), rel=1e-5)
         assert f"| {row['case']} | {row['slices']} |" in said
+    everything = [
+        volume_dice(np.ones_like(v), v) for v in (voxels(data / f"labelsTr/{r['case']}.nii.gz") for r in rows)
+    ]
+    assert report["volumes"]["references"]["keep everything"]["DICE"]["mean"] == pytest.approx(np.mean(everything))
     assert "HD95 in millimetres" in said
     assert "HD95 in millimetres" in (tmp_path / "run/evaluation-test/evaluation.md").read_text()
+
+
+def test_volumes_whose_slices_were_dealt_out_are_not_judged_and_it_is_said(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--dataset", "nifti", "--data", str(data), "--split-by", "slice"]
+    assert train_tiny(tmp_path / "run", data=options, updates=1) == 0
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.count("Volumes: not judged whole, for --split-by slice") == 2
+    for folder in (tmp_path / "run", tmp_path / "run/evaluation-test"):
+        assert "- volumes: not judged whole" in (folder / "evaluation.md").read_text()
+        assert "volumes" not in json.loads((folder / "evaluation.json").read_text())
+    assert main(["evaluate", str(tmp_path / "run"), "--split", "all"]) == 0
+    assert "whole volumes" in capsys.readouterr().out
 
 
 def test_empty_slices_count_against_an_agent_that_sees_objects_there(data: Path) -> None:
@@ -109,6 +138,24 @@ def test_empty_slices_count_against_an_agent_that_sees_objects_there(data: Path)
     phantoms = load_dataset("phantom", split="all", size=16, count=3)
     with pytest.raises(DataError, match="no slices of volumes"):
         judge_volumes(KeepAll(), evaluate(KeepAll(), environment(phantoms)), phantoms, phantoms, environment)
+
+
+@pytest.mark.parametrize("size", [8, None])
+def test_pixels_that_are_not_the_files_are_not_called_theirs(size: int | None, tmp_path: Path) -> None:
+    """As of what HECKTOR's boxes cut out, which scores and volumes are of, whatever `predict` brings back."""
+    place = "the pixels that were cut out"
+    part = load_dataset("nifti", write_volumes(tmp_path, 1), split="all", size=size, keep_empty=True)
+    assert part.volumes is not None
+    facts = {case: dataclasses.replace(one, pixels=place) for case, one in part.volumes.items()}
+    cut = dataclasses.replace(part, volumes=facts)
+    result = evaluate(KeepAll(), PixelSegVectorEnv(5, cut, split="all", horizon=1))
+    assert f"at 18x14, {place}" in result.judged
+    assert ("decided at 8x8" in result.judged) == (size == 8)
+    result.save(tmp_path / "r.json")
+    assert EvaluationResult.load(tmp_path / "r.json").judged == result.judged
+    scores = judge_volumes(KeepAll(), result, cut, cut, lambda one: None)
+    assert f"on {place}; HD95" in volumes_text({"keep everything": scores})
+    assert "own" not in evaluate(KeepAll(), PixelSegVectorEnv(5, cut, horizon=1, split="all"), judge_at="size").judged
 
 
 def test_labels_of_volumes_are_scored_each(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from benchmarks.grid.commands import Run
 from benchmarks.grid.running import run_cell
 from benchmarks.records import write_record
 from benchmarks.study import MODULE
-from benchmarks.study.report import all_tables, write_report
+from benchmarks.study.reading import Records, read_grid
+from benchmarks.study.report import all_tables, tables, write_report
 from pixelseg_agents.evaluation import ceiling
 from pixelseg_env import DataError, OptionError
 from tests.helpers.data import write
@@ -74,6 +75,10 @@ def test_tables_say_where(records: dict[str, Path]) -> None:
     native, at_size = (all_tables(records[place])["folder"] for place in ("native", "size"))
     assert "Judged on the files' own pixels, decided at 16x16: the row *oracle*" in native["table-2"].note
     assert "Judged at 16x16, the size that was decided at." in at_size["table-2"].note
+    found = read_grid(records["native"])["folder"]
+    for one in found:
+        one["test"]["summary"]["judged_on"] = "what was cut out"
+    assert "Judged on what was cut out, decided at 16x16" in tables(Records(found), "folder")["table-2"].note
     assert "Judged" not in native["budgets"].note
     committed = all_tables(ROOT / "benchmarks/records/grid")["brain"]
     assert "Judged at 48x48, the size that was decided at." in committed["table-2"].note

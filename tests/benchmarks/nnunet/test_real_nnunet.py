@@ -21,6 +21,7 @@ from benchmarks.nnunet.commands import NnUNet
 from benchmarks.nnunet.masks import PredictedMasks
 from benchmarks.nnunet.runner import budget
 from benchmarks.nnunet.running import Budget, shown_command
+from benchmarks.study.publication import Table
 from benchmarks.study.report import all_tables
 from pixelseg_env import DataError, OptionError, PixelSegError, load_dataset
 from tests.helpers.grid import TINY, cell, record
@@ -95,6 +96,10 @@ def test_masks_that_come_back_as_files_are_judged_and_stand_in_the_same_tables(
     assert tables["budgets"].rows[ROW][:4] == [24.0, 24.0, None, 6.0]
 
     capsys.readouterr()
+    assert Table(2, dataset="phantom", records=str(out), time=False).main() == 1
+    shown = capsys.readouterr().out
+    assert f"| {ROW} |" in shown
+    assert NAME not in shown, "its row is there, with its budget; nothing of it is missing"
     assert command(Path("nowhere"), out).main() == 0  # finished: the other environment is not needed
     assert "1 done before, 0 to run" in capsys.readouterr().out
     with pytest.raises(OptionError, match="was made with another budget"):

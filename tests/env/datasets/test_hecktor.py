@@ -86,6 +86,9 @@ def test_boxes_are_cut_out_at_one_millimetre(where: str, tmp_path: Path) -> None
     assert len(data) == 3 * 16
     assert data.volumes is not None
     assert data.volumes["CHUM012"].spacing == (1.0, 1.0, 1.0)
+    assert "cut out of the files' boxes at 1 mm" in data.native_pixels
+    assert data.subset([0]).native_pixels == data.native_pixels
+    assert load(root, boxes=False).native_pixels == "the files' own pixels"
     affine = np.diag([-1.0, -1.0, 1.0, 1.0])
     affine[:3, 3] = 12.5, -12.5, 102.4
     expected = inside(affine, (24, 24, 16))
@@ -111,6 +114,7 @@ def test_files_that_are_cut_out_already_stay_as_they_are(tmp_path: Path) -> None
     (tmp_path / "data/bbox.csv").write_text((root / "bbox.csv").read_text())
     with_boxes, without = load(cut, keep_empty=True), load(cut, keep_empty=True, boxes=False)
     assert np.array_equal(with_boxes.masks, data.masks)
+    assert with_boxes.native_pixels == "the files' own pixels"
     assert np.array_equal(with_boxes.images, without.images)
 
 
