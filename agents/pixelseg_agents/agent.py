@@ -28,7 +28,7 @@ from pixelseg_agents.learning.schedule import TrainingSchedule, falling_weight
 from pixelseg_agents.learning.task import AgentTask, attribute, dataset_length
 from pixelseg_agents.networks import known_already, network_class
 from pixelseg_agents.state import check_shapes, restore, settings_of, task_of, tensors_of
-from pixelseg_env import OptionError
+from pixelseg_env import OptionError, PixelSegError
 
 SHOWN = 16  # images that a message lists
 EPOCHS_PER_DECAY, DECAY = 25, 0.9  # the published learning-rate schedule
@@ -327,7 +327,16 @@ class PixelAgent:
             method: one of the module's in place of `forward`.
         """
         module = self.parts[part]
-        return (self._passes if self.network.training else PLAIN)(module, observation, method)
+        if self.network.training:  # where `_descend` looks
+            return self._passes(module, observation, method)
+        found = PLAIN(module, observation, method)
+        for one in found if isinstance(found, (list, tuple)) else (found,):
+            if isinstance(one, Tensor) and not torch.isfinite(one).all():
+                raise PixelSegError(
+                    f"{self.title}: its network gives numbers that are not finite (NaN or infinite), by which nothing "
+                    "can be decided. Look at the network if it is your own, or train again with a smaller learning rate"
+                )
+        return found
 
     def settle_mode(self) -> Mode:
         """Settles in what mode the passes of training are computed, which `precision="auto"` has to measure."""
@@ -497,7 +506,7 @@ class PixelAgent:
             elif not known_already(found := getattr(config, "network", None)):
                 raise CheckpointError(
                     f"{path}: has the network {found}, whose module is not imported here. If you trust it, load with "
-                    f"network={found!r}, or import the module first"
+                    f"network={found!r}, import the module first, or put the run's config.json beside the file"
                 )
             agent.task, agent.device = task_of(settings), device
             agent.config = config.for_task(agent.task.transition, agent.task.observation)

@@ -122,5 +122,5 @@ def load_agent(
     names = ", ".join(known.name for known in AGENTS.values())
     raise CheckpointError(
         f"{path}: a checkpoint of {algorithm}, which is not known here; known: {names}. Name its class (module:name), "
-        "or register it first (register_agent)"
+        "register it first (register_agent), or put the run's config.json beside the file"
     )

@@ -15,7 +15,7 @@ from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import AgentConfig
 from pixelseg_agents.learning.episodes import tensor
 from pixelseg_agents.learning.losses import LOSSES, Loss, cross_entropy, losses_of_looks
-from pixelseg_agents.networks import build_network, network_class
+from pixelseg_agents.networks import build_network, check_shape, network_class
 from pixelseg_env import OptionError
 
 
@@ -150,10 +150,14 @@ class Supervised(TargetLearner):
         if len(self._output_weights) == 1:
             return super()._outputs(observation)
         outputs: list[Tensor] = self._forward(observation, method="outputs")
+        for one in outputs:
+            check_shape(self.network, "outputs", one, (len(one), self.labels, *observation.shape[-2:]))
         return outputs if self.labels > 1 else [one[:, 0] for one in outputs]
 
     def _logits(self, observation: Tensor) -> Tensor:
         logits: Tensor = self._forward(observation)
+        labels = (self.labels,) if self.labels > 1 else ()
+        check_shape(self.network, "forward", logits, (len(observation), *labels, *observation.shape[-2:]))
         return logits
 
     @torch.no_grad()

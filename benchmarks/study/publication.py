@@ -149,7 +149,12 @@ class Figure(_Made):
         found: list[dict[str, Any]] = records.all()
         test = test_images(found, self.data) if plan.data else None
         if plan.data and test is None:
-            return f"{self.kind} {self.number}, {dataset}: shows images; give the folders of the data set with --data"
+            names: list[str] = next((r["cell"]["data"] for r in found if r["cell"]["fold"] is None), [])
+            got = f" (got {', '.join(self.data)})" if self.data else ""
+            return (
+                f"{self.kind} {self.number}, {dataset}: shows images; give the folders of the data set with --data, by "
+                f"the names that the records have: {', '.join(names)}{got}"
+            )
         path = self.out / f"{dataset}-figure-{self.number}.png"
         drawn = figures.draw(plan.name, records, plan.agents, path, HORIZONS, test)
         return f"{drawn[0]}: {drawn[1]}" if drawn else f"{self.kind} {self.number}, {dataset}: nothing to draw yet"

@@ -207,8 +207,10 @@ def _in_force(agent: Any, env: PixelSegVectorEnv) -> str:
 def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str) -> Any:
     agent = agent_class(arguments.agent)(env, arguments.hyper, seed=arguments.seed, device=arguments.device)
     mode = agent.settle_mode() if hasattr(agent, "settle_mode") else None
-    # A reward of the user's own may fail; better now than with a run's folder half made. (Updates seed their episodes.)
-    env.reset(seed=arguments.seed)
+    # A reward or network of the user's own may fail; better now than with a run's folder half made. (Updates seed their
+    # episodes.)
+    observation, _ = env.reset(seed=arguments.seed)
+    agent.predict(observation)
     env.step(np.ones(env.action_space.shape, np.int8))
     arguments.folder.mkdir(parents=True, exist_ok=True)
     config = {

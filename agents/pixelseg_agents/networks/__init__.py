@@ -1,6 +1,6 @@
 """The networks of the agents; none of them knows an agent."""
 
-from pixelseg_agents.networks.base import SegmentationNetwork
+from pixelseg_agents.networks.base import SegmentationNetwork, check_shape
 from pixelseg_agents.networks.blocks import parameter_count
 from pixelseg_agents.networks.heads import ActorCriticHeads, QHeads
 from pixelseg_agents.networks.pa3c import PA3CNetwork, SpatialAttention
@@ -23,6 +23,7 @@ __all__ = [
     "SpatialAttention",
     "UNet",
     "build_network",
+    "check_shape",
     "known_already",
     "network_class",
     "parameter_count",

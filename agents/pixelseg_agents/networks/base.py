@@ -7,6 +7,8 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelseg_env import OptionError
+
 
 class SegmentationNetwork(nn.Module):
     """A network that maps observations to features and, with heads of its own, to logits.
@@ -47,6 +49,31 @@ class SegmentationNetwork(nn.Module):
         """Maps float32 (B, C, H, W) to the logits of being object, (B, H, W), or (B, L, H, W) with L > 1 labels."""
         logits = self.outputs(observation)[0]
         return logits if self.labels > 1 else logits[:, 0]
+
+
+def features_of(network: SegmentationNetwork, observation: Tensor) -> Tensor:
+    """What `decode` returns, if it is as the contract says: a third party's need not be.
+
+    Raises:
+        OptionError: it has another shape.
+    """
+    features = network.decode(observation)
+    check_shape(network, "decode", features, (len(observation), network.features, *observation.shape[-2:]))
+    return features
+
+
+def check_shape(network: nn.Module, method: str, found: Tensor, expected: tuple[int, ...]) -> None:
+    """Refuses what a network's method returns in another shape.
+
+    Raises:
+        OptionError: the message names network, method and shapes.
+    """
+    if tuple(found.shape) != expected:
+        kind = type(network)
+        raise OptionError(
+            f"network {kind.__module__}:{kind.__qualname__}: {method}() returned shape {tuple(found.shape)}, expected "
+            f"{expected}: the height and width of the observation, and as many channels as `features` or `labels` say"
+        )
 
 
 def padded(observation: Tensor, multiple: int, smallest: int = 1) -> Tensor:

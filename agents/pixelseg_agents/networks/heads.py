@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pixelseg_agents.networks.base import SegmentationNetwork
+from pixelseg_agents.networks.base import SegmentationNetwork, features_of
 
 
 def signed(features: int) -> nn.GroupNorm:
@@ -55,7 +55,7 @@ class ActorCriticHeads(nn.Module):
             Keep logits and values, both float32 (B, H, W), or (B, L, H, W) with L > 1 labels; the logits of K actions
             are (B, K, H, W).
         """
-        features = self.signed(self.network.decode(observation))
+        features = self.signed(features_of(self.network, observation))
         logits, values = self.policy(features), self.value(features)
         if self.labels > 1:
             return logits, values
@@ -80,7 +80,7 @@ class QHeads(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """Maps float32 (B, C, H, W) to Q-values (B, 2, H, W), zero's and keep's; (B, 2, L, H, W) with labels."""
-        features = self.signed(self.network.decode(observation))
+        features = self.signed(features_of(self.network, observation))
         return q_values(self.actions(features), None if self.value is None else self.value(features), self.labels)
 
 

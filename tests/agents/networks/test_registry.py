@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from pixelseg_agents.networks import (
     registered_networks,
 )
 from pixelseg_agents.networks.registry import NETWORKS
-from pixelseg_env import OptionError
+from pixelseg_env import OptionError, PixelSegError
 
 # Parameters at width 1 of 3 channels and 1 label; the publication's millions stand at each class.
 COUNTS = {
@@ -263,7 +264,7 @@ class Silent(SegmentationNetwork):
 
 def test_where_all_features_are_silent_every_weight_of_a_head_moves_the_logit() -> None:
     heads = ActorCriticHeads(Silent(labels=0))
-    heads(torch.zeros(1))[0][0, 0, 0].backward()
+    heads(torch.zeros(1, 3, 2, 4))[0][0, 0, 0].backward()
     assert heads.policy.weight.grad is not None
     assert (heads.policy.weight.grad.abs() > 0.5).all()
     assert (heads.policy(Silent(labels=0).decode(torch.zeros(1)))[0, 0, 0, 0] == heads.policy.bias).all(), "can fail"
@@ -305,6 +306,31 @@ class Tiny(SegmentationNetwork):
 
     def outputs(self, observation: Tensor) -> list[Tensor]:
         return [head(self.decode(observation)) for head in self.heads]
+
+
+class Half(Tiny):
+    """Half the resolution."""
+
+    def decode(self, observation: Tensor) -> Tensor:
+        return super().decode(observation)[..., ::2, ::2]
+
+
+class Fewer(Tiny):
+    """Fewer channels than it says."""
+
+    def decode(self, observation: Tensor) -> Tensor:
+        return super().decode(observation)[:, :3]
+
+    def outputs(self, observation: Tensor) -> list[Tensor]:
+        return [self.decode(observation)] * 2
+
+
+class NotANumber(Tiny):
+    """NaN in one pixel."""
+
+    def decode(self, observation: Tensor) -> Tensor:
+        features = super().decode(observation)
+        return features.masked_fill(torch.eye(*features.shape[-2:], dtype=torch.bool), torch.nan)
 
 
 class NoDecode(SegmentationNetwork):
@@ -421,6 +447,15 @@ def test_a_run_with_somebodys_network(folder: Path, capsys: pytest.CaptureFixtur
     with pytest.raises(CheckpointError, match="network='own_net:Tiny'"):
         load_agent(file)
     assert "own_net" not in sys.modules
+    capsys.readouterr()
+    options = ["--split", "val", "--dataset", "phantom", "--size", "16", "--dataset-option", "count=20"]
+    assert main(["evaluate", str(file), *options]) == 2
+    assert "put the run's config.json beside the file" in capsys.readouterr().err
+    (folder / "copy").mkdir()
+    for name in ("checkpoint.safetensors", "config.json"):  # as it says
+        shutil.copy(f"run/{name}", f"copy/{name}")
+    assert main(["evaluate", "copy/checkpoint.safetensors", *options]) == 0
+    sys.modules.pop("own_net")
     assert load_agent(file, network="own_net:Tiny").title == "PA3C, on Tiny"
     assert load_agent(file).config.network == "own_net:Tiny", "it is imported now"
     sys.modules.pop("own_net")
@@ -429,6 +464,36 @@ def test_a_run_with_somebodys_network(folder: Path, capsys: pytest.CaptureFixtur
         capsys.readouterr()
         assert main(words) == 2
         assert "its network cannot be had" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("agent", ["supervised", "pa3c", "ac", "dueling-dqn"])
+def test_networks_that_break_the_contract_are_named(
+    agent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind, said in (
+        (Half, r"test_registry:Half: (decode|forward)\(\) returned shape .*8, 8\), expected .*16, 16\)"),
+        (Fewer, r"test_registry:Fewer: (decode|outputs|forward)\(\) returned shape .*3, 16, 16\), expected \(2, "),
+        (NotANumber, "its network gives numbers that are not finite"),
+    ):
+        if (kind, agent) == (Fewer, "supervised"):
+            continue  # its own heads are its own matter
+        monkeypatch.setitem(NETWORKS, "mine", kind)
+        words = list(TRAIN)
+        words[words.index("own_net:Tiny")] = "mine"
+        assert main([*words, "--agent", agent, "--out", str(tmp_path / "run")]) == 2
+        assert re.search(said, capsys.readouterr().err)
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_trained_network_of_which_a_number_is_not_finite_decides_nothing() -> None:
+    env = small_env()
+    agent = DQN(env, network="unet", width=NARROW, device="cpu")
+    observation = env.reset(seed=0)[0]
+    agent.predict(observation)
+    with torch.no_grad():
+        next(agent.network.parameters()).fill_(torch.nan)
+    with pytest.raises(PixelSegError, match=r"DQN, on U-Net: .*not finite"):
+        agent.predict(observation)
 
 
 def test_wrong_networks_leave_no_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

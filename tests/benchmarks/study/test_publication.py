@@ -118,6 +118,20 @@ def test_figures_are_drawn(done: Path, number: int, tmp_path: Path, capsys: pyte
         assert image.shape[1] > image.shape[0] / 4 * 2.5, "an image and the maps of two steps, of four patients"
 
 
+def test_folders_that_are_not_those_of_the_records_are_told(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in done.glob("phantom-pa3c-default-s0.json"):  # as if its images came from folders
+        (tmp_path / path.name).write_text(path.read_text().replace('"data": []', '"data": ["lgg_a", "lgg_b"]', 1))
+    figure = Figure(4, dataset="phantom", records=str(tmp_path), time=False, out=tmp_path)
+    for data in ((), ("/tmp/nothere", "lgg_a")):
+        figure.data = data
+        assert figure.main() == 0
+        said = capsys.readouterr().out
+        assert "by the names that the records have: lgg_a, lgg_b" in said
+        assert ("got /tmp/nothere, lgg_a" in said) == bool(data)
+
+
 def test_every_table_and_figure_has_a_plan_that_can_be_trained() -> None:
     assert sorted(TABLES) == [2, 3, 4, 5, 6]
     assert sorted(FIGURES) == [3, 4, 5, 6, 7]
