@@ -148,6 +148,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         RunError: another one does, or files cannot be written there.
     """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
@@ -162,16 +163,12 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         if lock is not None:
+            with contextlib.suppress(OSError):
+                (folder / LOCK).unlink()
             lock.release()
-            _remove_if_unused(folder)
-
-
-def _remove_if_unused(folder: Path) -> None:
-    """Removes a folder in which nothing was written, as when the training could not begin."""
-    with contextlib.suppress(OSError):
-        if [path.name for path in folder.iterdir()] == [LOCK]:
-            (folder / LOCK).unlink()
-            folder.rmdir()
+        with contextlib.suppress(OSError):  # nothing was written, as when the training could not begin
+            for path in made:
+                path.rmdir()
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
