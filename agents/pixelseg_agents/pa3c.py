@@ -81,11 +81,11 @@ class PA3C(ActorCritic):
 
     name = "PA3C"
     config_class = PA3CConfig
+    _bytes: tuple[tuple[int, ...], int] | None = None  # what a pass of a batch of this shape keeps
+    _free: int | None = None  # memory, when training began
 
     def _make_parts(self) -> dict[str, nn.Module]:
         config = self.config
-        self._bytes: dict[tuple[int, ...], int] = {}
-        self._free: int | None = None
         network = pa3c_network(config, self.channels, self.labels, self.policy.outputs)
         if not config.reward_map_convolution:
             return {"network": network}
@@ -118,14 +118,15 @@ class PA3C(ActorCritic):
         return rollout.passes * (1 + again)
 
     def _step_bytes(self, observation: Tensor) -> int:
-        """What one pass of a batch keeps for its gradient, computed from one image, once for every shape."""
+        """What one pass of a batch keeps for its gradient, in float32: the bytes are counted, nothing is computed."""
         shape = tuple(observation.shape)
-        if shape not in self._bytes:
-            with torch.random.fork_rng(devices=[]):  # dropout draws
-                one = kept_bytes(lambda: self._forward(observation[:1]))
-            weights = sum(parameter.nbytes for parameter in self._parameters)
-            self._bytes[shape] = max(0, one - weights) * shape[0]
-        return self._bytes[shape]
+        if self._bytes is None or self._bytes[0] != shape:
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                network = self._make_parts()["network"].train()
+                one = kept_bytes(lambda: network(torch.zeros(1, *shape[1:])))
+            weights = sum(parameter.nbytes for parameter in network.parameters())
+            self._bytes = shape, max(0, one - weights) * shape[0]
+        return self._bytes[1]
 
     def _recomputes(self, estimate: int) -> bool:
         if self.config.recompute is not None:
