@@ -81,8 +81,10 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
 
     A float, the mean of the reward map r(t) over all pixels (Eq. 7). The map is `info["reward_map"]`;
     agents that decide pixel by pixel learn from it. With `reward_output="map"` the reward is the map itself, float32
-    (H, W), so that Gymnasium's reward wrappers work on every pixel's reward. `reward_space` declares it. (Gymnasium's
-    `SyncVectorEnv` takes numbers alone; `gym.make_vec` makes an environment that returns maps of shape (B, H, W).)
+    (H, W), so that wrappers that compute with arrays (`TransformReward`, `ClipReward`) work on every pixel's reward.
+    `reward_space` declares it. (Gymnasium's `NormalizeReward`, its `NumpyToTorch` of a single environment and its
+    `SyncVectorEnv` take numbers alone, and the checker of `gym.make` warns, which `disable_env_checker=True` ends;
+    `gym.make_vec` makes an environment that returns maps of shape (B, H, W).)
 
     | `reward`                     | r(t) of a pixel                                                               |
     | ---------------------------- | ----------------------------------------------------------------------------- |

@@ -21,7 +21,7 @@ from pixelseg_env.datasets import SegmentationDataset
 from pixelseg_env.datasets.registry import check_option_names
 from pixelseg_env.draws import Horizon, Order, check_horizon, check_horizons, draw_horizon
 from pixelseg_env.dynamics import decided
-from pixelseg_env.errors import OptionError, check_choice, shown
+from pixelseg_env.errors import OptionError, check_choice, did_you_mean, shown
 from pixelseg_env.facts import TaskFacts
 from pixelseg_env.metrics import map_dice
 from pixelseg_env.rendering import render_frame
@@ -268,8 +268,11 @@ class PixelSegVectorEnv(TaskFacts, VectorEnv[Array, Array, Array]):
 
         Raises:
             OptionError: a list or tuple of another length, or unlike values of an attribute that the images share.
-            AttributeError: the attribute cannot be set.
+            AttributeError: there is no such attribute, or it cannot be set.
         """
+        if not hasattr(self, name):  # a slip would otherwise be kept, and change nothing
+            known = [one for one in dir(self) if not one.startswith("_")]
+            raise AttributeError(f"set_attr({name!r}): there is no such attribute.{did_you_mean(name, known)}")
         several = list(values) if isinstance(values, list | tuple) else [values] * self.num_envs
         if len(several) != self.num_envs:
             raise OptionError(

@@ -41,7 +41,7 @@ class ImageEvalCallback(EventCallback):
         verbose: 1 prints every evaluation.
 
     Raises:
-        OptionError: an option has another type or value than said here.
+        OptionError: an option has another type or value than said here; at `learn`, `eval_env` is trained on.
     """
 
     def __init__(
@@ -79,6 +79,12 @@ class ImageEvalCallback(EventCallback):
         super()._init_callback()
         if self.callback_on_new_best is not None:
             self.callback_on_new_best.init_callback(self.model)
+        trained = getattr(self.training_env, "unwrapped", None)
+        if self.eval_env in (trained, getattr(trained, "env", None)):  # an evaluation would end the episodes in between
+            raise OptionError(
+                "eval_env: expected another environment than the one that is trained on; make one of its own, for "
+                'example PixelSegVectorEnv(8, ..., split="val")'
+            )
         if self.view is None:
             self.view = int(self.training_env.get_attr("view")[0])
 

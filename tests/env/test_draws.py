@@ -198,6 +198,8 @@ def test_seeds_attributes_and_calls_are_those_of_a_sync_vector_env() -> None:
         ours.get_attr("horizn")
     with pytest.raises(AttributeError):
         ours.set_attr("transition", "restorable")
+    with pytest.raises(AttributeError, match=r"no such attribute\. Did you mean 'horizon'"):
+        ours.set_attr("horizn", 2)
     with pytest.raises(OptionError, match="a list of 3, one per image, got 2"):
         ours.set_attr("horizon", [1, 2])
     with pytest.raises(OptionError, match="the images share it"):

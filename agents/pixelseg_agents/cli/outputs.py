@@ -134,7 +134,10 @@ def _check(predictor: Predictor, jobs: Sequence[Job], overwrite: bool, extras: S
             raise DataError(f"{job.source}: expected a file of the kinds {_kinds(reader)}{_advice(predictor)}")
         if not job.target.name.lower().endswith(reader.mask_endings):
             endings = " or ".join(reader.mask_endings)
-            raise OptionError(f"-o {job.target}: the mask of {job.source.name} must end in {endings}")
+            raise OptionError(
+                f"-o {job.target}: the mask of {job.source.name} must end in {endings}; if a folder is meant, create "
+                "it first"
+            )
         masks = label_targets(reader, job.target, predictor.label_names)
         for target in (*masks, *(beside(reader, mask, extra) for mask in masks for extra in extras)):
             goal = target.resolve()

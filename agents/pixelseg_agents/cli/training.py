@@ -219,7 +219,7 @@ def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str)
         "arguments": arguments.to_json(),
         SET: describe(env.dataset),
         "device": str(agent.device),
-        "in_force": {k: v for k, v in agent.config.to_dict().items() if k not in agent.idle}
+        "in_force": {k: v for k, v in agent.config.to_dict().items() if k not in getattr(agent, "idle", ())}
         | {"start_foreground_weight": _start_weights(agent), "passes": str(mode or Mode())},
         **provenance(),
     }

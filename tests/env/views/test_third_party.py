@@ -182,6 +182,9 @@ def test_images_are_scored_during_training_and_the_best_model_kept(tmp_path: Pat
         ImageEvalCallback(gym.make("CartPole-v1"))
     with pytest.raises(OptionError, match="eval_freq"):
         ImageEvalCallback(test, eval_freq=0)
+    for own in (env, env.unwrapped.env):
+        with pytest.raises(OptionError, match="another environment than the one that is trained on"):
+            model.learn(256, callback=ImageEvalCallback(own))
 
 
 def test_zeroed_pixels_have_one_action_left() -> None:

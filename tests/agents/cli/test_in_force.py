@@ -1,0 +1,29 @@
+"""What a run's config.json says is in force is what the agent uses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pixelseg_agents.cli import main
+
+
+@pytest.mark.parametrize(("agent", "used"), [("amp-drl", False), ("pa3c", True)])
+def test_hyperparameters_that_an_agent_does_not_use_are_not_in_force(agent: str, used: bool, tmp_path: Path) -> None:
+    words = [
+        "--dataset",
+        "phantom",
+        "--size",
+        "16",
+        "--dataset-option",
+        "count=10",
+        "--updates",
+        "1",
+        "--width",
+        "0.03",
+    ]
+    assert main(["train", "--agent", agent, *words, "--horizon", "1", "--out", str(tmp_path / "run")]) == 0
+    in_force = json.loads((tmp_path / "run" / "config.json").read_text())["in_force"]
+    assert ("later_background_weight" in in_force) == used
