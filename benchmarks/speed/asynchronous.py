@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m benchmarks.speed.asynchronous --out benchmarks/records/speed/asynchronous.json
 
 trains every seed with each number of workers, one after the other, on phantoms, and draws Dice on held-out phantoms
-over wall time beside the record. With OMP_NUM_THREADS=1 every worker has one thread. A machine with as many free cores
+over wall time. With OMP_NUM_THREADS=1 every worker has one thread. A machine with as many free cores
 as workers is needed for figures that mean something.
 """
 
@@ -51,7 +51,9 @@ class Asynchronous:
     looks: int = 12
     """How often Dice is taken."""
     out: Path = Path("asynchronous.json")
-    """The record; the figure is written beside it."""
+    """The record."""
+    figure: Path | None = None
+    """The figure; by default beside the record."""
 
 
 def train(options: Asynchronous, workers: int, seed: int) -> Row:
@@ -128,7 +130,7 @@ def main() -> None:
         for workers in options.workers:
             rows.append(train(options, workers, seed))
             print({name: value for name, value in rows[-1].items() if name != "curve"}, flush=True)
-    record: Row = {"rows": rows, "options": dataclasses.asdict(options) | {"out": options.out.name}}
+    record: Row = {"rows": rows, "options": dataclasses.asdict(options) | {"out": options.out.name, "figure": ""}}
     record |= {"cores": os.cpu_count(), "threads_together": torch.get_num_threads()}
     for more, less in ((2, 1), (1, 0), (2, 0)):
         if found := ratios(rows, more, less):
@@ -137,7 +139,7 @@ def main() -> None:
         dice = [row["dice"] for row in rows if row["workers"] == workers]
         record[f"dice_of_{workers}"] = {"mean": float(np.mean(dice)), "seeds": dice}
     write_record(options.out, record | provenance())
-    draw(rows, options.out.with_suffix(".png"))
+    draw(rows, options.figure or options.out.with_suffix(".png"))
     print({name: value for name, value in record.items() if name.startswith(("updates_per", "dice_of"))})
 
 

@@ -234,6 +234,7 @@ def test_references_decide_as_under_any_other_transition(horizon: int) -> None:
         assert one.mean() > 0.1
 
 
+@pytest.mark.slow  # wrong rewards and idle optimizers are tried with PA3C each time (tests/agents/test_learning)
 def test_a_broken_pixelrl_does_not(unet: Supervised) -> None:
     bar = score(unet, horizon=1) + BETTER
     assert refined(unet, "squared_error", Idle, updates=5) < bar  # more would change nothing

@@ -132,7 +132,7 @@ def killed(words: list[str], checkpoint: Path, rng: random.Random) -> int | None
 
 @pytest.mark.parametrize(
     ("agent", "kills"),
-    [("pa3c", 6), pytest.param("pa3c", 50, marks=pytest.mark.slow), pytest.param("dqn", 50, marks=pytest.mark.slow)],
+    [("pa3c", 4), pytest.param("pa3c", 50, marks=pytest.mark.slow), pytest.param("dqn", 50, marks=pytest.mark.slow)],
 )
 def test_killed_at_any_moment_it_goes_on_to_the_same_weights(agent: str, kills: int, tmp_path: Path) -> None:
     """`kill -9`, again and again, in the writing of files too, for it is saved after every update."""
