@@ -125,11 +125,11 @@ def test_auto_takes_the_fastest_that_agrees_and_remembers_it(monkeypatch: pytest
     before = [parameter.clone() for parameter in module.parameters()]
     asked = timed(monkeypatch, TIMES)
     assert fastest_mode(module, observation) == Mode(True, True)
-    assert len(asked) == 12
+    assert len(asked) == 20, "four modes, twice on a part and three times whole"
     assert fastest_mode(module, observation) == Mode(True, True)
-    assert len(asked) == 12
+    assert len(asked) == 20
     assert fastest_mode(module, observation[:1]) == Mode(True, True)
-    assert len(asked) == 24  # another batch is measured for itself
+    assert len(asked) == 40  # another batch is measured for itself
     assert len(json.loads(cache.read_text())) == 2
     assert not module.seen
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
@@ -148,6 +148,13 @@ def test_auto_does_not_take_what_is_wrong_or_hardly_faster(
 ) -> None:
     timed(monkeypatch, seconds, wrong)
     assert fastest_mode(Small(), torch.rand(2, 1, 16, 16)) == found
+
+
+def test_hopeless_modes_are_not_tried_at_full_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = timed(monkeypatch, TIMES | {"bf16": 20.0, "bf16, channels_last": 9.0})
+    assert fastest_mode(Small(), torch.rand(2, 1, 16, 16)) == Mode(channels_last=True)
+    assert asked.count("bf16") == asked.count("bf16, channels_last") == 2
+    assert asked.count("fp32") == 5
 
 
 def test_a_damaged_memory_is_measured_anew(cache: Path) -> None:
