@@ -24,6 +24,7 @@ from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.learning.episodes import Episodes, epoch_draw, tensor
 from pixelseg_agents.learning.errors import TrainingError
 from pixelseg_agents.learning.precision import PLAIN, Mode, Passes, fastest_mode
+from pixelseg_agents.learning.room import out_of_memory
 from pixelseg_agents.learning.schedule import TrainingSchedule, falling_weight
 from pixelseg_agents.learning.task import AgentTask, attribute, dataset_length
 from pixelseg_agents.networks import known_already, network_class
@@ -445,7 +446,15 @@ class PixelAgent:
                 f"got {tuple(array.shape)}"
             )
         self.network.eval()
-        keep = self._keep(tensor(array if array.ndim == 4 else array[None], self.device), deterministic)
+        batch = tensor(array if array.ndim == 4 else array[None], self.device)
+        try:
+            keep = self._keep(batch, deterministic)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise OptionError(
+                f"predict: memory is too short for observations {tuple(batch.shape)}; choose a smaller size or batch"
+            ) from error
         actions = keep.to(torch.int8) if as_tensor else keep.cpu().numpy().astype(np.int8)
         return (actions if array.ndim == 4 else actions[0]), state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -9,7 +10,7 @@ from pixelseg_env.errors import DataError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-MOST = 20  # that a message lists
+MOST, LONGEST = 20, 1800  # problems that a message lists, and characters of them in all
 SHOWN = 200  # characters of somebody else's text in a message
 
 
@@ -22,8 +23,14 @@ class FilesError(DataError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        more = len(self.problems) - MOST
-        lines = [f"{len(self.problems)} problems:", *self.problems[:MOST], *([f"and {more} more"] if more > 0 else [])]
+        ends = itertools.accumulate(len(line) for line in self.problems[:MOST])
+        listed = max(1, sum(end <= LONGEST for end in ends))
+        more = len(self.problems) - listed
+        lines = [
+            f"{len(self.problems)} problems:",
+            *self.problems[:listed],
+            *([f"and {more} more"] if more > 0 else []),
+        ]
         super().__init__("\n  ".join(lines))
 
 

@@ -56,7 +56,7 @@ class Run:
             began = Path(self.config.get("working_folder", "."))
             coarse = None if task.coarse is None else _found(task.coarse, began)
             return dataclasses.replace(task, data=tuple(_found(path, began) for path in task.data), coarse=coarse)
-        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OSError) as error:
             raise RunError(
                 f"{self.folder / CONFIG}: does not fit this version of pixelseg-agents ({reason(error)}); "
                 "restore it from a copy, or train again"

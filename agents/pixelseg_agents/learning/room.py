@@ -54,6 +54,11 @@ def free_bytes(device: torch.device) -> int | None:
     return min(found) if found else None
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; on the CPU torch raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+
+
 @contextlib.contextmanager
 def told_apart(estimate: int, what: str) -> Iterator[None]:
     """Turns running out of memory into a message that says what to change.
@@ -67,8 +72,8 @@ def told_apart(estimate: int, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
             raise
         raise TrainingError(
             f"out of memory: an update with {what} keeps about {estimate / 2**20:,.0f} MiB for its gradient. Make "

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pixelseg_agents import PA3C, PixelRL, TrainingError
 from pixelseg_agents.learning.room import free_bytes, kept_bytes, told_apart
+from pixelseg_env import OptionError
 
 
 def make(kind: Any = PA3C, size: int = 16, **options: Any) -> Any:
@@ -121,3 +122,14 @@ def test_running_out_of_memory_says_what_to_change(error: Exception, monkeypatch
         agent.learn(1)
     with pytest.raises(RuntimeError, match="another"), told_apart(1, "x"):
         raise RuntimeError("another")
+
+
+def test_an_image_that_is_too_large_to_predict_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make()
+
+    def full(*_: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 545525760 bytes")
+
+    monkeypatch.setattr(agent, "_keep", full)
+    with pytest.raises(OptionError, match=r"predict: memory is too short for observations \(1, 1, 16, 16\)"):
+        agent.predict(torch.zeros(1, 16, 16))

@@ -22,6 +22,7 @@ from pixelseg_env.datasets import (
     registered_datasets,
     registry,
 )
+from pixelseg_env.datasets.problems import FilesError
 from pixelseg_env.errors import DataError, OptionError
 
 
@@ -282,3 +283,14 @@ def test_a_loader_with_other_parameters_is_explained() -> None:
     register_dataset("no_parameters", lambda: None, files=False, overwrite=True)  # type: ignore[arg-type, return-value]
     with pytest.raises(OptionError, match=r"cannot be called as loader\(data, size, fit, keep_empty"):
         load_dataset("no_parameters")
+
+
+@pytest.mark.parametrize("length", [10, 150, 5000])
+def test_many_problems_are_listed_as_far_as_they_can_be_read(length: int) -> None:
+    problems = [f"{k} " + "x" * length for k in range(40)]
+    error = FilesError(problems)
+    assert error.problems == tuple(problems)
+    listed = [line for line in str(error).splitlines() if "xx" in line]
+    assert 1 <= len(listed) <= 20
+    assert str(error).endswith(f"and {40 - len(listed)} more")
+    assert len(str(error)) < 2000 or len(listed) == 1
