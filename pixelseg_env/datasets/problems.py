@@ -10,7 +10,7 @@ from pixelseg_env.errors import DataError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-MOST, LONGEST = 20, 1800  # problems that a message lists, and characters of them in all
+MOST, LONGEST = 20, 4000  # problems that a message lists, and characters of them in all
 SHOWN = 200  # characters of somebody else's text in a message
 
 

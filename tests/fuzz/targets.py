@@ -433,7 +433,8 @@ def message_of(error: PixelSegError, target: Target) -> str:
     text = str(error)
     if not any(name in text for name in target.names):
         return "its message does not name the file"
-    return f"its message has {len(text)} characters" if len(text) > 2000 else ""
+    most = 4100 if " problems:\n" in text else 2000  # twenty lines are still read
+    return f"its message has {len(text)} characters" if len(text) > most else ""
 
 
 Targets = Mapping[str, Target]
