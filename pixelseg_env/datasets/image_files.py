@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.files import IMAGE_SUFFIXES
-from pixelseg_env.datasets.integrity import TIFF_MAGIC, find_damage, has_no_end, is_lie
+from pixelseg_env.datasets.integrity import TIFF_MAGIC, find_damage, has_pages, is_lie
 from pixelseg_env.datasets.jpeg_scan import find_scan_damage
 from pixelseg_env.datasets.pages import ImageFile, Page, turned
 from pixelseg_env.errors import DataError
@@ -107,7 +107,7 @@ def page_count(path: Path) -> int:
             if file.read(4) not in TIFF_MAGIC:
                 return 1
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:  # not its pixels
-                if has_no_end(content):
+                if not has_pages(content):
                     return 1
         from pixelseg_env.datasets.tiff_files import count_pages
 

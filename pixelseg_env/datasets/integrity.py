@@ -155,16 +155,14 @@ def _tiff_damage(content: bytes) -> str:
     return ""
 
 
-def has_no_end(content: Content) -> bool:
-    """Whether the directories of a TIFF file lead back to themselves: whoever counts its pages would not stop."""
+def has_pages(content: Content) -> bool:
+    """Whether the directories of a TIFF file are whole: who counts the pages of one whose are not may never end."""
     try:
         for _ in _directories(content):
             pass
-    except struct.error:
+    except (struct.error, _LoopError):
         return False
-    except _LoopError:
-        return True
-    return False
+    return True
 
 
 class _LoopError(Exception):

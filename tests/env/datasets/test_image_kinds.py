@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 import zlib
@@ -399,3 +400,25 @@ def test_white_of_eight_bit_files(tmp_path: Path) -> None:
     for bad in (0, -1, "12", True, float("nan")):
         with pytest.raises(OptionError, match="expected a positive number"):
             load_dataset("folder", tmp_path, white=bad)
+
+
+def test_pages_of_damaged_directories_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting may never end where the second directory is not whole, before or at which tifffile gives up or not."""
+    whole = io.BytesIO()
+    tifffile.imwrite(whole, np.zeros((3, 8, 8), np.uint8), photometric="minisblack", metadata=None)
+    content = bytearray(whole.getvalue())
+    (first,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, first)
+    struct.pack_into("<I", content, first + 2 + 12 * entries, len(content) - 1)  # where the second begins
+    (tmp_path / "a.tif").write_bytes(content)
+
+    def never(path: Path) -> int:
+        raise AssertionError("it was counted")
+
+    monkeypatch.setattr("pixelseg_env.datasets.tiff_files.count_pages", never)
+    assert page_count(tmp_path / "a.tif") == 1
+    called: list[Path] = []
+    monkeypatch.setattr("pixelseg_env.datasets.tiff_files.count_pages", lambda path: called.append(path) or 3)
+    (tmp_path / "b.tif").write_bytes(whole.getvalue())
+    assert page_count(tmp_path / "b.tif") == 3
+    assert called
