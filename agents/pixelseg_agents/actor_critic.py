@@ -61,10 +61,10 @@ class ActorCritic(PixelAgent):
             actions: that were taken.
             returns: what they led to; no gradient goes into them but that of Eq. 8's convolution.
             playing: 1 for the pixels that count, over which every term is a mean.
-            total: how many pixels count, where this is a part of a batch; None: those of `playing`.
+            total: how many pixels count, where this is a part of a batch; None: those of `playing`, of all processes.
         """
         config: Any = self.config
-        share = playing / (playing.sum() if total is None else total).clamp_min(1)
+        share = playing / (self.team.total(playing.sum()) if total is None else total).clamp_min(1)
         advantage = (returns - values).detach()
         policy_loss = -(self.policy.log_probability(logits, actions) * advantage * share).sum()
         # Of the pixels that play, as the policy's: a zeroed pixel is worth 0 for good, and when t_max first exceeds 1
@@ -76,8 +76,8 @@ class ActorCritic(PixelAgent):
             "policy_loss": policy_loss,
             "value_loss": value_loss,
             "entropy": entropy,
-            "advantage": advantage.abs().mean(),
-            "keep": actions.mean(),
+            "advantage": advantage.abs().mean() / self.team.size,
+            "keep": actions.mean() / self.team.size,
         }
 
     def _record_episodes(self, episodes: Episodes, horizon: int) -> None:
@@ -109,12 +109,6 @@ class ActorCritic(PixelAgent):
         if isinstance(self.policy, Bernoulli):
             probability = logits.detach().sigmoid()
             self._undecided = (probability * (1 - probability) > CERTAIN).float().mean()
-
-    def _record_losses(self, losses: dict[str, Tensor], norm: float) -> None:
-        assert self.logger is not None
-        for name, value in losses.items():
-            self.logger.record_mean(f"train/{name}", float(value.detach()))
-        self.logger.record_mean("train/gradient_norm", norm)
 
     @torch.no_grad()
     def keep_probability(self, observation: NDArray[Any] | Tensor) -> NDArray[np.float32]:

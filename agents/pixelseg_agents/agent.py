@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from stable_baselines3.common.logger import Logger, configure
 from torch import Tensor, nn
 
-from pixelseg_agents.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from pixelseg_agents.checkpoint import Checkpoint, CheckpointError, checkpoint_path, load_checkpoint, save_checkpoint
 from pixelseg_agents.config import AgentConfig
 from pixelseg_agents.files import reason
 from pixelseg_agents.learning.asynchronous import train_asynchronously
 from pixelseg_agents.learning.device import resolve_device
+from pixelseg_agents.learning.distributed import ALONE, SharedGenerator, Team
 from pixelseg_agents.learning.episodes import Episodes, epoch_draw, tensor
 from pixelseg_agents.learning.errors import TrainingError
 from pixelseg_agents.learning.precision import PLAIN, Mode, Passes, fastest_mode
@@ -79,6 +80,7 @@ class PixelAgent:
         updates: updates done.
         passes: images that went through a network while learning, those looked at without a gradient too.
         episodes: episodes begun, each one visit to an image.
+        team: the processes that train it together; alone by default.
         mode: in what mode the passes of training are computed; None: it has not been settled yet.
         apply_gradients: what an update does when its gradients are there: the optimizer's step, by default.
 
@@ -141,6 +143,7 @@ class PixelAgent:
         self.episodes = 0
         self.logger: Logger | None = None
         self.apply_gradients: Callable[[], None] = self._apply_gradients
+        self.team = ALONE
         self.mode: Mode | None = None
         self._passes = PLAIN
         self._index: NDArray[np.int64] | None = None  # the images that are learnt from
@@ -150,6 +153,10 @@ class PixelAgent:
     def network(self) -> Any:
         """The network that decides, an `nn.Module`."""
         return self.parts["network"]
+
+    @property
+    def _buffers(self) -> list[Tensor]:
+        return [buffer for part in self.parts.values() for buffer in part.buffers()]
 
     @property
     def title(self) -> str:
@@ -220,6 +227,7 @@ class PixelAgent:
         callback: Callback | None = None,
         log_interval: int = 10,
         logger: Logger | None = None,
+        team: Team | None = None,
     ) -> Self:
         """Trains until `total_updates` updates have been done in all.
 
@@ -231,6 +239,7 @@ class PixelAgent:
             callback: called after every update with the agent; returning False stops the training.
             log_interval: updates whose means make one line of the log.
             logger: a Stable-Baselines3 logger; default: none.
+            team: joined first, see `join`.
 
         Returns:
             The agent itself.
@@ -240,6 +249,8 @@ class PixelAgent:
         for name, value in (("total_updates", total_updates), ("log_interval", log_interval)):
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise OptionError(f"{name}={value!r}: expected a whole number of at least 1")
+        if team is not None:
+            self.join(team)
         self.logger = logger or configure(None, [])
         self.total_updates = total_updates
         started, first = time.perf_counter(), self.updates
@@ -268,6 +279,26 @@ class PixelAgent:
         self.network.eval()
         return self
 
+    def join(self, team: Team) -> None:
+        """Makes it the agent of one of several processes that train together, with the first one's parameters.
+
+        Each has an environment and a batch of its own, and calls `learn` (and `save` in a callback) as all others do.
+
+        Args:
+            team: `Team.current()`, once `torch.distributed.init_process_group` was called in each.
+
+        Raises:
+            OptionError: it has workers, too.
+        """
+        workers = getattr(self.config, "workers", 0)
+        if team.size > 1 and workers:
+            raise OptionError(f"workers={workers}: not together with {team.size} processes; leave out one of them")
+        self.team = team
+        if team.size > 1 and self.device.type == "cuda":  # on CPUs torch has no such thing
+            for name, part in self.parts.items():
+                self.parts[name] = nn.SyncBatchNorm.convert_sync_batchnorm(part)  # type: ignore[no-untyped-call]
+        team.copy_from_first([*(parameter.detach() for parameter in self._parameters), *self._buffers])
+
     def pace(self, total_updates: int) -> Pace:
         """The plan of a training of `total_updates` updates."""
         assert self.env is not None
@@ -283,12 +314,14 @@ class PixelAgent:
         horizon = pace.schedule.horizon(self.updates)
         progress = pace.schedule.progress(self.updates)
         weight = falling_weight(progress, pace.start_weight, self.config.final_foreground_weight)
-        rate = self._learning_rate(progress, self.updates * self.env.num_envs / pace.images_per_epoch)
+        rate = self._learning_rate(progress, self.updates * self.team.size * self.env.num_envs / pace.images_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.passes += self._update(horizon, weight)
+        (passes,) = self.team.sums(self._update(horizon, weight))
+        self.passes += passes
+        self.team.copy_from_first(self._buffers)  # running means, which each process has of its own images
         self.updates += 1
-        self.episodes += self.env.num_envs
+        self.episodes += self.env.num_envs * self.team.size
         self.logger.record_mean("train/foreground_weight", float(np.mean(weight)))
         self.logger.record_mean("train/learning_rate", rate)
 
@@ -348,7 +381,7 @@ class PixelAgent:
             if config.precision == "auto":
                 shape = self.env.observation_space.shape or ()
                 example = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
-                fastest = fastest_mode(self.network, example)
+                fastest = self.team.told(fastest_mode(self.network, example))
                 self.mode = replace(fastest, compiled=config.compile)
         self._passes = Passes(self.mode)
         for part in self.parts.values():
@@ -367,6 +400,7 @@ class PixelAgent:
         for part in [loss] if isinstance(loss, Tensor) else loss:
             part.backward()  # type: ignore[no-untyped-call]
             value = value + part.detach()
+        self.team.add_gradients(self._parameters)
         limit = self.config.max_gradient_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self._parameters, limit)
         if not torch.isfinite(norm):
@@ -393,25 +427,40 @@ class PixelAgent:
         """Begins a batch of episodes; returns it, and a generator for the actions' draws."""
         assert self.env is not None
         env_seed, torch_seed = self._draws()
+        place = self.team.rank * self.env.num_envs  # of this process's first image in the batch of all
         augmentation = self.config.augmentation if augmentation is None else augmentation
         episodes = Episodes(
             self.env,
             horizon,
-            seed=env_seed,
-            augmentation_seed=torch_seed if augmentation else None,
+            seed=env_seed + place,  # image i is seeded with this + i
+            augmentation=self._generator(torch_seed) if augmentation else None,
             device=self.device,
             task=self.task,
-            index=epoch_draw(self.env, self.episodes, self.seed),
+            index=epoch_draw(self.env, self.episodes + place, self.seed),
         )
         self._index = np.array(episodes.info["index"]) if "index" in episodes.info else None
-        return episodes, torch.Generator(self.device).manual_seed(torch_seed)
+        return episodes, self._generator(torch_seed, self.device)
 
     def _record_episodes(self, episodes: Episodes, horizon: int) -> None:
         """Logs what a finished batch of episodes earned."""
         assert self.logger is not None
         self.logger.record_mean("train/horizon", horizon)
-        self.logger.record_mean("train/reward", float(episodes.reward))
-        self.logger.record_mean("train/dice", float(episodes.dice))
+        found = torch.stack([episodes.reward, episodes.dice.to(episodes.reward)])
+        reward, dice = self.team.mean(found).tolist()
+        self.logger.record_mean("train/reward", reward)
+        self.logger.record_mean("train/dice", dice)
+
+    def _record_losses(self, losses: dict[str, Tensor], norm: float) -> None:
+        """Logs scalars, of which each process has found its part of a sum, and the gradient's norm."""
+        assert self.logger is not None
+        sums = self.team.total(torch.stack([value.detach().double() for value in losses.values()]))
+        for name, value in zip(losses, sums.tolist(), strict=True):
+            self.logger.record_mean(f"train/{name}", value)
+        self.logger.record_mean("train/gradient_norm", norm)
+
+    def _generator(self, seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+        """Draws for this update's batch, of which this process has its own rows."""
+        return SharedGenerator(self.team, torch.device(device)).manual_seed(seed)
 
     # ---------------------------------------------------------------- use
 
@@ -474,10 +523,13 @@ class PixelAgent:
     def save(self, path: str | Path) -> Path:
         """Writes parameters, optimizer and settings to one safetensors file (suffix added when missing).
 
+        Of several processes that train together the first one writes.
+
         Returns:
             The path that was written.
         """
-        return save_checkpoint(path, Checkpoint(self.name, settings_of(self), tensors_of(self)))
+        checkpoint = Checkpoint(self.name, settings_of(self), tensors_of(self))
+        return save_checkpoint(path, checkpoint) if self.team.first else checkpoint_path(path)
 
     @classmethod
     def load(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pixelseg_agents.learning.distributed import rand, randint
 from pixelseg_agents.learning.episodes import tensor
 from pixelseg_agents.learning.masking import Boxes, MaskReplay
 from pixelseg_agents.learning.task import Draw, attribute, draw_of, fingerprint
@@ -90,8 +91,7 @@ class AMPDRL(Supervised):
       same settings; `pretraining_share` of the updates is the first, without augmentation;
     - fine-tuning trains all layers by cross-entropy (`loss`).
 
-    The replay of boxes is not part of a checkpoint, as DQN's is not. Arguments are those of `PixelAgent`;
-    hyperparameters are in `AMPDRLConfig`.
+    Arguments are those of `PixelAgent`; hyperparameters are in `AMPDRLConfig`.
     """
 
     name = "AMP-DRL"
@@ -183,19 +183,20 @@ class AMPDRL(Supervised):
         # What lies under an earlier box is not paid again, or one place would be hidden K times.
         fresh = masks * (masks.cumsum(dim=1) - masks == 0)
         of_box = (error[:, None] * fresh).sum(dim=(-2, -1)) / masks.sum(dim=(-2, -1))
-        reward = of_box / of_box.mean().clamp_min(1e-8) - 1
+        reward = of_box / self.team.mean(of_box.mean()).clamp_min(1e-8) - 1
         reward = reward if self.config.mask_reward == "hard" else -reward
         draw = draw_of(self.env, episodes.info, self.name)
         memory, self._remembered = self._remembered, {}
         if memory and int(memory["dataset"]) == fingerprint(attribute(self.env, "dataset", None)):
             self._replay.restore(memory)
-        self._replay.add(np.array(episodes.info["index"]), chosen, reward)
+        gather = self.team.gathered
+        self._replay.add(self.team.gathered_array(np.array(episodes.info["index"])), gather(chosen), gather(reward))
         passes: int = len(image) * (self.config.boxes + 1)
         if len(self._replay) >= self.config.mask_batch:
-            passes += self._learn_to_hide(draw, torch.Generator().manual_seed(self._draws()[1]))
+            passes += self._learn_to_hide(draw, self._generator(self._draws()[1]))
         said = {"hidden": hidden.mean(), "box_error": of_box.mean()}
         for name, value in said.items():
-            self.logger.record_mean(f"pretrain/{name}", float(value))
+            self.logger.record_mean(f"pretrain/{name}", float(self.team.mean(value)))
         return passes
 
     @torch.no_grad()
@@ -205,8 +206,8 @@ class AMPDRL(Supervised):
         chosen, masks = [], []
         for _ in range(self.config.boxes):
             best = self._values(image, hidden).argmax(dim=1)
-            drawn = torch.randint(len(self._boxes), best.shape, generator=generator, device=self.device)
-            explore = torch.rand(best.shape, generator=generator, device=self.device) < self.epsilon
+            drawn = randint(0, len(self._boxes), best.shape, generator)
+            explore = rand(best.shape, generator) < self.epsilon
             chosen.append(torch.where(explore, drawn, best))
             masks.append(self._boxes.masks(chosen[-1], *image.shape[-2:]))
             hidden = torch.maximum(hidden, masks[-1])
@@ -218,9 +219,9 @@ class AMPDRL(Supervised):
         seen = torch.cat([image * (1 - hidden[:, None]), observation[:, self.image_channels :]], dim=1)
         found = self.parts["reconstruction"](self._forward(seen, method="decode"))
         error: Tensor = ((found - image) ** 2).mean(dim=1)
-        loss = (error * hidden).sum() / hidden.sum()
+        loss = (error * hidden).sum() / self.team.total(hidden.sum())
         self.logger.record_mean("pretrain/gradient_norm", self._descend(loss))
-        self.logger.record_mean("pretrain/loss", float(loss.detach()))
+        self.logger.record_mean("pretrain/loss", float(self.team.total(loss.detach())))
         return error.detach()
 
     def _learn_to_hide(self, draw: Draw, draws: torch.Generator) -> int:
@@ -243,12 +244,12 @@ class AMPDRL(Supervised):
                 value[going_on] = self._values(image[going_on], after[going_on], "masker_target").amax(dim=1)
         wanted = rewards[rows, steps] + self.config.gamma * value
         q = self._values(image, before)[rows, boxes[rows, steps]]
-        loss = ((q - wanted) ** 2).mean()
+        loss = ((q - wanted) ** 2).mean() / self.team.size
         self._descend(loss)
         self._masker.steps += 1
         if int(self._masker.steps) % self.config.mask_target_update == 0:
             self.parts["masker_target"].load_state_dict(self.parts["masker"].state_dict())
-        self.logger.record_mean("pretrain/mask_loss", float(loss.detach()))
+        self.logger.record_mean("pretrain/mask_loss", float(self.team.total(loss.detach())))
         return len(image) + int(going_on.sum().item())
 
     def _values(self, image: Tensor, hidden: Tensor, part: str = "masker") -> Tensor:

@@ -52,7 +52,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> Path:
     Returns:
         The path that was written.
     """
-    target = _with_suffix(path)
+    target = checkpoint_path(path)
     header = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -73,7 +73,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: the file is missing, damaged, foreign, or of a newer version.
     """
-    target = _with_suffix(path)
+    target = checkpoint_path(path)
     if not target.is_file():
         raise CheckpointError(f"{target}: no such checkpoint; expected a .safetensors file written by save()")
     try:
@@ -104,6 +104,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         ) from error
 
 
-def _with_suffix(path: str | Path) -> Path:
+def checkpoint_path(path: str | Path) -> Path:
+    """The file that a checkpoint is written to: a path with the suffix."""
     target = Path(path)
     return target if target.suffix == ".safetensors" else target.with_name(target.name + ".safetensors")

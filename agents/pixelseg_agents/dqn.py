@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import AgentConfig
 from pixelseg_agents.learning.augmentation import Augmentation
+from pixelseg_agents.learning.distributed import rand
 from pixelseg_agents.learning.episodes import Episodes, tensor, weight_maps
 from pixelseg_agents.learning.replay import ReplayBuffer, Transitions
 from pixelseg_agents.learning.task import attribute, draw_of, fingerprint
@@ -142,7 +143,7 @@ class DQN(PixelAgent):
         if horizon != self.replayed_horizon:  # transitions that ended elsewhere belong to another task
             replay.clear()
             self.replayed_horizon = horizon
-        draws = torch.Generator().manual_seed(self._draws()[1])
+        draws = self._generator(self._draws()[1])
         passes = 0
         while not episodes.over and episodes.steps < horizon:
             passes += len(episodes.observation)
@@ -174,7 +175,9 @@ class DQN(PixelAgent):
                     f"{self.name}: the reward map of this environment is not what its reward function makes of the "
                     "maps; replayed rewards need a function (register_reward) instead of a wrapper"
                 )
-        replay.add(index, episodes.steps - 1, before, keep, after, episodes.ended)
+        gather, gather_array = self.team.gathered, self.team.gathered_array  # every process has the whole replay
+        before, keep, after = (gather(one.to(torch.uint8)) for one in (before, keep, after))
+        replay.add(gather_array(index), episodes.steps - 1, before, keep, after, gather_array(episodes.ended))
 
     def _learn(self, batch: Transitions, weight: Any, draws: torch.Generator) -> int:
         """One gradient step on Q(s, a) = r + gamma max Q'(s', a'); returns the images that went through a network."""
@@ -206,13 +209,12 @@ class DQN(PixelAgent):
         q = self._forward(now).gather(1, action[:, None].long())[:, 0]
         # Squared, not Huber: Q is the mean of +1 for background and -weight for object, not their median.
         error = (q - (reward + self.config.gamma * value)) ** 2 * playing
-        loss = error.sum() / playing.sum().clamp_min(1)
+        loss = error.sum() / self.team.total(playing.sum()).clamp_min(1)
         norm = self._descend(loss)
         self.gradient_steps += 1
         if self.gradient_steps % self.config.target_update == 0:
             self._update_target()
-        for name, number in (("loss", float(loss.detach())), ("gradient_norm", norm), ("q", float(q.detach().mean()))):
-            self.logger.record_mean(f"train/{name}", number)
+        self._record_losses({"loss": loss, "q": q.mean() / self.team.size}, norm)
         return passes
 
     @torch.no_grad()
@@ -293,7 +295,7 @@ class DQN(PixelAgent):
 
     def _explored(self, q: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
         greedy = q[:, KEEP] > q[:, 1 - KEEP]
-        draw = torch.rand((2, *greedy.shape), generator=generator, device=self.device)
+        draw = rand((2, *greedy.shape), generator, rows=1)
         return torch.where(draw[0] < epsilon, draw[1] < 0.5, greedy)
 
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:

@@ -138,7 +138,7 @@ class PA3C(ActorCritic):
     def _learn_step_by_step(self, rollout: Rollout) -> None:
         """What `_learn` does, with a pass and a gradient for each step by itself: memory for one step at a time."""
         assert self.logger is not None
-        total, count = rollout.playing.sum(), len(rollout.observations)
+        total, count = self.team.total(rollout.playing.sum()), len(rollout.observations)
         returns = rollout.returns
         leaf = returns.detach().requires_grad_(returns.requires_grad)
         found: dict[str, Tensor] = {}

@@ -66,11 +66,11 @@ class TargetLearner(PixelAgent):
             whole=self.looks_once,
             loss=self._loss,
             output_weights=self._output_weights,
+            team=self.team,
         )
         loss = torch.stack(losses).mean()
         norm = self._descend(loss)
-        self.logger.record_mean("train/loss", float(loss.detach()))
-        self.logger.record_mean("train/gradient_norm", norm)
+        self._record_losses({"loss": loss}, norm)
         self._record_episodes(episodes, horizon)
         return len(losses) * len(episodes.foreground)
 

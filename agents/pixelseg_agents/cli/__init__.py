@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return 1
     except (PixelSegError, OSError) as error:
-        print(f"pixelseg: error: {error}", file=sys.stderr)
+        number = os.environ.get("RANK", "0")  # of several processes that train together
+        print(f"pixelseg: error: {'' if number == '0' else f'process {number}: '}{error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("pixelseg: interrupted", file=sys.stderr)

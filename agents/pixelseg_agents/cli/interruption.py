@@ -14,11 +14,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption:
     """While it is entered, SIGINT and SIGTERM set `signal` instead of ending the program.
 
+    Args:
+        speaks: whether it says so.
+
     Attributes:
         signal: the number of the signal that came, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, speaks: bool = True) -> None:
+        self._speaks = speaks
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -42,4 +46,5 @@ class Interruption:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
-        print("\nStopping after this update; once more to abort at once.", file=sys.stderr, flush=True)
+        if self._speaks:
+            print("\nStopping after this update; once more to abort at once.", file=sys.stderr, flush=True)

@@ -91,6 +91,7 @@ class RunLogger(Logger):
         before_row: called with the logger and the number of updates before a row is written; it may record more.
         wandb: a project of Weights & Biases that rows go to as well.
         tensorboard: also write TensorBoard's event files, where it is installed.
+        writes: whether it writes at all; of several processes that train together one does.
 
     Attributes:
         last_row: the values of the last row.
@@ -104,13 +105,16 @@ class RunLogger(Logger):
         before_row: BeforeRow | None = None,
         wandb: str | None = None,
         tensorboard: bool = True,
+        writes: bool = True,
     ) -> None:
-        formats: list[KVWriter] = [ProgressCSV(folder / "progress.csv", updates)]
-        if tensorboard:
-            formats += _tensorboard(folder, updates)
-        if wandb is not None:
-            formats.append(WandbFormat(wandb, folder))
-        super().__init__(str(folder), [*formats, *([HumanOutputFormat(sys.stdout)] if tables else [])])
+        formats: list[KVWriter] = []
+        if writes:
+            formats.append(ProgressCSV(folder / "progress.csv", updates))
+            formats += _tensorboard(folder, updates) if tensorboard else []
+            formats += [] if wandb is None else [WandbFormat(wandb, folder)]
+            formats += [HumanOutputFormat(sys.stdout)] if tables else []
+        super().__init__(str(folder), formats)
+        self._writes = writes
         self.last_row: dict[str, float] = {}
         self._before_row = before_row
         self._unlogged = folder / "unlogged.json"
@@ -125,12 +129,14 @@ class RunLogger(Logger):
 
     def save(self, updates: int) -> None:
         """Keeps the means of the row that is begun, for a session that resumes at `updates`."""
+        if not self._writes:
+            return
         state = {"updates": updates, "values": self.name_to_value, "counts": self.name_to_count}
         write_atomically(self._unlogged, json.dumps(state) + "\n")
 
     def finish(self, done: bool) -> None:
         """Closes the files; once the training is done, no row is left to be completed."""
-        if done:
+        if done and self._writes:
             self._unlogged.unlink(missing_ok=True)
         self.close()
 

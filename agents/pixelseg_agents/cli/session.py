@@ -16,6 +16,7 @@ from pixelseg_agents.cli.interruption import Interruption
 from pixelseg_agents.cli.progress import RunLogger
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.files import write_atomically
+from pixelseg_agents.learning.distributed import ALONE, Team
 from pixelseg_agents.learning.errors import TrainingError
 
 STATE = "validation.json"  # how the validation scores went, for a session that resumes
@@ -33,20 +34,22 @@ class Session:
         arguments: of `pixelseg train`.
         folder: the run's.
         validation: the environment with the validation patients; None: without them.
+        team: the processes that train together; the first one writes.
 
     Attributes:
         best: `{"updates", "dice"}` of the best evaluation so far; empty before the first.
         stopped_early: whether patience ended it.
     """
 
-    def __init__(self, agent: Any, arguments: Any, folder: Path, validation: Any = None) -> None:
+    def __init__(self, agent: Any, arguments: Any, folder: Path, validation: Any = None, team: Team = ALONE) -> None:
+        self._team = team
         self._agent, self._arguments, self._folder, self._validation = agent, arguments, folder, validation
         state = self._read_state()
         self.best: dict[str, float] = state.get("best", {})
         self._without_gain = int(state.get("without_gain", 0))
         self.stopped_early = False
         tables, events = arguments.log == "stdout", arguments.tensorboard != "off"
-        self._logger = RunLogger(folder, agent.updates, tables, self._before_row, arguments.wandb, events)
+        self._logger = RunLogger(folder, agent.updates, tables, self._before_row, arguments.wandb, events, team.first)
         self._saved, self._saved_updates = time.monotonic(), agent.updates
 
     def run(self) -> int:
@@ -55,21 +58,24 @@ class Session:
         bar = tqdm(
             total=arguments.updates,
             initial=agent.updates,
-            disable=arguments.log != "bar",
+            disable=arguments.log != "bar" or not self._team.first,
             unit="update",
             desc=agent.name,
             mininterval=0.2 if sys.stderr.isatty() else 30,
             dynamic_ncols=True,
         )
-        with Interruption() as interruption, bar:
+        with Interruption(self._team.first) as interruption, bar:
 
             def after_update(_: Any) -> bool:
                 row = self._logger.last_row
                 bar.set_postfix({label: f"{row[k]:.3f}" for k, label in SHOWN.items() if k in row}, refresh=False)
                 bar.update()
-                if time.monotonic() - self._saved >= arguments.save_every:
+                due = time.monotonic() - self._saved >= arguments.save_every
+                save, signal = self._team.largest(due, interruption.signal or 0)  # all do the same
+                if save:
                     self._save()
-                return interruption.signal is None and not self.stopped_early
+                interruption.signal = signal or None
+                return not signal and not self.stopped_early
 
             if agent.updates < arguments.updates:
                 every, logger = arguments.log_interval, self._logger
@@ -92,7 +98,7 @@ class Session:
         row_before = (step - 1) // interval * interval
         if self._validation is None or not (step // every > row_before // every or step == self._arguments.updates):
             return
-        dice = float(evaluate(self._agent, self._validation, keep_maps=False).metrics["DICE"].mean())
+        dice = float(evaluate(self._agent, self._validation, keep_maps=False, team=self._team).metrics["DICE"].mean())
         logger.record("eval/dice", dice)
         if dice > self.best.get("dice", -1.0):
             self.best, self._without_gain = {"updates": step, "dice": dice}, 0
@@ -105,7 +111,8 @@ class Session:
         # The log first: killed in between, its rows beyond the checkpoint are dropped on resume.
         self._logger.save(self._agent.updates)
         state = {"best": self.best, "without_gain": self._without_gain}
-        write_atomically(self._folder / STATE, json.dumps(state) + "\n")
+        if self._team.first:
+            write_atomically(self._folder / STATE, json.dumps(state) + "\n")
         self._agent.save(self._folder / CHECKPOINT)
         self._saved, self._saved_updates = time.monotonic(), self._agent.updates
 

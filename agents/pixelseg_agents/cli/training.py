@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import sys
@@ -23,7 +24,9 @@ from pixelseg_agents.cli.task import TaskArguments, described, task_from_json
 from pixelseg_agents.cli.volumes import volume_report
 from pixelseg_agents.evaluation.figures import learning_curve
 from pixelseg_agents.evaluation.report import evaluate_all, summary_text, volumes_text, write_report
+from pixelseg_agents.evaluation.results import EvaluationResult
 from pixelseg_agents.learning.device import resolve_device
+from pixelseg_agents.learning.distributed import Team, joined
 from pixelseg_agents.learning.precision import Mode
 from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.provenance import now, provenance
@@ -108,8 +111,14 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
         The exit code: 0, or 128 plus the number of the signal that stopped the training.
     """
     _check(arguments)
+    with joined() as team:
+        return _train_together(arguments, command, team)
+
+
+def _train_together(arguments: TrainArguments[Any], command: str, team: Team) -> int:
+    """What one of the processes does that train together: the first one alone writes into the run's folder."""
     run = open_run(arguments.resume) if arguments.resume else None
-    if run is None:
+    if run is None and team.first:
         check_free(arguments.folder)
     validation = {"val"} if arguments.eval_every else set()
     sets = arguments.task.load(*({"train", arguments.eval_split} | validation))
@@ -118,9 +127,9 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
         arguments = _with_white(arguments, sets["train"].white)
     env = arguments.task.environment(sets["train"], arguments.batch, str(resolve_device(arguments.device)))
     folder = arguments.folder if run is None else run.folder
-    with held(folder):
-        agent = _start(arguments, env, command) if run is None else _continue(arguments, env, run)
-        return _train(agent, arguments, folder, sets, env)
+    with held(folder) if team.first else contextlib.nullcontext():
+        agent = _start(arguments, env, command, team) if run is None else _continue(arguments, env, run, team)
+        return _train(agent, arguments, folder, sets, env, team)
 
 
 def _train(
@@ -129,21 +138,28 @@ def _train(
     folder: Path,
     sets: dict[str, SegmentationDataset],
     env: PixelSegVectorEnv,
+    team: Team,
 ) -> int:
     """Trains and evaluates an agent whose run's folder is there; returns the exit code."""
-    if arguments.log != "none":
+    if arguments.log != "none" and team.first:
         print(
             f"{title_of(agent)}: {parameter_count(agent.network):,} parameters on {agent.device}; "
             f"{len(sets['train'])} images of {len(set(sets['train'].cases))} patients to learn from"
         )
         print(_in_force(agent, env))
-    if warning := too_short(agent, arguments.task.horizon):
+        if team.size > 1:
+            print(f"{team.size} processes of {arguments.batch} images each: {team.size * arguments.batch} an update")
+    if team.first and (warning := too_short(agent, arguments.task.horizon)):
         print(f"pixelseg: warning: {warning}", file=sys.stderr)
     judge = None
     if arguments.eval_every:
         judge = arguments.task.environment(sets["val"], min(arguments.batch, len(sets["val"])))
-    session = Session(agent, arguments, folder, judge)
+    session = Session(agent, arguments, folder, judge, team)
     exit_code = session.run()
+    if not team.first:  # its part of the scores is all that is left to do
+        if not exit_code:
+            _results(agent, arguments, sets[arguments.eval_split], team)
+        return exit_code
     if (folder / "progress.csv").stat().st_size:
         learning_curve(folder / "progress.csv", folder / "learning_curve.png")
     if exit_code:
@@ -157,7 +173,7 @@ def _train(
             f"Stopped early, after {agent.updates} of {arguments.updates} updates: {arguments.patience} evaluations "
             f"without a better Dice than {session.best['dice']:.3f} on the validation patients"
         )
-    _evaluate(agent, arguments, folder, sets[arguments.eval_split], session)
+    _evaluate(agent, arguments, folder, sets[arguments.eval_split], session, team)
     return 0
 
 
@@ -204,14 +220,17 @@ def _in_force(agent: Any, env: PixelSegVectorEnv) -> str:
     return f"reward {env.reward}; weight of object pixels: {shown}{falls}{after}{passes}"
 
 
-def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str) -> Any:
+def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str, team: Team) -> Any:
     agent = agent_class(arguments.agent)(env, arguments.hyper, seed=arguments.seed, device=arguments.device)
+    _join(agent, team)
     mode = agent.settle_mode() if hasattr(agent, "settle_mode") else None
     # A reward or network of the user's own may fail; better now than with a run's folder half made. (Updates seed their
     # episodes.)
     observation, _ = env.reset(seed=arguments.seed)
     agent.predict(observation)
     env.step(np.ones(env.action_space.shape, np.int8))
+    if not team.first:
+        return agent
     arguments.folder.mkdir(parents=True, exist_ok=True)
     config = {
         "command": command,
@@ -219,6 +238,7 @@ def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str)
         "arguments": arguments.to_json(),
         SET: describe(env.dataset),
         "device": str(agent.device),
+        "processes": team.size,
         "in_force": {k: v for k, v in agent.config.to_dict().items() if k not in getattr(agent, "idle", ())}
         | {"start_foreground_weight": _start_weights(agent), "passes": str(mode or Mode())},
         **provenance(),
@@ -238,7 +258,7 @@ def _with_white(arguments: TrainArguments[Any], white: float | None) -> TrainArg
     return dataclasses.replace(arguments, task=dataclasses.replace(task, dataset_option=pairs))
 
 
-def _continue(arguments: TrainArguments[Any], env: PixelSegVectorEnv, run: Run) -> Any:
+def _continue(arguments: TrainArguments[Any], env: PixelSegVectorEnv, run: Run, team: Team) -> Any:
     assert run.config is not None
     found, before = describe(env.dataset), run.config.get(SET)
     if found != before:
@@ -249,17 +269,38 @@ def _continue(arguments: TrainArguments[Any], env: PixelSegVectorEnv, run: Run) 
             f"{run.folder}: has done its {agent.updates} updates; to train longer, give a larger --updates "
             "(learning rate and horizons are then planned anew over all of them)"
         )
+    _join(agent, team)  # when all have seen the folder as it is
+    if not team.first:
+        return agent
     (run.folder / "evaluation.json").unlink(missing_ok=True)  # the next marks the end of this session
-    resumed = [*run.config.get("resumed", []), {"updates": agent.updates, "time": now()}]
+    resumed = [*run.config.get("resumed", []), {"updates": agent.updates, "time": now(), "processes": team.size}]
     write_config(run.folder, run.config | {"arguments": arguments.to_json(), "resumed": resumed})
     return agent
 
 
-def _evaluate(
-    agent: Any, arguments: TrainArguments[Any], folder: Path, dataset: SegmentationDataset, session: Session
-) -> None:
+def _join(agent: Any, team: Team) -> None:
+    """Makes an agent one of the processes that train together; a plug-in may not be able to.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if hasattr(agent, "join"):
+        agent.join(team)
+    elif team.size > 1:
+        raise OptionError(f"{title_of(agent)}: cannot train in {team.size} processes, for it has no method `join`")
+
+
+def _results(
+    agent: Any, arguments: TrainArguments[Any], dataset: SegmentationDataset, team: Team
+) -> dict[str, EvaluationResult]:
     env = arguments.task.environment(dataset, min(arguments.batch, len(dataset)))
-    results = evaluate_all(agent, title_of(agent), env)
+    return evaluate_all(agent, title_of(agent), env, team=team)
+
+
+def _evaluate(
+    agent: Any, arguments: TrainArguments[Any], folder: Path, dataset: SegmentationDataset, session: Session, team: Team
+) -> None:
+    results = _results(agent, arguments, dataset, team)
     about = {"split": arguments.eval_split, "updates": agent.updates, "checkpoint": "last"}
     volumes, said = volume_report(agent, arguments.task, dataset, arguments.eval_split, results, arguments.batch)
     about |= described(arguments.task, dataset) | said

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pixelseg_agents.evaluation.judging import CURVES, Judge, JudgeAt
 from pixelseg_agents.evaluation.results import EvaluationResult, by_label_result
+from pixelseg_agents.learning.distributed import ALONE, Team, shares
 from pixelseg_env import METRICS, OptionError, PixelSegEnv, PixelSegVectorEnv, check_horizon, to_numpy
 from pixelseg_env.dynamics import AMOUNTS
 
@@ -45,6 +46,7 @@ def evaluate(
     deterministic: bool = True,
     keep_maps: bool = True,
     judge_at: JudgeAt = "native",
+    team: Team = ALONE,
 ) -> EvaluationResult:
     """Scores every image of the environment's data set, once, in order.
 
@@ -59,6 +61,7 @@ def evaluate(
         judge_at: where the scores are taken. "native": maps are brought to each file's own pixels, as `predict` does,
             and judged by the file's own mask, so that scores can be compared whatever size was decided at. "size": by
             the mask at that size. Where the data set has no files of other sizes, both are the same.
+        team: the processes that share the work: each plays on its share of the images, and has all scores in the end.
 
     Returns:
         The scores, in the order of the data set.
@@ -71,17 +74,18 @@ def evaluate(
     judge = Judge(dataset, judge_at)
     steps = check_horizon(inner.horizon if horizon is None else horizon)
     count, (height, width), labels = len(dataset), dataset.image_shape[1:], dataset.labels
-    curves = {"DICE": np.empty((labels, count, steps)), "BIoU": np.empty((labels, count, steps))}
+    curves = {"DICE": np.zeros((labels, count, steps)), "BIoU": np.zeros((labels, count, steps))}
     returns = np.zeros((labels, count))
-    final = {name: np.empty((labels, count)) for name in METRICS}
-    packed = np.empty((labels, count, steps, -(-height * width // 8)), np.uint8) if keep_maps else None
+    final = {name: np.zeros((labels, count)) for name in METRICS}
+    packed = np.zeros((labels, count, steps, -(-height * width // 8)), np.uint8) if keep_maps else None
 
     def by_label(maps: Any) -> NDArray[Any]:
         """(B, [L,] H, W) of the wanted images as (L, images, H, W)."""
         array = to_numpy(maps)[: len(wanted)]
         return np.moveaxis(array.reshape(len(wanted), labels, height, width), 1, 0)
 
-    for wanted, step, reward, info in play(predictor, env, steps, deterministic=deterministic):
+    own = shares(count, team)
+    for wanted, step, reward, info in play(predictor, env, steps, deterministic, own):
         segmentation = np.ascontiguousarray(by_label(info["segmentation"]))
         for name, values in judge.scores(wanted, segmentation, CURVES).items():
             curves[name][:, wanted, step] = values
@@ -95,11 +99,13 @@ def evaluate(
             for name, values in judge.scores(wanted, segmentation, METRICS).items():
                 final[name][:, wanted] = values
 
+    final, curves = ({name: team.total_array(one) for name, one in found.items()} for found in (final, curves))
+    returns, packed = team.total_array(returns), None if packed is None else team.total_array(packed)
     return by_label_result(dataset, final, curves, returns, judge_at, judge.sizes, packed)
 
 
 def play(
-    predictor: Predictor, env: Any, steps: int, deterministic: bool = True
+    predictor: Predictor, env: Any, steps: int, deterministic: bool = True, images: NDArray[np.int64] | None = None
 ) -> Iterator[tuple[NDArray[np.int64], int, Any, dict[str, Any]]]:
     """Plays one episode on every image of the environment's data set, in order, a batch at a time.
 
@@ -109,6 +115,7 @@ def play(
         steps: of an episode.
         deterministic: whether the predictor takes its most probable action. One that says of itself that it `repeats`
             what it decided, when it sees the same again, is then not asked again where no map of a batch has changed.
+        images: which, int64 (N,); None: all.
 
     Yields:
         After every step: which images the batch holds, int64 (N,), with N = B but for the last batch, which is filled
@@ -123,12 +130,13 @@ def play(
     space = env.action_space if isinstance(env, gym.Env) else getattr(env, "single_action_space", None)
     if isinstance(env, gym.Env):
         env = _BatchOfOne(env)
-    count, batch, alone = len(inner.dataset), int(env.num_envs), isinstance(inner, PixelSegEnv)
+    batch, alone = int(env.num_envs), isinstance(inner, PixelSegEnv)
+    images = np.arange(len(inner.dataset)) if images is None else images
     shape = getattr(space, "shape", None)
     translated = getattr(predictor, "decides", False) and getattr(inner, "transition", None) == "additive"
     repeats = deterministic and getattr(predictor, "repeats", False)
-    for start in range(0, count, batch):
-        wanted = np.arange(start, min(start + batch, count))
+    for start in range(0, len(images), batch):
+        wanted = images[start : start + batch]
         index = np.concatenate([wanted, np.full(batch - len(wanted), wanted[-1])])
         observation, _ = env.reset(options={"index": int(index[0]) if alone else index, "horizon": steps})
         state, fresh, seen = None, np.ones(batch, np.bool_), None

@@ -15,6 +15,7 @@ from pixelseg_agents.evaluation.judging import JudgeAt, as_judged
 from pixelseg_agents.evaluation.results import size_text
 from pixelseg_agents.evaluation.volumes import VolumeScores, mean_row
 from pixelseg_agents.files import write_atomically
+from pixelseg_agents.learning.distributed import ALONE, Team
 from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_env import PixelSegVectorEnv, SegmentationDataset
 from pixelseg_env.datasets import OWN_PIXELS
@@ -25,15 +26,17 @@ REPORT = "evaluation.json"  # the name in a report's folder
 
 
 def evaluate_all(
-    agent: Predictor, name: str, env: PixelSegVectorEnv, judge_at: JudgeAt = "native"
+    agent: Predictor, name: str, env: PixelSegVectorEnv, judge_at: JudgeAt = "native", team: Team = ALONE
 ) -> dict[str, EvaluationResult]:
     """Evaluates the agent, then Otsu's threshold and "keep everything", on every image of `env`.
 
     Where maps are brought back to other sizes, a row says what a perfect mask scores there.
     """
-    results = {name: evaluate(agent, env, judge_at=judge_at)}
+    results = {name: evaluate(agent, env, judge_at=judge_at, team=team)}
     volumes = env.dataset.volumes is not None  # which are judged from the maps of their slices
-    results |= {other: evaluate(one, env, keep_maps=volumes, judge_at=judge_at) for other, one in REFERENCES.items()}
+    results |= {
+        other: evaluate(one, env, keep_maps=volumes, judge_at=judge_at, team=team) for other, one in REFERENCES.items()
+    }
     if judge_at == "native" and env.dataset.native is not None:
         perfect = f"perfect at {size_text(env.dataset.image_shape[1:])}"
         results[perfect] = ceiling(env.dataset, results[name].horizon, judge_at)

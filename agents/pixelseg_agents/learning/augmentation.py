@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pixelseg_agents.learning.distributed import rand, randint
+
 
 class Augmentation:
     """One symmetry of the square and one brightness per image, drawn anew for every episode.
@@ -36,13 +38,13 @@ class Augmentation:
         copies: int = 1,
         brightness: float = 0.2,
     ) -> None:
-        flips = torch.randint(0, 2, (3, batch), generator=generator).bool()
+        flips = randint(0, 2, (3, batch), generator, rows=1).bool()
         self._horizontal, self._vertical = flips[0].to(device), flips[1].to(device)
         self._transpose = (flips[2] & square).to(device)
         self._transposes = bool((flips[2] & square).any())  # asked on the CPU: a GPU would have to be waited for
         self._channels = channels * copies
         spread = -torch.log(torch.tensor(1.0 - brightness))
-        draws = torch.rand((2, batch, channels, 1, 1), generator=generator).repeat(1, 1, copies, 1, 1)
+        draws = rand((2, batch, channels, 1, 1), generator, rows=1).repeat(1, 1, copies, 1, 1)
         self._gamma, self._gain = torch.exp((2 * draws - 1) * spread).to(device)
 
     def maps(self, maps: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from pixelseg_agents.learning.distributed import launched, local_device
 from pixelseg_env import OptionError
 
 LONGEST = 160  # characters of torch's own words in a message
@@ -12,9 +13,13 @@ LONGEST = 160  # characters of torch's own words in a message
 def resolve_device(device: str | torch.device) -> torch.device:
     """Returns the device that a name stands for; "auto" is CUDA where there is one.
 
+    Of several processes that were started together, each has a GPU of its own for "auto" and "cuda".
+
     Raises:
         OptionError: the device is not there, or the name is not known.
     """
+    if device in ("auto", "cuda") and launched() and torch.cuda.is_available():
+        return local_device()
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

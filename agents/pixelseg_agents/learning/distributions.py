@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixelseg_agents.learning.distributed import rand
+
 
 class Bernoulli:
     """Two actions: one logit per pixel, the log-odds of *keep* against *zero*; logits (..., [L,] H, W)."""
@@ -14,7 +16,7 @@ class Bernoulli:
 
     def sample(self, logits: Tensor, generator: torch.Generator) -> Tensor:
         """Draws actions, bool, of the logits' shape."""
-        return torch.rand(logits.shape, generator=generator, device=logits.device) < logits.sigmoid()
+        return rand(logits.shape, generator) < logits.sigmoid()
 
     def mode(self, logits: Tensor) -> Tensor:
         """The likelier actions."""
@@ -37,7 +39,7 @@ class Categorical:
 
     def sample(self, logits: Tensor, generator: torch.Generator) -> Tensor:
         """Draws actions, uint8 (..., H, W), by the Gumbel-max trick."""
-        uniform = torch.rand(logits.shape, generator=generator, device=logits.device).clamp_min(1e-12)
+        uniform = rand(logits.shape, generator).clamp_min(1e-12)
         return (logits - (-uniform.log()).log()).argmax(dim=-3).to(torch.uint8)
 
     def mode(self, logits: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class Episodes:
         env: the vector environment.
         horizon: t_max, handed to `reset`.
         seed: of the environment's draw.
-        augmentation_seed: of the augmentation; None: without it.
+        augmentation: where its draws come from (on the CPU); None: without it.
         device: of the tensors.
         task: what observations hold and what actions do.
         index: which image each episode shows, int64 (B,); None: as the environment draws them.
@@ -52,7 +52,7 @@ class Episodes:
         horizon: int,
         *,
         seed: int,
-        augmentation_seed: int | None,
+        augmentation: torch.Generator | None,
         device: torch.device,
         task: AgentTask,
         index: NDArray[np.int64] | None = None,
@@ -65,12 +65,12 @@ class Episodes:
             raise OptionError(f"the environment's info lacks {', '.join(missing)}; see PixelSegVectorEnv for them")
         self._on_device = isinstance(raw, Tensor)  # the backend is torch: hand actions over as they are
         self._turn: Augmentation | None = None
-        if augmentation_seed is not None:
+        if augmentation is not None:
             self._turn = Augmentation(
                 raw.shape[0],
                 task.image_channels,
                 square=raw.shape[-1] == raw.shape[-2],
-                generator=torch.Generator().manual_seed(augmentation_seed),
+                generator=augmentation,
                 device=device,
                 copies=task.copies,
             )

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelseg_agents.learning.distributed import randint
+
 
 class Boxes:
     """The boxes that can be chosen: each size at each place of a grid.
@@ -100,6 +102,6 @@ class MaskReplay:
         Returns:
             Numbers of images, int64 (N,); boxes, int64 (N, K); rewards, float32 (N, K); the step of each, int64 (N,).
         """
-        drawn = torch.randint(len(self), (count,), generator=draws).numpy()
-        step = torch.randint(self._chosen.shape[1], (count,), generator=draws)
+        drawn = randint(0, len(self), (count,), draws).numpy()
+        step = randint(0, self._chosen.shape[1], (count,), draws)
         return self._index[drawn], torch.from_numpy(self._chosen[drawn]), torch.from_numpy(self._reward[drawn]), step

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelseg_agents.learning.distributed import randint
 from pixelseg_env import OptionError
 
 BITS = 8
@@ -117,7 +118,7 @@ class ReplayBuffer:
             count: N.
             generator: of the CPU.
         """
-        host = torch.randint(self._size, (count,), generator=generator).numpy()
+        host = randint(0, self._size, (count,), generator).numpy()
         rows = torch.from_numpy(host).to(self.device)
         before, action, after = self._unpacked(self._maps[rows]).reshape(count, 3, *self.map_shape).unbind(1)
         step, terminal = self._step[rows].long(), self._terminal[rows]
