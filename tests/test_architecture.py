@@ -34,7 +34,7 @@ FLOORS = [
     ("public", ("pixelseg_env",)),
     (
         "agents' ground",
-        tuple(f"pixelseg_agents.{name}" for name in ("files", "provenance", "checkpoint", "references")),
+        tuple(f"pixelseg_agents.{name}" for name in ("files", "provenance", "checkpoint", "references", "team")),
     ),
     ("networks", ("pixelseg_agents.networks",)),
     ("learning", ("pixelseg_agents.learning",)),

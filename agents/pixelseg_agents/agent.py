@@ -21,7 +21,7 @@ from pixelseg_agents.config import AgentConfig
 from pixelseg_agents.files import reason
 from pixelseg_agents.learning.asynchronous import train_asynchronously
 from pixelseg_agents.learning.device import resolve_device
-from pixelseg_agents.learning.distributed import ALONE, SharedGenerator, Team
+from pixelseg_agents.learning.distributed import SharedGenerator
 from pixelseg_agents.learning.episodes import Episodes, epoch_draw, tensor
 from pixelseg_agents.learning.errors import TrainingError
 from pixelseg_agents.learning.precision import PLAIN, Mode, Passes, fastest_mode
@@ -30,6 +30,7 @@ from pixelseg_agents.learning.schedule import TrainingSchedule, falling_weight
 from pixelseg_agents.learning.task import AgentTask, attribute, dataset_length
 from pixelseg_agents.networks import known_already, network_class
 from pixelseg_agents.state import check_shapes, restore, settings_of, task_of, tensors_of
+from pixelseg_agents.team import ALONE, Team
 from pixelseg_env import OptionError, PixelSegError
 
 SHOWN = 16  # images that a message lists

@@ -13,8 +13,8 @@ from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from pixelseg_agents import cli
-from pixelseg_agents.learning.distributed import Team, joined
 from pixelseg_agents.registry import agent_class
+from pixelseg_agents.team import Team, joined
 
 BATCH = 8  # of all processes
 UPDATES = 4

@@ -16,8 +16,8 @@ from pixelseg_agents.cli.interruption import Interruption
 from pixelseg_agents.cli.progress import RunLogger
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.files import write_atomically
-from pixelseg_agents.learning.distributed import ALONE, Team
 from pixelseg_agents.learning.errors import TrainingError
+from pixelseg_agents.team import ALONE, Team
 
 STATE = "validation.json"  # how the validation scores went, for a session that resumes
 SHOWN = {"train/reward": "reward", "train/dice": "dice", "eval/dice": "eval_dice"}

@@ -26,11 +26,11 @@ from pixelseg_agents.evaluation.figures import learning_curve
 from pixelseg_agents.evaluation.report import evaluate_all, summary_text, volumes_text, write_report
 from pixelseg_agents.evaluation.results import EvaluationResult
 from pixelseg_agents.learning.device import resolve_device
-from pixelseg_agents.learning.distributed import Team, joined
 from pixelseg_agents.learning.precision import Mode
 from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.provenance import now, provenance
 from pixelseg_agents.registry import agent_class, registered_agents, title_of
+from pixelseg_agents.team import Team, joined
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset
 from pixelseg_env.datasets import own_options
 

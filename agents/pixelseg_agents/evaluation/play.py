@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pixelseg_agents.evaluation.judging import CURVES, Judge, JudgeAt
 from pixelseg_agents.evaluation.results import EvaluationResult, by_label_result
-from pixelseg_agents.learning.distributed import ALONE, Team, shares
+from pixelseg_agents.team import ALONE, Team, shares
 from pixelseg_env import METRICS, OptionError, PixelSegEnv, PixelSegVectorEnv, check_horizon, to_numpy
 from pixelseg_env.dynamics import AMOUNTS
 

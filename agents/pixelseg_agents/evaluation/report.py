@@ -15,8 +15,8 @@ from pixelseg_agents.evaluation.judging import JudgeAt, as_judged
 from pixelseg_agents.evaluation.results import size_text
 from pixelseg_agents.evaluation.volumes import VolumeScores, mean_row
 from pixelseg_agents.files import write_atomically
-from pixelseg_agents.learning.distributed import ALONE, Team
 from pixelseg_agents.references import KeepAll, Otsu
+from pixelseg_agents.team import ALONE, Team
 from pixelseg_env import PixelSegVectorEnv, SegmentationDataset
 from pixelseg_env.datasets import OWN_PIXELS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pixelseg_agents.learning.distributed import launched, local_device
+from pixelseg_agents.team import launched, local_device
 from pixelseg_env import OptionError
 
 LONGEST = 160  # characters of torch's own words in a message

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelseg_agents.learning.distributed import ALONE, Team
 from pixelseg_agents.learning.episodes import Episodes, weight_maps
+from pixelseg_agents.team import ALONE, Team
 
 # Of log-odds, target, a factor on each pixel, and 1 for the pixels that count (None: all); a scalar. Several processes
 # hand over their `team=` too: the losses that they find then add up to that of all their images.

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from pixelseg_agents import PA3C, cli
-from pixelseg_agents.learning.distributed import ALONE, SharedGenerator, Team, rand, randint
+from pixelseg_agents.learning.distributed import SharedGenerator, rand, randint
+from pixelseg_agents.team import ALONE, Team
 from pixelseg_env import OptionError
 from tests.helpers import team as helper
 
