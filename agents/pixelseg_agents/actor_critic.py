@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelseg_agents.agent import PixelAgent
+from pixelseg_agents.agent import ASIDE, PixelAgent
 from pixelseg_agents.config import PolicyConfig
 from pixelseg_agents.learning.distributions import Bernoulli, Categorical
 from pixelseg_agents.learning.episodes import Episodes, tensor
@@ -81,29 +81,35 @@ class ActorCritic(PixelAgent):
         }
 
     def _record_episodes(self, episodes: Episodes, horizon: int) -> None:
-        """As `PixelAgent`'s; warns once of a policy that cannot learn any more."""
+        """As `PixelAgent`'s; and what tells whether the policy can still learn."""
         super()._record_episodes(episodes, horizon)
-        if self._warned or self._undecided is None or float(self._undecided) >= 1 - SATURATED:
+        if self._warned or self._undecided is None:
             return
         objects = episodes.foreground.flatten(-2).sum(-1)
         everything = 2 * objects / (objects + episodes.foreground.shape[-1] * episodes.foreground.shape[-2])
-        dice, keep_all = float(episodes.dice), float(everything.mean())
-        if dice < keep_all:
-            self._warned = True
-            warnings.warn(
-                f"{self.name}, update {self.updates + 1}: the policy is certain of more than {SATURATED:.0%} of the "
-                f"pixels, and wrong: Dice {dice:.3f}, of keeping everything {keep_all:.3f}. It hardly learns any more, "
-                "for the gradient of a certain policy is 0. Try norm='group', a smaller learning_rate, horizons that "
-                "begin with 1, or a larger entropy_coefficient",
-                SaturationWarning,
-                stacklevel=3,
-            )
+        for name, value in (("undecided", self._undecided), ("dice", episodes.dice), ("keep", everything.mean())):
+            self._notes.add(ASIDE + name, value / self.team.size)
+
+    def _look_back(self, asides: dict[str, float]) -> None:
+        """Warns once of a policy that cannot learn any more."""
+        undecided, dice, keep_all = (asides.get(ASIDE + name, 0.0) for name in ("undecided", "dice", "keep"))
+        if not asides or undecided >= 1 - SATURATED or dice >= keep_all or not self.team.first:
+            return
+        self._warned = True
+        warnings.warn(
+            f"{self.name}, update {self.updates + 1}: the policy is certain of more than {SATURATED:.0%} of the "
+            f"pixels, and wrong: Dice {dice:.3f}, of keeping everything {keep_all:.3f}. It hardly learns any more, "
+            "for the gradient of a certain policy is 0. Try norm='group', a smaller learning_rate, horizons that "
+            "begin with 1, or a larger entropy_coefficient",
+            SaturationWarning,
+            stacklevel=3,
+        )
 
     def _learn(self, *batch: Tensor) -> None:
         """One gradient step on what `_losses` makes of a batch."""
         self._note_certainty(batch[0])
         losses = self._losses(*batch)
-        self._record_losses(losses, self._descend(losses["loss"]))
+        self._note_losses(losses, self._descend(losses["loss"]))
 
     def _note_certainty(self, logits: Tensor) -> None:
         if isinstance(self.policy, Bernoulli):

@@ -24,6 +24,7 @@ from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.learning.distributed import SharedGenerator
 from pixelseg_agents.learning.episodes import Episodes, epoch_draw, tensor
 from pixelseg_agents.learning.errors import TrainingError
+from pixelseg_agents.learning.notes import Notes
 from pixelseg_agents.learning.precision import PLAIN, Mode, Passes, fastest_mode
 from pixelseg_agents.learning.room import out_of_memory
 from pixelseg_agents.learning.schedule import TrainingSchedule, falling_weight
@@ -34,6 +35,7 @@ from pixelseg_agents.team import ALONE, Team
 from pixelseg_env import OptionError, PixelSegError
 
 SHOWN = 16  # images that a message lists
+ASIDE = "_"  # notes whose name begins so are not for the log
 EPOCHS_PER_DECAY, DECAY = 25, 0.9  # the published learning-rate schedule
 
 
@@ -145,6 +147,8 @@ class PixelAgent:
         self.logger: Logger | None = None
         self.apply_gradients: Callable[[], None] = self._apply_gradients
         self.team = ALONE
+        self._notes = Notes()
+        self._unseen: list[Tensor] = []  # loss and gradient's norm of steps that were not looked at yet
         self.mode: Mode | None = None
         self._passes = PLAIN
         self._index: NDArray[np.int64] | None = None  # the images that are learnt from
@@ -319,6 +323,7 @@ class PixelAgent:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         (passes,) = self.team.sums(self._update(horizon, weight))
+        self._log_notes()
         self.passes += passes
         self.team.copy_from_first(self._buffers)  # running means, which each process has of its own images
         self.updates += 1
@@ -389,7 +394,7 @@ class PixelAgent:
             self._passes.prepare(part)
         return self.mode
 
-    def _descend(self, loss: Tensor | Iterable[Tensor]) -> float:
+    def _descend(self, loss: Tensor | Iterable[Tensor]) -> Tensor:
         """The gate that every gradient passes: one step; returns the gradient's norm before clipping.
 
         Args:
@@ -403,15 +408,26 @@ class PixelAgent:
             value = value + part.detach()
         self.team.add_gradients(self._parameters)
         limit = self.config.max_gradient_norm or float("inf")
-        norm = nn.utils.clip_grad_norm_(self._parameters, limit)
-        if not torch.isfinite(norm):
-            raise TrainingError(
-                f"update {self.updates + 1}: the gradient is not finite (loss {float(value):g}), on "
-                f"{self._learnt_from()}. No gradient of this batch was applied. Try a smaller learning rate, or look "
-                "at the rewards and at these images"
-            )
+        norm: Tensor = nn.utils.clip_grad_norm_(self._parameters, limit)
+        self._unseen.append(torch.stack([value, norm]))
+        if self.device.type == "cpu":
+            self._check_gradients("No gradient of this batch was applied. Try")
         self.apply_gradients()
-        return float(norm)
+        return norm
+
+    def _check_gradients(self, advice: str) -> None:
+        """Looks at the gradients since the last time; on a GPU, which would have to be waited for, once an update.
+
+        Raises:
+            TrainingError: one is not finite.
+        """
+        unseen, self._unseen = self._unseen, []
+        for loss, norm in torch.stack(unseen).tolist() if unseen else ():
+            if not math.isfinite(norm):
+                raise TrainingError(
+                    f"update {self.updates + 1}: the gradient is not finite (loss {loss:g}), on {self._learnt_from()}. "
+                    f"{advice} a smaller learning rate, or look at the rewards and at these images"
+                )
 
     def _learnt_from(self) -> str:
         """The images of the batch that is learnt from, for messages."""
@@ -446,18 +462,26 @@ class PixelAgent:
         """Logs what a finished batch of episodes earned."""
         assert self.logger is not None
         self.logger.record_mean("train/horizon", horizon)
-        found = torch.stack([episodes.reward, episodes.dice.to(episodes.reward)])
-        reward, dice = self.team.mean(found).tolist()
-        self.logger.record_mean("train/reward", reward)
-        self.logger.record_mean("train/dice", dice)
+        self._notes.add("train/reward", episodes.reward / self.team.size)
+        self._notes.add("train/dice", episodes.dice / self.team.size)
 
-    def _record_losses(self, losses: dict[str, Tensor], norm: float) -> None:
-        """Logs scalars, of which each process has found its part of a sum, and the gradient's norm."""
+    def _note_losses(self, losses: dict[str, Tensor], norm: Tensor | float, stage: str = "train") -> None:
+        """Notes scalars, of which each process has found its part of a sum, and the gradient's norm."""
+        for name, value in losses.items():
+            self._notes.add(f"{stage}/{name}", value)
+        self._notes.add(f"{stage}/gradient_norm", torch.as_tensor(norm, device=self.device) / self.team.size)
+
+    def _log_notes(self) -> None:
         assert self.logger is not None
-        sums = self.team.total(torch.stack([value.detach().double() for value in losses.values()]))
-        for name, value in zip(losses, sums.tolist(), strict=True):
-            self.logger.record_mean(f"train/{name}", value)
-        self.logger.record_mean("train/gradient_norm", norm)
+        self._check_gradients("This agent's parameters are lost: go on with a checkpoint. Try")
+        found = self._notes.read(self.team)
+        for name, value in found:
+            if not name.startswith(ASIDE):
+                self.logger.record_mean(name, value)
+        self._look_back({name: value for name, value in found if name.startswith(ASIDE)})
+
+    def _look_back(self, asides: dict[str, float]) -> None:
+        """Called after an update with the notes that the log does not show."""
 
     def _generator(self, seed: int, device: torch.device | str = "cpu") -> torch.Generator:
         """Draws for this update's batch, of which this process has its own rows."""

@@ -103,7 +103,8 @@ class AMPDRL(Supervised):
         config = self.config
         parts = super()._make_parts()
         self._boxes = Boxes(config.grid, config.sizes)
-        self._replay = MaskReplay(config.mask_replay, config.boxes)
+        self._replay = MaskReplay(config.mask_replay, config.boxes, self.device)
+        self._mask_steps = self._tuned_from = 0  # the masker's own, known without asking a GPU
         self._remembered: dict[str, Tensor] = {}  # of a checkpoint, until the training goes on
         masker = MaskingQNetwork(
             self.image_channels, config.width, norm=config.norm, grid=config.grid, sizes=len(config.sizes)
@@ -125,7 +126,7 @@ class AMPDRL(Supervised):
     @property
     def pretraining_updates(self) -> int:
         """How many updates pre-train: a share of those planned, or as many as it were when fine-tuning began."""
-        began = int(self._masker.tuned_from)
+        began = self._tuned_from
         return began - 1 if began else int(self.config.pretraining_share * self.total_updates)
 
     @property
@@ -153,20 +154,22 @@ class AMPDRL(Supervised):
     def _update(self, horizon: int, weight: Any) -> int:
         if self.updates < self.pretraining_updates:
             return self._pretrain()
-        if not int(self._masker.tuned_from):
-            self._masker.tuned_from.fill_(self.updates + 1)  # a longer plan does not pre-train again
+        if not self._tuned_from:
+            self._tuned_from = self.updates + 1  # a longer plan does not pre-train again
+            self._masker.tuned_from.fill_(self._tuned_from)
             self.optimizer.state.clear()  # the moments are those of another loss
         return super()._update(horizon, weight)
 
     def memory(self) -> dict[str, Tensor]:
         """The boxes that were put on images, while it pre-trains."""
-        if self.env is None or not len(self._replay) or int(self._masker.tuned_from):
+        if self.env is None or not len(self._replay) or self._tuned_from:
             return {}
         return self._replay.contents() | {"dataset": torch.tensor(fingerprint(attribute(self.env, "dataset", None)))}
 
     def recall(self, memory: dict[str, Tensor]) -> None:
         """Takes up what `memory` gave, when the training goes on."""
         self._remembered = memory
+        self._mask_steps, self._tuned_from = int(self._masker.steps), int(self._masker.tuned_from)
 
     # ---------------------------------------------------------------- pre-training
 
@@ -196,7 +199,7 @@ class AMPDRL(Supervised):
             passes += self._learn_to_hide(draw, self._generator(self._draws()[1]))
         said = {"hidden": hidden.mean(), "box_error": of_box.mean()}
         for name, value in said.items():
-            self.logger.record_mean(f"pretrain/{name}", float(self.team.mean(value)))
+            self._notes.add(f"pretrain/{name}", value / self.team.size)
         return passes
 
     @torch.no_grad()
@@ -220,16 +223,14 @@ class AMPDRL(Supervised):
         found = self.parts["reconstruction"](self._forward(seen, method="decode"))
         error: Tensor = ((found - image) ** 2).mean(dim=1)
         loss = (error * hidden).sum() / self.team.total(hidden.sum())
-        self.logger.record_mean("pretrain/gradient_norm", self._descend(loss))
-        self.logger.record_mean("pretrain/loss", float(self.team.total(loss.detach())))
+        self._note_losses({"loss": loss}, self._descend(loss), "pretrain")
         return error.detach()
 
     def _learn_to_hide(self, draw: Draw, draws: torch.Generator) -> int:
         """One gradient step on Q(s, a) = r + gamma max Q'(s', a'); returns the passes."""
         assert self.logger is not None
-        index, boxes, rewards, steps = self._replay.sample(self.config.mask_batch, draws)
-        image = tensor(draw(index)[0], self.device)
-        boxes, rewards, steps = (one.to(self.device) for one in (boxes, rewards, steps))
+        index, boxes, rewards, chosen = self._replay.sample(self.config.mask_batch, draws)
+        image, steps = tensor(draw(index)[0], self.device), tensor(chosen, self.device)
         count = self.config.boxes
         masks = self._boxes.masks(boxes, *image.shape[-2:])
         number = torch.arange(count, device=self.device)[None]
@@ -237,20 +238,22 @@ class AMPDRL(Supervised):
             (masks * done[:, :, None, None]).amax(dim=1) for done in (number < steps[:, None], number <= steps[:, None])
         )
         rows = torch.arange(len(steps), device=self.device)
-        going_on = steps < count - 1
+        following = np.flatnonzero(chosen < count - 1)
+        going_on = tensor(following, self.device)
         value = torch.zeros_like(rewards[:, 0])
-        if bool(going_on.any()):
+        if len(following):
             with torch.no_grad():
                 value[going_on] = self._values(image[going_on], after[going_on], "masker_target").amax(dim=1)
         wanted = rewards[rows, steps] + self.config.gamma * value
         q = self._values(image, before)[rows, boxes[rows, steps]]
         loss = ((q - wanted) ** 2).mean() / self.team.size
         self._descend(loss)
-        self._masker.steps += 1
-        if int(self._masker.steps) % self.config.mask_target_update == 0:
+        self._mask_steps += 1
+        self._masker.steps.fill_(self._mask_steps)
+        if self._mask_steps % self.config.mask_target_update == 0:
             self.parts["masker_target"].load_state_dict(self.parts["masker"].state_dict())
-        self.logger.record_mean("pretrain/mask_loss", float(self.team.total(loss.detach())))
-        return len(image) + int(going_on.sum().item())
+        self._notes.add("pretrain/mask_loss", loss)
+        return len(image) + len(following)
 
     def _values(self, image: Tensor, hidden: Tensor, part: str = "masker") -> Tensor:
         """Q-values of every box, of an image that is hidden so far."""

@@ -186,12 +186,12 @@ class DQN(PixelAgent):
         images, targets = (tensor(array, self.device) for array in self._draw(batch.index))
         before, after, action = (m.to(self.device) for m in (batch.before, batch.after, batch.action))
         per_image = (-1, *(1,) * (before.ndim - 1))
-        step = batch.step.cpu().numpy() + 1
-        reward = self._reward((before, after, targets), step, batch.index, action)
+        reward = self._reward((before, after, targets), batch.step + 1, batch.index, action)
         first, later = weight_maps(targets.float(), weight, self.config.later_background_weight)
-        reward = reward * torch.where((batch.step == 0).to(self.device).view(per_image), first, later)
-        going_on = (~batch.terminal).to(self.device).float().view(per_image)
-        left = self.replayed_horizon - batch.step.to(self.device) if self.task.observe_time else None
+        step, terminal = (tensor(one, self.device) for one in (batch.step, batch.terminal))
+        reward = reward * torch.where((step == 0).view(per_image), first, later)
+        going_on = (~terminal).float().view(per_image)
+        left = self.replayed_horizon - step if self.task.observe_time else None
         now = observe(images, before, self.observation, left)
         following = observe(images, after, self.observation, None if left is None else left - 1)
         playing, still_playing = before.float(), after.float()
@@ -203,7 +203,7 @@ class DQN(PixelAgent):
             reward, action, playing, still_playing = map(turn.maps, (reward, action, playing, still_playing))
         passes = len(now)
         value = torch.zeros_like(reward)
-        if not bool(batch.terminal.all()):
+        if not batch.terminal.all():
             value = self._next_value(following) * still_playing * going_on
             passes += len(now) * (2 if self.config.double else 1)
         q = self._forward(now).gather(1, action[:, None].long())[:, 0]
@@ -214,7 +214,7 @@ class DQN(PixelAgent):
         self.gradient_steps += 1
         if self.gradient_steps % self.config.target_update == 0:
             self._update_target()
-        self._record_losses({"loss": loss, "q": q.mean() / self.team.size}, norm)
+        self._note_losses({"loss": loss, "q": q.mean() / self.team.size}, norm)
         return passes
 
     @torch.no_grad()

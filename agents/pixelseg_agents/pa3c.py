@@ -156,7 +156,7 @@ class PA3C(ActorCritic):
                 yield (returns * leaf.grad).sum()  # on into the kernel of Eq. 8
 
         self._note_certainty(rollout.logits)
-        self._record_losses(found, self._descend(parts()))
+        self._note_losses(found, self._descend(parts()))
 
     def _rollout(self, episodes: Episodes, sampling: torch.Generator, horizon: int, weight: Any) -> Rollout:
         """Plays a batch of episodes with the policy, and computes what every decision led to.

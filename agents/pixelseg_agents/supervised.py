@@ -70,7 +70,7 @@ class TargetLearner(PixelAgent):
         )
         loss = torch.stack(losses).mean()
         norm = self._descend(loss)
-        self._record_losses({"loss": loss}, norm)
+        self._note_losses({"loss": loss}, norm)
         self._record_episodes(episodes, horizon)
         return len(losses) * len(episodes.foreground)
 

@@ -220,7 +220,7 @@ def q_losses(
     after = before & action if transition == "absorbing" else action
     times = len(terminal)
     maps = (m.expand(times, 16, 16) for m in (before, action, after))
-    batch = Transitions(np.full(times, 3), torch.full((times,), step), *maps, torch.tensor(terminal))
+    batch = Transitions(np.full(times, 3), np.full(times, step), *maps, np.array(terminal))
     caught: list[Tensor] = []
     agent._descend = lambda loss: caught.append(torch.autograd.grad(loss, agent._parameters)[0]) or 0.0
     agent._learn(batch, 3.0, torch.Generator().manual_seed(0))

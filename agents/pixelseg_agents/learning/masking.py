@@ -55,12 +55,13 @@ class MaskReplay:
     Args:
         size: sequences kept; the oldest give way.
         boxes: K, boxes per sequence.
+        device: where boxes and rewards are; a GPU is not waited for.
     """
 
-    def __init__(self, size: int, boxes: int) -> None:
+    def __init__(self, size: int, boxes: int, device: torch.device | str = "cpu") -> None:
         self._index = np.zeros(size, np.int64)
-        self._chosen = np.zeros((size, boxes), np.int64)
-        self._reward = np.zeros((size, boxes), np.float32)
+        self._chosen = torch.zeros((size, boxes), dtype=torch.int64, device=device)
+        self._reward = torch.zeros((size, boxes), device=device)
         self._added = 0
 
     def __len__(self) -> int:
@@ -70,8 +71,8 @@ class MaskReplay:
         """Keeps a batch: numbers of images (B,), of boxes (B, K), and rewards, float32 (B, K)."""
         where = (self._added + np.arange(len(index))) % len(self._index)
         self._index[where] = index
-        self._chosen[where] = chosen.cpu().numpy()
-        self._reward[where] = reward.cpu().numpy()
+        rows = torch.from_numpy(where).to(self._chosen.device)
+        self._chosen[rows], self._reward[rows] = chosen, reward
         self._added += len(index)
 
     def contents(self) -> dict[str, Tensor]:
@@ -79,8 +80,8 @@ class MaskReplay:
         size = len(self)
         return {
             "index": torch.from_numpy(self._index[:size].copy()),
-            "chosen": torch.from_numpy(self._chosen[:size].copy()),
-            "reward": torch.from_numpy(self._reward[:size].copy()),
+            "chosen": self._chosen[:size].cpu(),
+            "reward": self._reward[:size].cpu(),
             "added": torch.tensor(self._added),
         }
 
@@ -93,15 +94,17 @@ class MaskReplay:
         self._added = int(contents["added"])
         size = len(self)
         self._index[:size] = contents["index"].numpy()
-        self._chosen[:size] = contents["chosen"].numpy()
-        self._reward[:size] = contents["reward"].numpy()
+        self._chosen[:size] = contents["chosen"].to(self._chosen.device)
+        self._reward[:size] = contents["reward"].to(self._reward.device)
 
-    def sample(self, count: int, draws: torch.Generator) -> tuple[NDArray[np.int64], Tensor, Tensor, Tensor]:
+    def sample(self, count: int, draws: torch.Generator) -> tuple[NDArray[np.int64], Tensor, Tensor, NDArray[np.int64]]:
         """Draws sequences, and a step of each.
 
         Returns:
-            Numbers of images, int64 (N,); boxes, int64 (N, K); rewards, float32 (N, K); the step of each, int64 (N,).
+            Numbers of images, int64 (N,); boxes, int64 (N, K); rewards, float32 (N, K); the step of each, int64 (N,);
+            numbers of images and steps on the host.
         """
         drawn = randint(0, len(self), (count,), draws).numpy()
-        step = randint(0, self._chosen.shape[1], (count,), draws)
-        return self._index[drawn], torch.from_numpy(self._chosen[drawn]), torch.from_numpy(self._reward[drawn]), step
+        step = randint(0, self._chosen.shape[1], (count,), draws).numpy()
+        rows = torch.from_numpy(drawn).to(self._chosen.device)
+        return self._index[drawn], self._chosen[rows], self._reward[rows], step

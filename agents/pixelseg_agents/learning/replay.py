@@ -22,19 +22,19 @@ class Transitions:
 
     Attributes:
         index: position of the image in the data set, int64 (N,), on the host.
-        step: number of the step, from 0, int64 (N,).
+        step: number of the step, from 0, int64 (N,), on the host.
         before: f(t-1), uint8 (N, [L,] H, W) of 0 and 1.
         action: a(t), likewise.
         after: f(t), likewise.
-        terminal: whether the step ended the episode, bool (N,).
+        terminal: whether the step ended the episode, bool (N,), on the host.
     """
 
     index: NDArray[np.int64]
-    step: Tensor
+    step: NDArray[np.int64]
     before: Tensor
     action: Tensor
     after: Tensor
-    terminal: Tensor
+    terminal: NDArray[np.bool_]
 
 
 class ReplayBuffer:
@@ -66,8 +66,9 @@ class ReplayBuffer:
                 f"replay: {capacity:,} transitions of {'x'.join(map(str, map_shape))} pixels take "
                 f"{capacity * 3 * row / 1e9:.1f} GB, which {self.device} does not have; choose a smaller replay_size"
             ) from error
-        self._step = torch.empty(capacity, dtype=torch.int32, device=self.device)
-        self._terminal = torch.empty(capacity, dtype=torch.bool, device=self.device)
+        # On the host, which has to know them: a GPU that was asked would have to be waited for.
+        self._step = np.empty(capacity, np.int32)
+        self._terminal = np.empty(capacity, np.bool_)
         self._index = np.empty(capacity, np.int64)
         self._powers = 2 ** torch.arange(BITS - 1, -1, -1, dtype=torch.uint8, device=self.device)
         self._next = self._size = 0
@@ -106,8 +107,8 @@ class ReplayBuffer:
         maps = torch.stack([m.reshape(count, self._pixels).to(self.device) for m in (before, action, after)], dim=1)
         self._maps[rows] = self._packed(maps != 0)
         self._index[host] = index
-        self._step[rows] = step
-        self._terminal[rows] = torch.from_numpy(np.asarray(terminal)).to(self.device)
+        self._step[host] = step
+        self._terminal[host] = terminal
         self._next = int((self._next + count) % self.capacity)
         self._size = min(self.capacity, self._size + count)
 
@@ -121,16 +122,16 @@ class ReplayBuffer:
         host = randint(0, self._size, (count,), generator).numpy()
         rows = torch.from_numpy(host).to(self.device)
         before, action, after = self._unpacked(self._maps[rows]).reshape(count, 3, *self.map_shape).unbind(1)
-        step, terminal = self._step[rows].long(), self._terminal[rows]
-        return Transitions(self._index[host], step, before, action, after, terminal)
+        step = self._step[host].astype(np.int64)
+        return Transitions(self._index[host], step, before, action, after, self._terminal[host])
 
     def contents(self) -> dict[str, Tensor]:
         """All that is in it, on the host, packed as it is: what `restore` takes."""
         size = self._size
         return {
             "maps": self._maps[:size].cpu(),
-            "step": self._step[:size].cpu(),
-            "terminal": self._terminal[:size].cpu(),
+            "step": torch.from_numpy(self._step[:size].copy()),
+            "terminal": torch.from_numpy(self._terminal[:size].copy()),
             "index": torch.from_numpy(self._index[:size].copy()),
             "next": torch.tensor(self._next),
         }
@@ -150,8 +151,8 @@ class ReplayBuffer:
         if any(contents[name].shape != (size,) for name in ("step", "terminal", "index")):
             raise ValueError("not as many steps, ends and images as maps")
         self._maps[:size] = maps.to(self.device)
-        self._step[:size] = contents["step"].to(self.device)
-        self._terminal[:size] = contents["terminal"].to(self.device)
+        self._step[:size] = contents["step"].numpy()
+        self._terminal[:size] = contents["terminal"].numpy()
         self._index[:size] = contents["index"].numpy()
         self._next, self._size = following, size
 
