@@ -23,7 +23,7 @@ CONTEXT.set_forkserver_preload(LIBRARIES)
 def run_script(
     script: Path, *words: str, folder: Path, strict: bool = False, timeout: float = 120.0
 ) -> subprocess.CompletedProcess[str]:
-    """Does what `python SCRIPT WORDS` does in a folder, which gets its output too; strict: with deprecations as errors."""
+    """Does what `python SCRIPT WORDS` does in a folder, which gets its output; strict: with deprecations as errors."""
     out, err = folder / "stdout.txt", folder / "stderr.txt"
     process = CONTEXT.Process(target=_run, args=(script, words, folder, strict, out, err))
     process.start()
