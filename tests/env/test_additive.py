@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -200,13 +201,15 @@ class Idle(PixelRL):
 
 
 def refined(unet: Supervised, reward: str, kind: Any = PixelRL, wrapper: Any = None, updates: int = 180) -> float:
-    """Dice of the refined maps."""
+    """Dice of the refined maps, as soon as it is better by far than that of the coarse ones or after all updates."""
     options = {"transition": "additive", "observation": "stacked", "horizon": 2, "start": unet.probability}
     env = phantoms("train", reward=reward, **options)
-    agent = kind(
-        wrapper(env) if wrapper else env, seed=0, width=0.125, learning_rate=3e-3, horizons=(1, 2), device="cpu"
-    ).learn(updates)
-    return score(agent, **options)
+    bar = score(unet, horizon=1) + BETTER
+    kind = functools.partial(kind, seed=0, width=0.125, learning_rate=3e-3, horizons=(1, 2), device="cpu")
+    agent = kind(wrapper(env) if wrapper else env)
+    return score(
+        agent.learn(updates, callback=lambda one: bool(one.updates % 30) or score(one, **options) <= bar), **options
+    )
 
 
 @pytest.mark.parametrize("reward", [pytest.param("squared_error", marks=pytest.mark.slow), "cross_entropy"])

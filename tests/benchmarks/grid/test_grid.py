@@ -29,6 +29,7 @@ from benchmarks.study.variants import searched
 from pixelseg_agents import AC, PA3C
 from pixelseg_agents.cli import main as pixelseg
 from pixelseg_env import DataError, OptionError
+from pixelseg_env.datasets import phantom
 from pixelseg_env.rewards import resolve_reward
 from tests.helpers.grid import PHANTOMS, ROOT, TINY, cell, one_env, record
 
@@ -376,7 +377,8 @@ def test_cells_travel_as_text_and_wrong_names_are_refused() -> None:
         cell("pa3c", setting="no-sun")
 
 
-def test_settings_change_what_they_say() -> None:
+def test_settings_change_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phantom.load_phantom, "__defaults__", (160, 0, 1))  # some train on a hundred
     for name in STUDY.settings:
         for agent in ("pa3c", "ac", "dueling-dqn"):
             one = cell(agent, setting=name, tuned={"learning_rate": 3e-3, "sam": True})
