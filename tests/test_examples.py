@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.fresh import run_script
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 if importlib.util.find_spec("ray") is None:  # RLlib has an environment of its own: make test-rllib
@@ -37,14 +36,7 @@ def test_there_are_examples() -> None:
 def test_example_runs(path: Path, tmp_path: Path) -> None:
     library = LIBRARIES.get(path.stem)
     missing = library is not None and importlib.util.find_spec(library) is None
-    done = subprocess.run(
-        [sys.executable, str(path), *SHORT.get(path.stem, ())],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run_script(path, *SHORT.get(path.stem, ()), folder=tmp_path)
     if missing:
         assert done.returncode == 1
         assert "pip install" in done.stderr

@@ -22,7 +22,7 @@ from pixelseg_agents.networks.unet import UNet31M
 from pixelseg_agents.references import Otsu
 from pixelseg_env import OptionError
 
-UPDATES = 250
+UPDATES = 190
 SMALL = {"width": 0.0625, "learning_rate": 3e-3, "device": "cpu", "seed": 0}
 
 

@@ -21,7 +21,7 @@ from pixelseg_agents.references import KeepAll, Otsu
 from tests.helpers.env import TASKS
 
 LEARNT = 0.6  # Dice on held-out phantoms that a sound run passes and no broken one reaches
-UPDATES = 200
+UPDATES = 80  # after which a sound run is at 0.84 and those with planted faults below 0.1
 
 
 def make_env(split: str, num_envs: int = 8, **options: Any) -> VectorEnv[Any, Any, Any]:
@@ -48,7 +48,7 @@ def test_learns_what_thresholding_cannot() -> None:
     assert learnt > LEARNT > max(otsu, keep) + 0.2
 
 
-LONG = ("restorable", "stacked")  # needs twice the updates
+LONG = ("restorable", "stacked")  # needs five times the updates
 SLOW = (LONG, ("absorbing", "stacked"))  # the two masked ones are in every run of the tests
 
 
@@ -59,7 +59,7 @@ SLOW = (LONG, ("absorbing", "stacked"))  # the two masked ones are in every run 
 def test_every_task_is_learnt(transition: str, observation: str) -> None:
     options = {"transition": transition, "observation": observation}
     env = make_env("train", **options)
-    updates = 2 * UPDATES if (transition, observation) == LONG else UPDATES
+    updates = 5 * UPDATES if (transition, observation) == LONG else UPDATES
     assert score(train(env=env, updates=updates), **options) > LEARNT
 
 

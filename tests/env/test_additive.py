@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import json
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -20,9 +19,6 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Categorical as TorchCategorical
 
 from pixelseg_agents import AC, DQN, PA3C, PixelRL, Supervised
-from pixelseg_agents.cli import main as pixelseg
-from pixelseg_agents.cli.coarse import check_coarse
-from pixelseg_agents.cli.task import TaskArguments
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.learning.distributions import Bernoulli, Categorical
 from pixelseg_agents.networks import PA3CNetwork, parameter_count
@@ -205,13 +201,15 @@ class Idle(PixelRL):
 
 
 def refined(unet: Supervised, reward: str, kind: Any = PixelRL, wrapper: Any = None, updates: int = 180) -> float:
-    """Dice of the refined maps."""
+    """Dice of the refined maps, as soon as it is better by far than that of the coarse ones or after all updates."""
     options = {"transition": "additive", "observation": "stacked", "horizon": 2, "start": unet.probability}
     env = phantoms("train", reward=reward, **options)
-    agent = kind(
-        wrapper(env) if wrapper else env, seed=0, width=0.125, learning_rate=3e-3, horizons=(1, 2), device="cpu"
-    ).learn(updates)
-    return score(agent, **options)
+    bar = score(unet, horizon=1) + BETTER
+    kind = functools.partial(kind, seed=0, width=0.125, learning_rate=3e-3, horizons=(1, 2), device="cpu")
+    agent = kind(wrapper(env) if wrapper else env)
+    return score(
+        agent.learn(updates, callback=lambda one: bool(one.updates % 30) or score(one, **options) <= bar), **options
+    )
 
 
 @pytest.mark.parametrize("reward", [pytest.param("squared_error", marks=pytest.mark.slow), "cross_entropy"])
@@ -239,47 +237,3 @@ def test_a_broken_pixelrl_does_not(unet: Supervised) -> None:
     bar = score(unet, horizon=1) + BETTER
     assert refined(unet, "squared_error", Idle, updates=5) < bar  # more would change nothing
     assert refined(unet, "squared_error", wrapper=SwappedActions) < bar
-
-
-def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = "--size 16 --updates 6 --batch 4 --width 0.125 --log none --device cpu --eval-every 3"
-    words += " --dataset-option count=20"
-    unet, run = tmp_path / "unet", tmp_path / "run"
-    assert pixelseg(["train", "--agent", "unet", *words.split(), "--out", str(unet)]) == 0
-    more = ["--transition", "additive", "--observation", "stacked", "--coarse", str(unet), "--out", str(run)]
-    assert pixelseg(["train", "--agent", "pixelrl", *words.split(), *more]) == 0
-    assert json.loads((run / "evaluation.json").read_text())
-    assert pixelseg(["evaluate", str(run), "--split", "val", "--device", "cpu"]) == 0
-    image = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
-    import cv2
-
-    cv2.imwrite(str(tmp_path / "scan.png"), image)
-    assert pixelseg(["predict", str(run), str(tmp_path / "scan.png"), "-o", str(tmp_path / "mask.png")]) == 0
-    assert set(np.unique(cv2.imread(str(tmp_path / "mask.png"), cv2.IMREAD_UNCHANGED))) <= {0, 255}
-    assert pixelseg(["train", "--agent", "pixelrl", *words.split(), "--coarse", str(run), *more[:4]]) == 2
-
-    refused = tmp_path / "refused"
-    begin = ["train", "--agent", "pixelrl", "--out", str(refused), *words.split()[:-1]]
-    learnt_elsewhere = ["count=20", "--coarse", str(unet), *more[:4]]
-    for wrong, said in (
-        ([*learnt_elsewhere, "--split-seed", "3"], "--split-seed 0 there, 3 here"),
-        ([*learnt_elsewhere, "--split-by", "slice"], "--split-by patient there, slice here"),
-        (["count=21", *learnt_elsewhere[1:]], "--dataset-option count=20 there, 21 here"),
-        (["fractions=[0.6,0.2,0.2]", *learnt_elsewhere, "--size", "24"], "fractions=default there"),
-        (["count=20", "--coarse", str(unet)], "give --transition additive"),
-        (["count=20", "--coarse", str(tmp_path / "nope"), *more[:4]], f"{tmp_path / 'nope'}: no such run"),
-    ):
-        capsys.readouterr()
-        assert pixelseg([*begin, *wrong]) == 2
-        error = capsys.readouterr().err
-        assert said in error
-        assert "coarse" in error or "no such run" in error
-        assert not refused.exists()
-    stored = unet / "config.json"  # as of a folder that holds other patients now
-    stored.write_text(stored.read_text().replace('"patients": ', '"patients": 9'))
-    assert pixelseg([*begin, *learnt_elsewhere]) == 2
-    assert "patients of the training set: 9" in capsys.readouterr().err
-    lone = (unet / "checkpoint.safetensors").rename(tmp_path / "lone.safetensors")
-    task = TaskArguments(size=16, dataset_option=("count=20",), transition="additive", coarse=lone)
-    check_coarse(task, task.load("train")["train"])
-    assert "which patients it learnt from" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.study import MODULE
 
 TINY = Protocol(size=16, width=0.125, passes=120, horizon=2)
-PHANTOMS = 160  # as many as a grid in this process has; 100 of them can be trained on
+PHANTOMS = 90  # as many as a grid in this process has; more than 50 of them can be trained on
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -20,7 +17,8 @@ from pixelseg_agents.cli.train import train_arguments
 from pixelseg_agents.evaluation import EvaluationResult, evaluate
 from pixelseg_agents.networks import parameter_count
 from pixelseg_env import OptionError, PixelSegVectorEnv, load_dataset, registered_datasets, registered_rewards
-from tests.helpers.cli import PHANTOM, TINY, config_of, rows_of, train_tiny
+from tests.helpers.cli import config_of, rows_of, train_tiny
+from tests.helpers.figures import drawn
 
 FIGURES = ("learning_curve.png", "segmentation_steps.png", "dice_by_step.png", "cases.png")
 
@@ -28,7 +26,8 @@ FIGURES = ("learning_curve.png", "segmentation_steps.png", "dice_by_step.png", "
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "phantom"
-    assert train_tiny(folder, "--final-foreground-weight", "2") == 0
+    with drawn():
+        assert train_tiny(folder, "--final-foreground-weight", "2") == 0
     return folder
 
 
@@ -45,7 +44,7 @@ def test_train_leaves_a_complete_run_folder(run: Path) -> None:
     assert [float(row["time/updates"]) for row in rows_of(run)] == [4, 6]
     assert [row["eval/dice"] != "" for row in rows_of(run)] == [False, True]
     for name in FIGURES:
-        assert cv2.imread(str(run / name)) is not None, name
+        assert cv2.imread(str(run / name)).size > 10_000, name
     assert {path.name for path in run.iterdir()} == {
         *FIGURES,
         "README.md",
@@ -261,17 +260,6 @@ def test_stacked_and_restorable_run_end_to_end(tmp_path: Path) -> None:
     assert main(["evaluate", str(run), "--split", "val"]) == 0
     assert cv2.imwrite(str(tmp_path / "a.png"), np.zeros((9, 7), np.uint8))
     assert main(["predict", str(run), str(tmp_path / "a.png"), "-o", str(tmp_path / "m.png")]) == 0
-
-
-def test_installed_command_shows_tables_instead_of_a_bar(tmp_path: Path) -> None:
-    """The real program; `python -m pixelseg_agents` is run in test_runs.py."""
-    words = ["train", *TINY, *PHANTOM, "--updates", "4", "--out", "run", "--log", "stdout"]
-    program, environment = Path(sys.executable).with_name("pixelseg"), os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([program, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "| train/" in done.stdout
-    assert "| PA3C" in done.stdout
-    assert "update/s" not in done.stderr
 
 
 def test_train_says_how_large_the_network_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -322,10 +322,10 @@ def test_progress_file_drops_no_row_when_a_column_is_added(tmp_path: Path) -> No
 
 
 def start(run: Path) -> subprocess.Popen[str]:
-    """A training that would last for hours, once it has written its first row."""
-    words = ["train", *TINY, *PHANTOM, "--updates", "1000000", "--eval-every", "0", "--out", str(run)]
+    """A training of the installed command that would last for hours, once it has written its first row."""
+    words = ["train", *TINY, *PHANTOM, "--updates", "1000000", "--eval-every", "0", "--log", "stdout"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pixelseg_agents", *words],
+        [Path(sys.executable).with_name("pixelseg"), *words, "--out", str(run)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -340,12 +340,15 @@ def start(run: Path) -> subprocess.Popen[str]:
 
 
 def test_real_ctrl_c_leaves_a_usable_run(tmp_path: Path) -> None:
+    """And until then tables are shown, as asked for, instead of a bar."""
     run = tmp_path / "run"
     process = start(run)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert f"pixelseg train --resume {run}" in out
+    assert "| train/" in out
+    assert "update/s" not in err
     assert "Traceback" not in err
     assert PA3C.load(run / CHECKPOINT).updates >= float(rows_of(run)[-1]["time/updates"]) >= 4
     assert (run / "learning_curve.png").is_file()

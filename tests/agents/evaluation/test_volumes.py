@@ -19,6 +19,7 @@ from pixelseg_agents.references import KeepAll
 from pixelseg_env import DataError, PixelSegVectorEnv, SegmentationDataset, load_dataset
 from pixelseg_env.metrics import volume_dice, volume_hd95
 from tests.helpers.cli import train_tiny
+from tests.helpers.figures import undrawn
 
 SPACING = (0.5, 1.5, 4.0)
 
@@ -65,6 +66,7 @@ def test_slices_along_any_axis(name: str, axis: int, data: Path) -> None:
     assert facts.slices == label.shape[axis]
 
 
+@undrawn()
 def test_evaluate_reports_the_volumes_that_predict_writes(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +104,7 @@ def test_evaluate_reports_the_volumes_that_predict_writes(
     assert "HD95 in millimetres" in (tmp_path / "run/evaluation-test/evaluation.md").read_text()
 
 
+@undrawn()
 def test_volumes_whose_slices_were_dealt_out_are_not_judged_and_it_is_said(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,8 @@ from pixelseg_agents.learning import asynchronous, sharing
 from pixelseg_agents.learning.asynchronous import Member, all_tensors
 from pixelseg_agents.learning.sharing import Parcel, SharedTensors
 from pixelseg_env import OptionError
+from tests.helpers.cli import PHANTOM, TINY
+from tests.helpers.fresh import CONTEXT
 
 CPU = {"device": "cpu", "seed": 3, "width": 0.03}
 
@@ -96,7 +98,14 @@ def test_planted_faults_change_what_comes_out(fault: type[Member]) -> None:
 # ---------------------------------------------------------------- in processes
 
 
-def test_one_worker_is_training_without_workers_and_can_be_resumed(tmp_path: Path) -> None:
+def workers_are_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a server that has imported torch, where it does not matter how a worker starts."""
+    monkeypatch.setattr(asynchronous.multiprocessing, "get_context", lambda method: CONTEXT)
+
+
+def test_one_worker_is_training_without_workers_and_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = PA3C(make_env(), **CPU).learn(6)
     agent = PA3C(make_env(), workers=1, **CPU)
     seen: list[int] = []
@@ -108,6 +117,7 @@ def test_one_worker_is_training_without_workers_and_can_be_resumed(tmp_path: Pat
     agent.learn(6, callback=callback)
     assert 2 <= agent.updates == agent.episodes // 2 <= 6
     assert not any(tensor.is_shared() for tensor in all_tensors(agent))
+    workers_are_forked(monkeypatch)
     again = PA3C.load(agent.save(tmp_path / "stopped"), env=make_env(), device="cpu").learn(6)
     assert again.updates == again.episodes // 2 == 6
     assert again.passes == plain.passes
@@ -164,6 +174,7 @@ def hangs(previous: Any, current: Any, target: Any) -> Any:
     ],
 )
 def test_what_happens_to_a_worker_is_told_and_all_end(reward: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers_are_forked(monkeypatch)
     agent = PA3C(make_env(reward=reward), workers=1, **CPU)
     monkeypatch.setattr(asynchronous, "PATIENCE", 3.0)
     before = parameters(agent)
@@ -180,19 +191,8 @@ def test_what_happens_to_a_worker_is_told_and_all_end(reward: Any, said: str, mo
 def test_ctrl_c_and_a_killed_parent_end_all(tmp_path: Path, number: int) -> None:
     """Nothing of it is left running, nor in shared memory; after Ctrl-C the run is saved and can go on."""
     memory = sorted(os.listdir(sharing.SHARED_MEMORY)) if sharing.SHARED_MEMORY.is_dir() else []
-    words = [sys.executable, "-m", "pixelseg_agents", "train", "--size", "16", "--width", "0.03", "--batch", "2"]
-    words += [
-        "--workers",
-        "2",
-        "--updates",
-        "100000",
-        "--log-interval",
-        "1",
-        "--out",
-        str(tmp_path / "run"),
-        "--log",
-        "none",
-    ]
+    words = [sys.executable, "-m", "pixelseg_agents", "train", *TINY, *PHANTOM, "--workers", "2"]
+    words += ["--updates", "100000", "--log-interval", "1", "--eval-every", "0", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True)
     progress = tmp_path / "run/progress.csv"
     deadline = time.monotonic() + 120

@@ -102,9 +102,10 @@ def test_dilation_widens_the_receptive_field_and_attention_sees_everything() -> 
 
 def test_fewer_blocks_see_less() -> None:
     small: dict[str, Any] = {"norm": "none", "sam": False, "dilation": False, "head_stride": 2}
-    reaches = [reach(tiny(blocks=blocks, **small)) for blocks in (1, 2, 3, 4)]
+    reaches = [reach(tiny(blocks=blocks, **small), size=176) for blocks in (1, 2, 3, 4)]
     assert reaches[0] == 22
     assert reaches == sorted(reaches)
+    assert reaches[-1] < 160, "the image is larger than what is seen"
 
 
 def test_padding_repeats_the_edge_and_is_cut_off() -> None:

@@ -32,6 +32,7 @@ from pixelseg_agents.networks import (
 )
 from pixelseg_agents.networks.registry import NETWORKS
 from pixelseg_env import OptionError, PixelSegError
+from tests.helpers.figures import undrawn
 
 # Parameters at width 1 of 3 channels and 1 label; the publication's millions stand at each class.
 COUNTS = {
@@ -435,6 +436,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("own_net", None)
 
 
+@undrawn()
 def test_a_run_with_somebodys_network(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TRAIN, "--agent", "pa3c", "--out", "run"]) == 0
     assert "PA3C, on Tiny" in capsys.readouterr().out

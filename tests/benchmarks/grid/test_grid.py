@@ -29,6 +29,7 @@ from benchmarks.study.variants import searched
 from pixelseg_agents import AC, PA3C
 from pixelseg_agents.cli import main as pixelseg
 from pixelseg_env import DataError, OptionError
+from pixelseg_env.datasets import phantom
 from pixelseg_env.rewards import resolve_reward
 from tests.helpers.grid import PHANTOMS, ROOT, TINY, cell, one_env, record
 
@@ -109,32 +110,84 @@ def test_done_cells_are_skipped_and_other_options_are_refused(done: Path, tmp_pa
         run_grid([other], done)
 
 
-def test_a_failed_cell_stops_no_other_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    broken = Cell("folder", (str(tmp_path / "nowhere"),), "otsu", protocol=TINY)
-    assert run_grid([broken, cell("keep-all")], tmp_path) == [broken.name]
-    assert (tmp_path / "phantom-keep-all-default-s0.json").exists()
-    assert "nowhere" in (tmp_path / f"{broken.name}.error.txt").read_text()
-    assert "FAILED" in capsys.readouterr().out
+def test_failed_cells_stop_no_other_and_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that no process can be had for, and one whose last words are no text; the one that goes on is of SB3."""
+    started = subprocess.Popen
+
+    def scarce(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(subprocess, "Popen", started)
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", scarce)
+    unborn, loud, fine = cell("otsu"), cell(f"{__name__}:noise"), cell("examples.sb3_agents:a2c")
+    assert run_grid([unborn, loud, fine, fine], tmp_path) == [unborn.name, loud.name]
+    said = capsys.readouterr().out
+    for failed, why in ((unborn, "Cannot allocate memory"), (loud, "ValueError: after noise")):
+        assert why in (tmp_path / f"{failed.name}.error.txt").read_text()
+        assert f"FAILED {failed.name}: " in said
+    summary = record(record_path(tmp_path, fine))["test"]["summary"]
+    first, last = summary["dice_by_step"]
+    assert first == last, "it decides once, and repeats itself"
+    assert first > 0
 
 
-def test_a_killed_grid_goes_on_where_it_was(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "benchmarks", "run", "--agents", "keep-all", "pa3c", "--seeds", "0", "--size", "16"]
-    words += ["--passes", "400", "--width", "0.125", "--out", str(tmp_path)]
-    process = subprocess.Popen(words, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
-    first = tmp_path / "phantom-keep-all-default-s0.json"
+def noise(env: Any, seed: int, passes: int) -> None:
+    os.write(2, b"\xff\xfe")
+    raise ValueError("after noise")
+
+
+WAITS = """
+import os, time
+from pathlib import Path
+from examples.own_agent import Threshold
+
+def agent(env, seed, passes):
+    if not Path({go!r}).exists():
+        Path({begun!r}).write_text(f"{{os.getpid()}}.")
+        time.sleep(3600)
+    return Threshold(env)
+"""
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_killed_grid_ends_its_cells_and_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`kill -9` of the grid alone, in the middle of its second cell."""
+    out, begun, go = (tmp_path / name for name in ("out", "begun", "go"))
+    (tmp_path / "waiting.py").write_text(WAITS.format(go=str(go), begun=str(begun)))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    words = [sys.executable, "-m", "benchmarks", "run", "--agents", "keep-all", "waiting:agent", "--seeds", "0"]
+    words += ["--size", "16", "--passes", "400", "--width", "0.125", "--out", str(out)]
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not first.exists() and time.monotonic() < deadline:
+    while not (begun.exists() and begun.read_text().endswith(".")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
-    assert [path.name for path in tmp_path.glob("*.json")] == [first.name]
+    deadline = time.monotonic() + 30
+    while is_alive(int(begun.read_text()[:-1])):
+        assert time.monotonic() < deadline, "an orphan trains on"
+        time.sleep(0.1)
+    assert [path.name for path in out.glob("*.json")] == ["phantom-keep-all-default-s0.json"]
+    first = out / "phantom-keep-all-default-s0.json"
     before = first.stat().st_mtime_ns
     protocol = Protocol(size=16, passes=400, width=0.125)
-    again = Run(agents=("keep-all", "pa3c"), seeds=(0,), out=tmp_path, protocol=protocol)
-    done = [is_done(tmp_path, one) for one in again.cells()]
-    assert done == [True, False]
+    again = Run(agents=("keep-all", "waiting:agent"), seeds=(0,), out=out, protocol=protocol)
+    assert [is_done(out, one) for one in again.cells()] == [True, False]
+    go.touch()
     assert again.main() == 0
-    assert all(is_done(tmp_path, one) for one in again.cells()), "what was killed is made"
+    assert all(is_done(out, one) for one in again.cells()), "what was killed is made"
     assert first.stat().st_mtime_ns == before, "what is done is left alone"
 
 
@@ -309,51 +362,6 @@ def test_a_process_that_is_born_during_a_stop_is_killed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_that_cannot_be_started_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started = subprocess.Popen
-
-    def scarce(*args: Any, **options: Any) -> Any:
-        monkeypatch.setattr(subprocess, "Popen", started)
-        raise OSError(12, "Cannot allocate memory")
-
-    monkeypatch.setattr(subprocess, "Popen", scarce)
-    first, second = cell("otsu"), cell("keep-all")
-    assert run_grid([first, second], tmp_path) == [first.name]
-    assert "Cannot allocate memory" in (tmp_path / f"{first.name}.error.txt").read_text()
-    assert is_done(tmp_path, second)
-
-
-def test_an_agent_that_writes_no_text_stops_no_other(tmp_path: Path) -> None:
-    broken, fine = cell(f"{__name__}:noise"), cell("keep-all")
-    assert run_grid([broken, fine, fine], tmp_path) == [broken.name]
-    assert is_done(tmp_path, fine)
-
-
-def noise(env: Any, seed: int, passes: int) -> None:
-    os.write(2, b"\xff\xfe")
-    raise ValueError("after noise")
-
-
-def test_cells_end_with_their_grid(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "benchmarks", "run", "--agents", "pa3c", "--seeds", "0", "--out", str(tmp_path)]
-    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    tasks = Path(f"/proc/{process.pid}/task")
-    if not tasks.exists():
-        process.kill()
-        pytest.skip("needs /proc")
-    deadline = time.monotonic() + 60
-    while not (found := [p for t in tasks.glob("*/children") for p in t.read_text().split()]):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    time.sleep(3)  # the cell imports
-    process.kill()
-    process.wait()
-    deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{pid}").exists() for pid in found):
-        assert time.monotonic() < deadline, "an orphan trains on"
-        time.sleep(0.1)
-
-
 def test_a_search_tries_only_what_changes_something() -> None:
     for learner in LEARNERS:
         tried = sum(cell(learner.name, setting=name).applies for name in STUDY.search)
@@ -369,7 +377,8 @@ def test_cells_travel_as_text_and_wrong_names_are_refused() -> None:
         cell("pa3c", setting="no-sun")
 
 
-def test_settings_change_what_they_say() -> None:
+def test_settings_change_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phantom.load_phantom, "__defaults__", (160, 0, 1))  # some train on a hundred
     for name in STUDY.settings:
         for agent in ("pa3c", "ac", "dueling-dqn"):
             one = cell(agent, setting=name, tuned={"learning_rate": 3e-3, "sam": True})
@@ -420,15 +429,6 @@ def test_agents_of_the_readers_own_take_part(done: Path, tmp_path: Path) -> None
     for name, said in wrong.items():
         with pytest.raises(OptionError, match=said):
             cell(name)
-
-
-def test_a_model_of_stable_baselines3_takes_part(tmp_path: Path) -> None:
-    one = cell("examples.sb3_agents:a2c")
-    assert run_grid([one], tmp_path) == []
-    summary = record(record_path(tmp_path, one))["test"]["summary"]
-    first, last = summary["dice_by_step"]
-    assert first == last, "it decides once, and repeats itself"
-    assert first > 0
 
 
 def test_an_agent_of_ones_own_gets_the_training_images_and_the_budget() -> None:

@@ -26,10 +26,10 @@ def test_the_twin_learns_and_does_not_look_at_rewards() -> None:
     torch.set_num_threads(1)
     twin = SupervisedTwin(env("train"), width=0.125, learning_rate=3e-3, foreground_weight=1.0, device="cpu")
     before = float(evaluate(twin, env("test")).metrics["DICE"].mean())
-    twin.learn(150)
+    twin.learn(90)
     after = float(evaluate(twin, env("test")).metrics["DICE"].mean())
     assert after > 0.6 > before
-    assert twin.passes == 150 * 8
+    assert twin.passes == 90 * 8
 
 
 @pytest.mark.slow
