@@ -144,6 +144,7 @@ class PixelAgent:
         self.total_updates = 0
         self.passes = 0
         self.episodes = 0
+        self._file: Path | None = None  # that it was read from
         self.logger: Logger | None = None
         self.apply_gradients: Callable[[], None] = self._apply_gradients
         self.team = ALONE
@@ -168,6 +169,11 @@ class PixelAgent:
         """Its name, with that of the network it was given, for people to read."""
         network = getattr(self.config, "network", None)
         return self.name if network is None else f"{self.name}, on {network_class(network).label}"
+
+    @property
+    def _told(self) -> str:
+        """Its title for messages, with the file that it was read from."""
+        return self.title if self._file is None else f"{self._file}: {self.title}"
 
     @property
     def channels(self) -> int:
@@ -373,7 +379,7 @@ class PixelAgent:
         for one in found if isinstance(found, (list, tuple)) else (found,):
             if isinstance(one, Tensor) and not torch.isfinite(one).all():
                 raise PixelSegError(
-                    f"{self.title}: its network gives numbers that are not finite (NaN or infinite), by which nothing "
+                    f"{self._told}: its network gives numbers that are not finite (NaN or infinite), by which nothing "
                     "can be decided. Look at the network if it is your own, or train again with a smaller learning rate"
                 )
         return found
@@ -602,7 +608,7 @@ class PixelAgent:
         except (KeyError, TypeError, AttributeError, RuntimeError, ValueError, ArithmeticError) as error:
             message = f"{path}: the checkpoint does not fit this version of {cls.name} ({reason(error)})"
             raise CheckpointError(message) from error
-        agent.env = env
+        agent.env, agent._file = env, Path(path)
         if env is not None:
             agent.task.check_fits(env, path)
         return agent

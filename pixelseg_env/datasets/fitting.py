@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelseg_env.errors import DataError, OptionError
+from pixelseg_env.errors import DataError, OptionError, shown
 
 FITS = ("resize", "crop")
 Size = int | tuple[int, int] | None
+
+
+LONGEST_SIDE = 1 << 15  # pixels, which OpenCV resizes to
 
 
 def check_size(size: object) -> tuple[int, int] | None:
     """Returns `size` as (H, W); None stays None (native size).
 
     Raises:
-        OptionError: it is neither a positive whole number, nor two of them, nor None.
+        OptionError: it is neither a positive whole number, nor two of them, nor None, or beyond `LONGEST_SIDE`.
     """
     if size is None:
         return None
@@ -27,6 +30,8 @@ def check_size(size: object) -> tuple[int, int] | None:
     if isinstance(pair, tuple | list) and len(pair) == 2:
         height, width = pair
         if all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in (height, width)):
+            if max(height, width) > LONGEST_SIDE:
+                raise OptionError(f"size={shown(size)}: expected at most {LONGEST_SIDE} pixels on a side")
             return int(height), int(width)
     raise OptionError(f"size={size!r} is not valid; expected a positive whole number, (height, width), or None")
 

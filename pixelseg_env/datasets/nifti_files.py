@@ -32,6 +32,7 @@ ROUNDING = 1e-3  # a squared norm of a rotation's quaternion up to 1 + this is o
 SHIFT = 0.5  # voxels: with less, the nearest voxel of a label is still the one at the same place in its array
 
 PIECE = 1 << 20  # bytes that are unpacked at once
+DENSEST = 1040  # bytes that one of gzip's can stand for, a little more than deflate's 1032
 
 _DAMAGED = (
     OSError,
@@ -126,7 +127,11 @@ def open_image(path: Path) -> tuple[Any, int]:
 
 
 def _unpacked(path: Path) -> bytes:
-    """A compressed file's header and voxels; what follows them is read for the checksum, but takes no memory."""
+    """A compressed file's header and voxels; what follows them is read for the checksum, but takes no memory.
+
+    Raises:
+        EOFError: there cannot be as many as the header promises.
+    """
     pieces: list[bytes] = []
     with gzip.open(path) as file:
         kind: Any = _Header2 if _is_nifti2(file.read(4)) else _Header1
@@ -134,6 +139,8 @@ def _unpacked(path: Path) -> bytes:
         header = kind.from_fileobj(file)
         shape = (int(n) for n in header.get_data_shape())
         left = int(header.get_data_offset()) + math.prod(shape) * header.get_data_dtype().itemsize
+        if left > DENSEST * path.stat().st_size:
+            raise EOFError(f"its header promises {left:,} bytes, more than a file of its size can hold")
         file.seek(0)
         while left > 0 and (piece := file.read(min(left, PIECE))):
             pieces.append(piece)

@@ -199,7 +199,11 @@ def list_files(name: str, data: PathLike | Sequence[PathLike] | None, **options:
 
 
 def own_options(name: str) -> list[str] | None:
-    """The names of a data set's own options; None where it takes any."""
+    """The names of a data set's own options; None where it takes any.
+
+    Raises:
+        OptionError: it is not known, or its plug-in cannot be imported.
+    """
     function: Any = _find_entry(name).loader
     parameters = inspect.signature(function).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):

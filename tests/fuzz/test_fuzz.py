@@ -226,6 +226,9 @@ def test_options_of_many_digits_and_levels() -> None:
         {"task": []},
         {"task": {"size": "a"}},
         {"task": {"size": [1, 2, 3]}},
+        {"task": {"size": 16_000_000_000}},
+        {"task": {"coarse": "no such run"}},
+        {"task": {"dataset": "no_such_module:x"}},
         {"task": {"horizon": 0}},
         {"task": {"horizon": "2"}},
         {"task": {"dataset": None}},
@@ -295,6 +298,9 @@ def test_tensors_and_names_of_checkpoints(tmp_path: Path, whole: Checkpoint) -> 
     path = save_checkpoint(tmp_path / "agent", whole)
     assert load_agent(path, device="cpu").updates == 0
     first = next(iter(whole.tensors))
+    numbers = {name: torch.full_like(one, 3e38) for name, one in whole.tensors.items() if one.is_floating_point()}
+    save_checkpoint(path, Checkpoint(whole.algorithm, whole.settings, whole.tensors | numbers))
+    _refused(PixelSegError, path, lambda: load_agent(path, device="cpu").predict(torch.ones(2, 16, 16)))
     beyond = whole.tensors | {"optimizer.9999.step": torch.zeros(())}
     for tensors in ({}, whole.tensors | {first: torch.zeros(3, 3)}, whole.tensors | {"x": torch.zeros(1)}, beyond):
         save_checkpoint(path, Checkpoint(whole.algorithm, whole.settings, tensors))

@@ -19,7 +19,7 @@ from pixelseg_agents.files import parse_json, reason, write_atomically
 from pixelseg_agents.networks import network_class
 from pixelseg_agents.registry import agent_class, load_agent
 from pixelseg_env import OptionError, PixelSegError, check_choice, check_horizon, is_plugin, registered_datasets
-from pixelseg_env.datasets import check_size
+from pixelseg_env.datasets import check_size, own_options
 
 CONFIG = "config.json"
 LOCK = ".lock"
@@ -55,12 +55,25 @@ class Run:
             task = _checked(task_from_json(self.config["arguments"]["task"]))
             began = Path(self.config.get("working_folder", "."))
             coarse = None if task.coarse is None else _found(task.coarse, began)
-            return dataclasses.replace(task, data=tuple(_found(path, began) for path in task.data), coarse=coarse)
+            task = dataclasses.replace(task, data=tuple(_found(path, began) for path in task.data), coarse=coarse)
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OSError) as error:
             raise RunError(
                 f"{self.folder / CONFIG}: does not fit this version of pixelseg-agents ({reason(error)}); "
                 "restore it from a copy, or train again"
             ) from error
+        self._check_others(task)
+        return task
+
+    def _check_others(self, task: TaskArguments) -> None:
+        if task.coarse is not None and not task.coarse.exists():
+            raise RunError(
+                f"{self.folder / CONFIG}: its --coarse {task.coarse} is no run or checkpoint (any more); put it back"
+            )
+        try:
+            if is_plugin(task.dataset):
+                own_options(task.dataset)  # which imports it
+        except OptionError as error:
+            raise RunError(f"{self.folder / CONFIG}: its data set cannot be had: {reason(error)}") from error
 
     def file(self, which: str = "last") -> Path:
         """The `"last"` checkpoint, or the `"best"` on validation patients.

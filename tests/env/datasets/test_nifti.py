@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -252,6 +253,22 @@ def test_labels_that_are_not_there_or_not_whole(tmp_path: Path) -> None:
     for wanted in ({"label": 1}, {"labels": (1, 2)}):
         with pytest.raises(DataError, match=r"bts_002\.nii\.gz: expected whole numbers as labels, got 0\.97.*nearest"):
             load(root, **wanted)
+
+
+def test_what_a_header_promises_and_no_file_can_hold_is_not_unpacked(tmp_path: Path) -> None:
+    """Zeros are packed a thousandfold: a small file of them would fill the memory before it is found too short."""
+    path = tmp_path / "a.nii.gz"
+    files.write_nifti(path, np.zeros((4, 4, 2), np.float32))
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    struct.pack_into("<8h", content, 40, 3, 32000, 32000, 32000, 1, 1, 1, 1)
+    path.write_bytes(gzip.compress(bytes(content) + bytes(200 << 20), 9))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"a\.nii\.gz: .*its header promises 131,072,000,000,\d+ bytes"):
+            read_volume(path)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(("units", "expected"), [(1, 2000), (2, 2), (3, 0.002), (0, 2), (8 + 1, 2000), (128 + 2, 2)])
