@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -248,11 +249,13 @@ def _traced(module: nn.Module, arguments: Mapping[str, Any], outputs: tuple[str,
 @contextlib.contextmanager
 def _tracing() -> Iterator[None]:
     """What tracing needs: no advice for authors of exporters, no fused layers, and one operator more."""
+    # Where an operator is not known, torch prints the whole graph, and cannot be told not to.
+    log = mock.patch.object(torch._C, "_jit_onnx_log", return_value=None)
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     torch.onnx.register_custom_op_symbolic(ANTIALIASED, _antialiased, OPSET)  # type: ignore[attr-defined]
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), log:
             warnings.simplefilter("ignore")
             yield
     finally:
