@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from pixelseg_agents.evaluation import play
 from pixelseg_agents.export import ExportError
 from pixelseg_agents.networks import registered_networks
 from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, load_dataset
+from pixelseg_env.dynamics import OBSERVATIONS, TRANSITIONS
 from tests.helpers.cli import train_tiny
 
 onnxruntime = pytest.importorskip("onnxruntime", reason='needs the extra: pip install "pixelseg-agents[onnx]"')
 
 SMALL = {"width": 0.03, "device": "cpu", "seed": 3}
 LARGE = ("swin-unet", "transunet")  # thousands of nodes: 5 and more seconds each
+KIN = ("unet-31m", "unet3+", "resunet++", "double-dqn", "amp-drl")  # do nothing that their next of kin do not
 
 
 def environment(count: int = 2, size: Any = 16, labels: int = 1, horizon: int = 3, **rules: Any) -> PixelSegVectorEnv:
@@ -41,7 +44,9 @@ def played(agent: Any, env: PixelSegVectorEnv, horizon: int) -> NDArray[np.uint8
 
 
 def session(path: Path) -> Any:
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # more would wait in busy loops
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def masks(path: Path, images: Any) -> NDArray[np.uint8]:
@@ -49,16 +54,17 @@ def masks(path: Path, images: Any) -> NDArray[np.uint8]:
     return np.asarray(session(path).run(["mask"], {"image": floats})[0])
 
 
-@pytest.mark.parametrize("labels", [1, 2])
-@pytest.mark.parametrize("observe_time", [False, True])
-@pytest.mark.parametrize("observation", ["masked", "stacked"])
-@pytest.mark.parametrize("transition", ["absorbing", "restorable"])
+TASKS = [(*task, *more) for task in product(TRANSITIONS, OBSERVATIONS) for more in ((False, 1), (True, 2))]
+TASKS += [("absorbing", "masked", True, 1), ("restorable", "stacked", False, 2)]
+
+
+@pytest.mark.parametrize(("transition", "observation", "observe_time", "labels"), TASKS)
 def test_masks_are_those_of_the_environments_episode(
     transition: str, observation: str, observe_time: bool, labels: int, tmp_path: Path
 ) -> None:
     """Of a batch and a size that it was not traced at, after steps that differ from each other."""
     rules: dict[str, Any] = {"transition": transition, "observation": observation, "observe_time": observe_time}
-    agent = PA3C(environment(labels=labels, **rules), blocks=2, horizons=(1,), **SMALL).learn(2)
+    agent = PA3C(environment(labels=labels, **rules), blocks=2, sam=False, horizons=(1,), **SMALL).learn(2)
     with torch.no_grad():  # so that steps differ: what is left of the image and of the time decides
         for head in agent.network.policy.modules():
             if isinstance(head, nn.Conv2d):
@@ -88,15 +94,15 @@ def test_the_loop_ends_with_the_horizon_or_where_nothing_changes(tmp_path: Path)
     agent.parts["network"] = Fading()
     env = environment(3, (37, 53))
     found = []
-    for horizon in (1, 2, 3, 100):
+    for horizon in (1, 3, 100):
         export_onnx(agent, tmp_path / "model.onnx", horizon, overwrite=True)
         found.append(masks(tmp_path / "model.onnx", env.dataset.images))
         np.testing.assert_array_equal(found[-1], played(agent, environment(3, (37, 53), horizon=horizon), horizon))
     sums = [int(one.sum()) for one in found]
-    assert sums[0] > sums[1] > sums[2] >= sums[3]
+    assert sums[0] > sums[1] > sums[2]
 
 
-@pytest.mark.parametrize("name", registered_agents())
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in KIN)) for n in registered_agents()])
 def test_every_agent_is_exported(name: str, tmp_path: Path) -> None:
     rules = {"transition": "additive", "observation": "stacked"} if name == "pixelrl" else {}
     agent = agent_class(name)(environment(**rules), **SMALL)
@@ -131,7 +137,7 @@ def test_first_maps_of_a_supervised_network_are_in_the_file(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LARGE)) for n in registered_networks()]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LARGE + KIN)) for n in registered_networks()]
 )
 def test_every_network_is_exported(name: str, tmp_path: Path) -> None:
     """For any batch, and for any size but those whose attention is traced for one."""
