@@ -42,7 +42,9 @@ class ExportError(PixelSegError):
     """An agent that cannot be written as ONNX, or whose file does not do what the agent does."""
 
 
-TRACING_ERRORS = (ExportError, RuntimeError, ValueError, TypeError)
+NEEDED = ("predict", "transition", "observation", "label_names", "image_channels", "device")  # of an agent
+# What a network of anybody's, and the exporter, may raise.
+TRACING_ERRORS = (ExportError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def export_onnx(
     written for any size is written for `size`. What the file holds and expects stands in its metadata.
 
     Args:
-        agent: any agent with a network in PyTorch, `predict`, `transition` and `observation`.
+        agent: any agent on the CPU with a network in PyTorch and what `PixelAgent` has.
         path: the file, of the ending .onnx.
         horizon: steps of an episode.
         size: (H, W), or a side, that it was trained on.
@@ -138,6 +140,10 @@ def _check_agent(agent: Any, start: Any) -> None:
     name = getattr(agent, "name", type(agent).__name__)
     if not isinstance(getattr(agent, "network", None), nn.Module):
         raise ExportError(f"{name}: has no network in PyTorch (attribute `network`), so there is nothing to export")
+    if lacks := [part for part in NEEDED if not hasattr(agent, part)]:
+        raise ExportError(f"{name}: lacks {', '.join(lacks)}, which PixelAgent has")
+    if torch.device(agent.device).type != "cpu":  # others round otherwise, so that masks could not be compared
+        raise ExportError(f'{name}: is on {agent.device}; export what load(..., device="cpu") gives')
     if agent.transition not in dynamics.TRANSITIONS | dynamics.GRADED:
         raise ExportError(f"{name}: its transition {agent.transition!r} is not one of the environment's")
     if not getattr(agent, "repeats", False):
@@ -200,19 +206,22 @@ class _Begin(nn.Module):
 
 
 class _Step(nn.Module):
-    """f(t) of images and f(t - 1), by the agent's decision and the environment's own rules; and whether they differ."""
+    """f(t) of images and f(t - 1), by the agent's decision and the environment's own rules.
 
-    def __init__(self, agent: Any) -> None:
+    In a `loop`, also whether they differ.
+    """
+
+    def __init__(self, agent: Any, loop: bool) -> None:
         super().__init__()
-        self.agent = agent
+        self.agent, self.loop = agent, loop
         self.network = agent.network  # whose parameters are to be found
         self.move = (dynamics.TRANSITIONS | dynamics.GRADED)[agent.transition]
 
-    def forward(self, image: Tensor, before: Tensor, left: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, before: Tensor, left: Tensor | None = None) -> tuple[Tensor, ...]:
         seen = dynamics.observe(image, before, self.agent.observation, left)
         action, _ = self.agent.predict(seen)
         after = self.move(before, action.to(torch.uint8))
-        return after, (after.float() != before.float()).any()
+        return (after, (after.float() != before.float()).any()) if self.loop else (after,)
 
 
 class _End(nn.Module):
@@ -250,7 +259,7 @@ def _traced(module: nn.Module, arguments: Mapping[str, Any], outputs: tuple[str,
 def _tracing() -> Iterator[None]:
     """What tracing needs: no advice for authors of exporters, no fused layers, and one operator more."""
     # Where an operator is not known, torch prints the whole graph, and cannot be told not to.
-    log = mock.patch.object(torch._C, "_jit_onnx_log", return_value=None)
+    log = mock.patch.object(torch._C, "_jit_onnx_log", return_value=None, create=True)
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     torch.onnx.register_custom_op_symbolic(ANTIALIASED, _antialiased, OPSET)  # type: ignore[attr-defined]
@@ -304,7 +313,8 @@ def _model(agent: Any, start: Any, horizon: int, fixed: tuple[int, int] | None) 
         shown: dict[str, Any] = {IMAGE: image, "before": first}
         if sees_time(agent):
             shown["left"] = torch.tensor(horizon, device=agent.device)
-        whole = _traced(_Step(agent), shown, ("after", "changed"), maps, free)
+        loop = horizon > 1
+        whole = _traced(_Step(agent, loop), shown, ("after", "changed")[: 1 + loop], maps, free)
         graded = agent.transition in dynamics.GRADED
         end = _traced(_End(), {"last": first}, (MASK,), maps, free).graph if graded else None
     step = whole.graph
@@ -314,15 +324,23 @@ def _model(agent: Any, start: Any, horizon: int, fixed: tuple[int, int] | None) 
     kind = TensorProto.FLOAT if graded else TensorProto.UINT8
     shape = ["batch", *((len(names),) if len(names) > 1 else ()), *(("height", "width") if free else size)]
     last = "last" if graded else MASK
-    body = _body(step, horizon, kind, shape, sees_time(agent))
-    loop = helper.make_node("Loop", ["horizon", "true", "first"], [last], name="steps", body=body)
     constants = [
         helper.make_tensor("horizon", TensorProto.INT64, [], [horizon]),
         helper.make_tensor("true", TensorProto.BOOL, [], [True]),
     ]
+    if loop:
+        body = _body(step, kind, shape, sees_time(agent))
+        steps = [helper.make_node("Loop", ["horizon", "true", "first"], [last], name="steps", body=body)]
+    else:  # as everybody's networks are, for runtimes without loops
+        names_of = {"before": "first", "left": "horizon", "after": last}
+        steps = list(step.node)
+        for node in steps:
+            for side in (node.input, node.output):
+                side[:] = [names_of.get(one, one) for one in side]
+        constants = [*(constants[:1] if sees_time(agent) else ()), *step.initializer]
     tail = [] if end is None else list(end.node)
     graph = helper.make_graph(
-        [*begin.node, loop, *tail],
+        [*begin.node, *steps, *tail],
         "episode",
         [helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, ["batch", image.shape[1], *shape[-2:]])],
         [helper.make_tensor_value_info(MASK, TensorProto.UINT8, shape)],
@@ -332,7 +350,7 @@ def _model(agent: Any, start: Any, horizon: int, fixed: tuple[int, int] | None) 
     return helper.make_model(graph, opset_imports=list(whole.opset_import), ir_version=whole.ir_version)
 
 
-def _body(step: Any, horizon: int, kind: int, shape: list[Any], timed: bool) -> Any:
+def _body(step: Any, kind: int, shape: list[Any], timed: bool) -> Any:
     """The graph of one step as a loop wants it: number and condition come first, the condition goes out first."""
     from onnx import TensorProto, helper
 
@@ -436,10 +454,12 @@ def _runner(content: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what goes wrong is raised
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session: Any = None
 
     def run(images: NDArray[np.float32]) -> NDArray[Any]:
+        nonlocal session
         try:
+            session = session or onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             return np.asarray(session.run([MASK], {IMAGE: images})[0])
         except Exception as error:  # onnxruntime has a class of its own for each, none of them public
             raise ExportError(f"onnxruntime cannot run the file: {reason(error, 200)}") from error

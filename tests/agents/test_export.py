@@ -98,6 +98,7 @@ def test_the_loop_ends_with_the_horizon_or_where_nothing_changes(tmp_path: Path)
         export_onnx(agent, tmp_path / "model.onnx", horizon, overwrite=True)
         found.append(masks(tmp_path / "model.onnx", env.dataset.images))
         np.testing.assert_array_equal(found[-1], played(agent, environment(3, (37, 53), horizon=horizon), horizon))
+        assert ("Loop" in {node.op_type for node in _nodes(tmp_path / "model.onnx")}) == (horizon > 1)
     sums = [int(one.sum()) for one in found]
     assert sums[0] > sums[1] > sums[2]
 
@@ -200,12 +201,15 @@ def test_a_network_that_cannot_be_traced_for_any_size_gets_the_size_trained_on(o
 
 
 def test_what_cannot_be_exported_is_refused_and_nothing_is_written(
-    own: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    own: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = Supervised(environment(), network=f"{own}:Unknown", **SMALL)
     with pytest.raises(ExportError, match=r"U-Net, supervised: cannot be written as ONNX .*matrix_exp"):
         export_onnx(agent, tmp_path / "model.onnx", 1, size=16)
     assert capfd.readouterr() == ("", "")
+    monkeypatch.setattr(agent, "device", torch.device("cuda"))
+    with pytest.raises(ExportError, match=r'is on cuda; export what load\(..., device="cpu"\) gives'):
+        export_onnx(agent, tmp_path / "model.onnx", 1)
     with pytest.raises(ExportError, match="keep everything: has no network in PyTorch"):
         export_onnx(KeepAll(), tmp_path / "model.onnx", 1)
     for path in ("model.pt", "model"):
