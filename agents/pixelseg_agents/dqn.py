@@ -292,20 +292,15 @@ class DQN(PixelAgent):
         )
 
     def _explored(self, q: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
-        greedy = _greedy(q)
+        greedy = q[:, KEEP] > q[:, 1 - KEEP]
+        if not epsilon:  # a draw that decides nothing would have a place in an exported graph
+            return greedy
         draw = torch.rand((2, *greedy.shape), generator=generator, device=self.device)
         return torch.where(draw[0] < epsilon, draw[1] < 0.5, greedy)
 
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
-        q: Tensor = self._forward(observation)
-        if deterministic:  # without a draw, which would have a place in an exported graph
-            return _greedy(q)
-        return self._explored(q, self.config.exploration_end, self._predict_generator)
-
-
-def _greedy(q: Tensor) -> Tensor:
-    """Where keep is worth more than zero, bool (B, [L,] H, W)."""
-    return q[:, KEEP] > q[:, 1 - KEEP]
+        epsilon = 0.0 if deterministic else self.config.exploration_end
+        return self._explored(self._forward(observation), epsilon, self._predict_generator)
 
 
 @dataclass(frozen=True)

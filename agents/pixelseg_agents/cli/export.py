@@ -85,11 +85,9 @@ def main(words: list[str]) -> int:
     if done.size is not None:
         print(f"          no other size, because {done.why}")
     if done.differing:
-        share = done.differing / done.compared
-        print(
-            f"checked   in onnxruntime: all but {done.differing} of {done.compared} pixels ({share:.2%}) are the same;"
-        )
-        print("          there the agent is undecided, and the last digit of its sums decides")
+        share = f"{done.differing} of {done.compared} pixels ({done.differing / done.compared:.2%})"
+        print(f"checked   same masks in onnxruntime but for {share}, where round-off decides;")
+        print("          the agent's own masks change as much if the last digit of an image does")
     else:
         print(f"checked   same masks in onnxruntime ({done.compared} pixels of random images)")
     return 0
