@@ -15,7 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pixelseg_agents import PA3C, KeepAll, SegmentationNetwork, Supervised, agent_class, export_onnx, registered_agents
+from pixelseg_agents import (
+    PA3C,
+    KeepAll,
+    SegmentationNetwork,
+    Supervised,
+    agent_class,
+    export,
+    export_onnx,
+    registered_agents,
+)
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.export import preparation
 from pixelseg_agents.evaluation import play
@@ -25,6 +34,7 @@ from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, lo
 from pixelseg_env.dynamics import OBSERVATIONS, TRANSITIONS
 from tests.helpers.cli import train_tiny
 
+ModelProto = pytest.importorskip("onnx", reason='needs the extra: pip install "pixelseg-agents[onnx]"').ModelProto
 onnxruntime = pytest.importorskip("onnxruntime", reason='needs the extra: pip install "pixelseg-agents[onnx]"')
 
 SMALL = {"width": 0.03, "device": "cpu", "seed": 3}
@@ -216,6 +226,28 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_written(
         with pytest.raises(OptionError, match=r"expected a file that ends in \.onnx"):
             export_onnx(agent, tmp_path / path, 1)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("own", "wrong", "first", "accepted"),
+    [(100, 300, 0, True), (100, 500, 0, False), (0, 20, 0, False), (100, 300, 50, False)],
+)
+def test_round_off_is_told_from_a_file_that_does_something_else(
+    own: int, wrong: int, first: int, accepted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what the last digit of an image does to the agent's own masks, and by its first step."""
+    images = np.full((1, 1, 40, 100), 0.5, np.float32)
+
+    def flipped(count: int) -> NDArray[np.uint8]:
+        return (np.arange(4000) < count).astype(np.uint8).reshape(1, 40, 100)
+
+    def plays(agent: Any, start: Any, horizon: int, seen: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return flipped(own if horizon > 1 and (seen > images).any() else 0)
+
+    monkeypatch.setattr(export, "_played", plays)
+    monkeypatch.setattr(export, "_model", lambda *_: ModelProto())
+    monkeypatch.setattr(export, "_runner", lambda _: lambda _: flipped(first))
+    assert export._round_off(None, None, 5, None, images, flipped(0), wrong) is accepted
 
 
 @pytest.mark.parametrize("library", ["onnx", "onnxruntime"])

@@ -86,8 +86,7 @@ def main(words: list[str]) -> int:
         print(f"          no other size, because {done.why}")
     if done.differing:
         share = f"{done.differing} of {done.compared} pixels ({done.differing / done.compared:.2%})"
-        print(f"checked   same masks in onnxruntime but for {share}, where round-off decides;")
-        print("          the agent's own masks change as much if the last digit of an image does")
+        print(f"checked   same masks in onnxruntime but for {share}, where round-off decides (docs/deployment.md)")
     else:
         print(f"checked   same masks in onnxruntime ({done.compared} pixels of random images)")
     return 0
