@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from pixelseg_agents.cli import main
+from tests.helpers.cli import train_tiny
+from tests.helpers.data import write
 from tests.helpers.fresh import run_script
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+FOLDER = Path(__file__).parents[1] / "examples"
+EXAMPLES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "onnx_inference")  # has a test of its own
 if importlib.util.find_spec("ray") is None:  # RLlib has an environment of its own: make test-rllib
     EXAMPLES = [path for path in EXAMPLES if path.stem != "rllib_ppo"]
 # Whoever lacks these libraries is told so by the example; docs/third-party.md has what they reach.
@@ -43,3 +51,26 @@ def test_example_runs(path: Path, tmp_path: Path) -> None:
         pytest.skip(f"{library} is not installed; the example says so")
     assert done.returncode == 0, done.stderr
     assert len(re.findall(r"[+-]?0\.\d{3}", done.stdout)) >= 5, done.stdout
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ten_lines_with_an_exported_file_give_the_mask_of_predict(channels: int, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the example says what to install")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c", "d", "e", "f"):
+        pixels = cv2.resize(rng.integers(0, 256, (4, 4, channels)).astype(np.uint8), (30, 21))
+        write(tmp_path / f"data/images/{name}.png", pixels)
+        write(
+            tmp_path / f"data/masks/{name}.png", np.where(pixels.reshape(21, 30, -1)[..., 0] > 128, 255, 0).astype("u1")
+        )
+    assert train_tiny(tmp_path / "run", data=["--dataset", "folder", "--data", str(tmp_path / "data")], updates=4) == 0
+    model, scan = tmp_path / "model.onnx", tmp_path / "data/images/a.png"
+    assert main(["export", str(tmp_path / "run"), str(model)]) == 0
+    assert main(["predict", str(tmp_path / "run"), str(scan), "-o", str(tmp_path / "wanted.png")]) == 0
+    words = [sys.executable, str(FOLDER / "onnx_inference.py"), str(model), str(scan), "mask.png"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"mask.png: 0\.\d{3} of .*a.png is .*object.* PA3C", done.stdout)
+    wanted, found = (cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED) for name in ("wanted.png", "mask.png"))
+    np.testing.assert_array_equal(found, wanted)
+    assert 0 < wanted.mean() < 255

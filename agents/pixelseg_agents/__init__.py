@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pixelseg_agents.config import AgentConfig, PA3CConfig, PolicyConfig
     from pixelseg_agents.dqn import DQN, DoubleDQN, DoubleDQNConfig, DQNConfig, DuelingDQN, DuelingDQNConfig
     from pixelseg_agents.evaluation import EvaluationResult, Predictor, evaluate, table
+    from pixelseg_agents.export import ExportError, export_onnx
     from pixelseg_agents.learning.errors import TrainingError
     from pixelseg_agents.networks import SegmentationNetwork, network_class, register_network, registered_networks
     from pixelseg_agents.pa3c import PA3C
@@ -30,6 +31,7 @@ _HOMES = {
     "config": ("AgentConfig", "PA3CConfig", "PolicyConfig"),
     "dqn": ("DQN", "DQNConfig", "DoubleDQN", "DoubleDQNConfig", "DuelingDQN", "DuelingDQNConfig"),
     "evaluation": ("EvaluationResult", "Predictor", "evaluate", "table"),
+    "export": ("ExportError", "export_onnx"),
     "learning.errors": ("TrainingError",),
     "networks": ("SegmentationNetwork", "network_class", "register_network", "registered_networks"),
     "pa3c": ("PA3C",),
@@ -54,6 +56,7 @@ __all__ = [
     "DuelingDQN",
     "DuelingDQNConfig",
     "EvaluationResult",
+    "ExportError",
     "KeepAll",
     "Oracle",
     "Otsu",
@@ -71,6 +74,7 @@ __all__ = [
     "__version__",
     "agent_class",
     "evaluate",
+    "export_onnx",
     "load_agent",
     "network_class",
     "register_agent",

@@ -295,6 +295,8 @@ class DQN(PixelAgent):
 
     def _explored(self, q: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
         greedy = q[:, KEEP] > q[:, 1 - KEEP]
+        if not epsilon:  # a draw that decides nothing would have a place in an exported graph
+            return greedy
         draw = rand((2, *greedy.shape), generator, rows=1)
         return torch.where(draw[0] < epsilon, draw[1] < 0.5, greedy)
 

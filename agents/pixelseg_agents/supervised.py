@@ -170,9 +170,14 @@ class Supervised(TargetLearner):
         Returns:
             float32 (B, [L,] H, W), NumPy; for `start` of the transition `"additive"`.
         """
-        self.network.eval()
-        found: NDArray[Any] = self._logits(tensor(images, self.device)).sigmoid().cpu().numpy()
+        found: NDArray[Any] = self.probability_map(tensor(images, self.device)).cpu().numpy()
         return found
+
+    @torch.no_grad()
+    def probability_map(self, images: Tensor) -> Tensor:
+        """What `probability` tells, of a tensor and as one, on the agent's device."""
+        self.network.eval()
+        return self._logits(images).sigmoid()
 
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
         logits = self._logits(observation)

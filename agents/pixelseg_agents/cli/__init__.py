@@ -22,6 +22,7 @@ commands:
   evaluate       score a trained agent on held-out patients
   compare        set runs side by side: a table of scores, and their learning curves
   predict        segment your own images or NIfTI volumes with a trained agent
+  export         write a trained agent with its steps as one ONNX file, for use without PyTorch
   networks       list the networks that --network takes, with parameters and GFLOP
   export-nnunet  write a data set as nnU-Net reads it, with the same patients for training and test
 
@@ -32,7 +33,7 @@ A first run, without any files:
   pixelseg evaluate runs/first
 """
 
-COMMANDS = ("check", "train", "evaluate", "compare", "predict", "networks", "export-nnunet")
+COMMANDS = ("check", "train", "evaluate", "compare", "predict", "export", "networks", "export-nnunet")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,9 +17,9 @@ from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag, parse_pairs
 from pixelseg_agents.cli.outputs import OVERLAY, SURE, Job, beside, label_targets, plan
 from pixelseg_agents.cli.probabilities import probabilities
 from pixelseg_agents.cli.runs import open_run, run_size, too_short
-from pixelseg_agents.evaluation import play, sees_time
+from pixelseg_agents.evaluation import segment
 from pixelseg_agents.files import write_atomically
-from pixelseg_env import DataError, OptionError, PixelSegError, PixelSegVectorEnv, SegmentationDataset, check_horizon
+from pixelseg_env import DataError, OptionError, PixelSegError, check_horizon
 from pixelseg_env.datasets import FileImages, FileReader, check_size, file_reader
 from pixelseg_env.rendering import contour_panel
 
@@ -142,27 +142,7 @@ class FilePredictor:
         Returns:
             f(horizon), uint8 (N, H, W), or (N, L, H, W) with L > 1 labels.
         """
-        count, _, height, width = images.shape
-        labels = (len(self.label_names),) if len(self.label_names) > 1 else ()
-        # The truth: nobody knows it, and no agent sees it.
-        unknown = np.zeros((count, *labels, height, width), np.uint8)
-        dataset = SegmentationDataset("prediction", images, unknown, ("",) * count, np.arange(count))
-        size = min(self.batch, count)
-        env = PixelSegVectorEnv(
-            num_envs=size,
-            dataset=dataset,
-            split="all",
-            horizon=self.horizon,
-            transition=self.agent.transition,
-            observation=self.agent.observation,
-            observe_time=sees_time(self.agent),
-            start=self.start,
-        )
-        masks = np.empty_like(unknown)
-        for wanted, step, _, info in play(self.agent, env, self.horizon):
-            if step == self.horizon - 1:
-                masks[wanted] = info["segmentation"][: len(wanted)]
-        return masks
+        return segment(self.agent, images, self.horizon, self.batch, self.start)
 
 
 def predict(arguments: PredictArguments) -> int:

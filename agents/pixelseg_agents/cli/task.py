@@ -122,6 +122,11 @@ def coarse_maps(run: Path) -> Any:
         CheckpointError: the run's checkpoint is damaged.
         OptionError: there is no such run, or its agent has no such maps.
     """
+    return coarse_agent(run).probability
+
+
+def coarse_agent(run: Path) -> Any:
+    """The agent behind `coarse_maps`; raises what that does."""
     checkpoint = run / CHECKPOINT if run.is_dir() else run
     if not checkpoint.exists():
         raise OptionError(
@@ -131,7 +136,7 @@ def coarse_maps(run: Path) -> Any:
     agent = _read_once(checkpoint, checkpoint.stat().st_mtime_ns)
     if not hasattr(agent, "probability"):
         raise OptionError(f"--coarse {run}: expected the run of a supervised network, got one of {agent.name}")
-    return agent.probability
+    return agent
 
 
 @lru_cache(maxsize=2)

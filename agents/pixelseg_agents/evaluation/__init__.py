@@ -1,7 +1,7 @@
 """Judging whatever decides: it knows of an agent that it has `predict`, and nothing else."""
 
 from pixelseg_agents.evaluation.judging import JUDGED_AT, JudgeAt, ceiling
-from pixelseg_agents.evaluation.play import Predictor, evaluate, play, sees_time
+from pixelseg_agents.evaluation.play import Predictor, evaluate, play, sees_time, segment
 from pixelseg_agents.evaluation.results import EvaluationResult, expanded, table
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "expanded",
     "play",
     "sees_time",
+    "segment",
     "table",
 ]

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from pixelseg_agents.evaluation.judging import CURVES, Judge, JudgeAt
 from pixelseg_agents.evaluation.results import EvaluationResult, by_label_result
 from pixelseg_agents.team import ALONE, Team, shares
-from pixelseg_env import METRICS, OptionError, PixelSegEnv, PixelSegVectorEnv, check_horizon, to_numpy
+from pixelseg_env import (
+    METRICS,
+    OptionError,
+    PixelSegEnv,
+    PixelSegVectorEnv,
+    SegmentationDataset,
+    check_horizon,
+    to_numpy,
+)
 from pixelseg_env.dynamics import AMOUNTS
 
 NEEDED = ("dataset", "num_envs", "horizon")  # of an environment of somebody else's
@@ -161,6 +169,42 @@ def play(
                     f"{np.count_nonzero(to_numpy(terminated))} of {batch} ended there"
                 )
             yield wanted, step, reward, info
+
+
+def segment(agent: Any, images: NDArray[Any], horizon: int, batch: int = 8, start: Any = None) -> NDArray[np.uint8]:
+    """Plays one episode per image, from the agent's first maps, with its most probable actions.
+
+    Args:
+        agent: has `predict`, `transition` and `observation`, and with several labels `label_names`.
+        images: (N, C, H, W), uint8 or float32 in [0, 1].
+        horizon: steps of an episode.
+        batch: images at once.
+        start: what makes the first maps, see `PixelSegEnv`.
+
+    Returns:
+        f(horizon), uint8 (N, H, W), or (N, L, H, W) with L > 1 labels.
+    """
+    count, _, height, width = images.shape
+    names = tuple(getattr(agent, "label_names", ("object",)))
+    labels = (len(names),) if len(names) > 1 else ()
+    # The truth: nobody knows it, and no agent sees it.
+    unknown = np.zeros((count, *labels, height, width), np.uint8)
+    dataset = SegmentationDataset("prediction", images, unknown, ("",) * count, np.arange(count))
+    env = PixelSegVectorEnv(
+        num_envs=min(batch, count),
+        dataset=dataset,
+        split="all",
+        horizon=horizon,
+        transition=agent.transition,
+        observation=agent.observation,
+        observe_time=sees_time(agent),
+        start=start,
+    )
+    masks = np.empty_like(unknown)
+    for wanted, step, _, info in play(agent, env, horizon):
+        if step == horizon - 1:
+            masks[wanted] = info["segmentation"][: len(wanted)]
+    return masks
 
 
 def _same(one: Any, other: Any) -> bool:

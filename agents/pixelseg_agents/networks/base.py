@@ -32,6 +32,7 @@ class SegmentationNetwork(nn.Module):
     published: ClassVar[float | None] = None  # millions of parameters that the publication states
     multiple: ClassVar[int] = 1  # sides are padded to multiples of it
     smallest: ClassVar[int] = 1  # the smallest side of an image that it takes
+    traces_any_size: ClassVar[bool] = True  # whether a graph that was traced at one size holds for others (export)
     output_weights: ClassVar[tuple[float, ...]] = (1.0,)  # of `outputs` in the loss: deep supervision has several
 
     features: int
@@ -85,6 +86,7 @@ def padded(observation: Tensor, multiple: int, smallest: int = 1) -> Tensor:
         smallest: both sides become at least this long.
     """
     height, width = observation.shape[-2:]
-    down, right = (max(smallest, side) - side for side in (height, width))
+    # What is missing to `smallest`, without a comparison: an exported graph has to hold for every size.
+    down, right = ((smallest - side + abs(smallest - side)) // 2 for side in (height, width))
     down, right = down + -(height + down) % multiple, right + -(width + right) % multiple
     return F.pad(observation, (0, right, 0, down), mode="replicate") if down or right else observation

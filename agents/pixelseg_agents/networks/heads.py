@@ -95,7 +95,7 @@ def q_values(actions: Tensor, value: Tensor | None, labels: int) -> Tensor:
     Returns:
         (B, 2, H, W), zero's and keep's; (B, 2, L, H, W) with L > 1 labels.
     """
-    q = actions.reshape(len(actions), 2, labels, *actions.shape[-2:])
+    q: Tensor = actions.unflatten(1, (2, labels))  # type: ignore[no-untyped-call]
     if value is not None:
         q = value[:, None] + q - q.mean(dim=1, keepdim=True)
     return q if labels > 1 else q[:, :, 0]

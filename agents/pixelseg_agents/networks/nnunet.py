@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from monai.networks.blocks.dynunet_block import UnetBasicBlock
 from monai.networks.nets.dynunet import DynUNet
@@ -77,9 +78,8 @@ class NNUNet(SegmentationNetwork):
             2, channels, max(labels, 1), (3,) * len(sides), strides, strides[1:], sides,
             deep_supervision=True, deep_supr_num=coarse,
         )  # fmt: skip
-        for block in network.modules():
-            if isinstance(block, UnetBasicBlock):
-                block.norm1, block.norm2 = (_PlaneNorm(norm.num_features, affine=True) for norm in _norms(block))
+        deepest = network.bottleneck
+        deepest.norm1, deepest.norm2 = (_PlaneNorm(norm.num_features, affine=True) for norm in _norms(deepest))
         self.features, self.labels = sides[0], labels
         # Its parts, not itself: it keeps logits between calls, and stacks them.
         self.encoder = nn.ModuleList([network.input_block, *network.downsamples])
@@ -114,7 +114,17 @@ class _PlaneNorm(nn.InstanceNorm2d):
     """Instance normalisation; a plane of one pixel, which has no spread, is normalised with the other channels."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) if x[0, 0].numel() > 1 else F.group_norm(x, 1, self.weight, self.bias, self.eps)
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            # A graph that is exported needs both; torch's own refuses single pixels.
+            variance, mean = torch.var_mean(x, dim=(2, 3), keepdim=True, correction=0)
+            scaled = (x - mean) * torch.rsqrt(variance + self.eps)
+            plane = scaled * self.weight[:, None, None] + self.bias[:, None, None]
+            several = torch.as_tensor(x.shape[-2] * x.shape[-1] > 1)
+            return torch.where(several, plane, self._of_one_pixel(x))
+        return super().forward(x) if x[0, 0].numel() > 1 else self._of_one_pixel(x)
+
+    def _of_one_pixel(self, x: Tensor) -> Tensor:
+        return F.group_norm(x, 1, self.weight, self.bias, self.eps)
 
 
 def _norms(block: UnetBasicBlock) -> tuple[nn.InstanceNorm2d, nn.InstanceNorm2d]:

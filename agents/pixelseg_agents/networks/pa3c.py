@@ -40,7 +40,7 @@ class SpatialAttention(nn.Module):
         height, width = features.shape[-2:]
         query, key, value = (layer(features).flatten(2).transpose(1, 2) for layer in (self.query, self.key, self.value))
         attended = F.scaled_dot_product_attention(query, key, value)  # (B, HW, C/4)
-        correction: Tensor = self.output(attended.transpose(1, 2).reshape(len(features), -1, height, width))
+        correction: Tensor = self.output(attended.transpose(1, 2).reshape(features.shape[0], -1, height, width))
         return features + correction
 
 

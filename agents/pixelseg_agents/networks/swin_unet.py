@@ -51,6 +51,7 @@ class SwinUNet(SegmentationNetwork):
     source = "Cao et al. 2022; MONAI's Swin blocks"
     published = 27.16
     multiple = PATCH * 2 ** (len(HEADS) - 1)
+    traces_any_size = False
 
     def __init__(self, channels: int = 3, width: float = 1.0, *, norm: str = "group", labels: int = 1) -> None:
         super().__init__()
@@ -77,7 +78,7 @@ class SwinUNet(SegmentationNetwork):
         """The features after the last patch expanding, (B, 96 x width, H, W)."""
         height, width = observation.shape[-2:]
         smallest = min(max(height, width), self.multiple * WINDOW)
-        x = self.embedding(padded(observation, self.multiple, smallest)).movedim(1, -1)  # (B, H/4, W/4, 96)
+        x = self.embedding(padded(observation, self.multiple, smallest)).permute(0, 2, 3, 1)  # (B, H/4, W/4, 96)
         skips = []
         for level, merge in zip(self.encoder, self.merge, strict=False):
             skips.append(x)
@@ -85,7 +86,7 @@ class SwinUNet(SegmentationNetwork):
         x = self.norm(_attend(self.encoder[-1], x))
         for expand, join, level in zip(self.expand, self.join, self.decoder, strict=True):
             x = _attend(level, join(torch.cat([expand(x), skips.pop()], dim=-1)))
-        features: Tensor = self.last(self.last_norm(x)).movedim(-1, 1)
+        features: Tensor = self.last(self.last_norm(x)).permute(0, 3, 1, 2)
         return features[..., :height, :width]
 
     def outputs(self, observation: Tensor) -> list[Tensor]:
@@ -160,8 +161,8 @@ def _level(side: int, heads: int) -> BasicLayer:
 
 def _attend(level: nn.Module, tokens: Tensor) -> Tensor:
     """A level on (B, h, w, C); MONAI's wants the channels first."""
-    attended: Tensor = level(tokens.movedim(-1, 1))
-    return attended.movedim(1, -1)
+    attended: Tensor = level(tokens.permute(0, 3, 1, 2))
+    return attended.permute(0, 2, 3, 1)
 
 
 def _start(layer: nn.Module) -> None:

@@ -58,6 +58,7 @@ class TransUNet(SegmentationNetwork):
     source = "Chen et al. 2021; PyTorch's TransformerEncoder"
     published = 105.32
     multiple = STRIDE
+    traces_any_size = False
 
     def __init__(self, channels: int = 3, width: float = 1.0, *, norm: str = "group", labels: int = 1) -> None:
         super().__init__()
