@@ -29,6 +29,25 @@ def walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
             yield from walk(path, here)
 
 
+def warn_of_unpaired(name: str, root: Path, left: Sequence[Path], why: str) -> None:
+    """Says which files of a folder are not read, for a layout of pairs.
+
+    Args:
+        name: the data set's name.
+        root: the folder.
+        left: the files; none: nothing is said.
+        why: what they lack, and what to do.
+
+    Warns:
+        LeftOutWarning: there are such files.
+    """
+    if left:
+        named = ", ".join(str(path.relative_to(root)) for path in left[:SHOWN])
+        more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+        text = f"data set {name!r}: {root}: {named}{more}: not read, for {why}"
+        warnings.warn(text, LeftOutWarning, stacklevel=2)
+
+
 def warn_of_left_out(
     name: str, data: Sequence[Path], pairs: Sequence[Pair], find: Find, only_labels: bool = False
 ) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pixelseg_env.datasets.base import SegmentationDataset
 from pixelseg_env.datasets.files import FileImages, FileReader, below, without_masks
 from pixelseg_env.datasets.labels import check_label, check_labels
+from pixelseg_env.datasets.left_out import warn_of_unpaired
 from pixelseg_env.datasets.nifti_files import (
     SUFFIXES,
     encode_like,
@@ -261,6 +262,8 @@ def _paired_files(root: Path) -> list[Pair]:
         cases.setdefault(case, []).append(images[name])
 
     for_each(assign, images)
+    lonely = [path for case, path in labels.items() if case not in cases]
+    warn_of_unpaired("nifti", root, lonely, "their images are missing: add those or remove these")
     pairs = [Pair(paths[0], labels[case], case, 0, tuple(paths[1:])) for case, paths in cases.items()]
     return for_each(_check_numbering, pairs)
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import tests.helpers.data as files
 from pixelseg_env.datasets import SegmentationDataset, file_reader, load_dataset
+from pixelseg_env.datasets.left_out import LeftOutWarning
 from pixelseg_env.datasets.nifti_files import Geometry, on_grid, open_image, read_geometry, read_volume
 from pixelseg_env.errors import DataError, OptionError
 
@@ -235,6 +236,13 @@ def test_what_is_written_beside_a_spoilt_rotation_is_read_by_every_program(tmp_p
 def test_slice_numbers_beyond_64_bits_are_refused() -> None:
     with pytest.raises(DataError, match="slice numbers must fit 64 bits"):
         SegmentationDataset.from_arrays(np.zeros((1, 4, 4), np.uint8), np.ones((1, 4, 4), bool), slices=[2**64])
+
+
+def test_a_label_without_its_image_is_named(tmp_path: Path) -> None:
+    root = files.write_nnunet(tmp_path)
+    files.write_nifti(root / "labelsTr" / "lonely.nii.gz", np.ones((4, 4, 2), np.uint8))
+    with pytest.warns(LeftOutWarning, match=r"labelsTr.lonely\.nii\.gz: not read, for their images are missing"):
+        assert "lonely" not in load(root, label=1).cases
 
 
 def test_labels_that_are_not_there_or_not_whole(tmp_path: Path) -> None:
