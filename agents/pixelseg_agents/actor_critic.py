@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelseg_agents.agent import ASIDE, PixelAgent
+from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import PolicyConfig
+from pixelseg_agents.learner import ASIDE
 from pixelseg_agents.learning.distributions import Bernoulli, Categorical
 from pixelseg_agents.learning.episodes import Episodes, tensor
 from pixelseg_agents.networks import ActorCriticHeads, build_network

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pixelseg_agents import agent as agent_module
-from pixelseg_agents import pa3c
+from pixelseg_agents import learner, pa3c
 from pixelseg_agents.team import ALONE
 
 CUDA = torch.device("cuda:0")
@@ -127,7 +127,7 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
     monkeypatch.setattr(agent_module, "resolve_device", torch.device)
     monkeypatch.setattr(torch, "Generator", Generator)
-    monkeypatch.setattr(agent_module, "SharedGenerator", Generator)
+    monkeypatch.setattr(learner, "SharedGenerator", Generator)
     monkeypatch.setattr(torch.Tensor, "backward", backward)
     monkeypatch.setattr(torch, "allclose", lambda *_, **__: True)
     monkeypatch.setattr(pa3c, "free_bytes", lambda device: 1 << 36)
