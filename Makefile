@@ -48,6 +48,7 @@ bench-train: .venv/installed  ## speed of training: modes of computing, PA3C's u
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.asynchronous --out benchmarks/records/speed/asynchronous.json --figure examples/images/workers.png
 
 bench-gpu: .venv/installed  ## what needs CUDA: speed, memory, and brain at 256x256 and full width (LGG=folders)
+	$(BIN)/python -m benchmarks.speed.rate --device cuda --out benchmarks/records/speed/rate-cuda.json
 	$(BIN)/python -m benchmarks.speed.training --device cuda --out benchmarks/records/speed/training-cuda.json
 	$(BIN)/python -m benchmarks.speed.environment --device cuda --out benchmarks/records/speed/env-cuda.json
 	$(BIN)/python -m benchmarks run --dataset brain --data $(LGG) --agents keep-all otsu pa3c ac dueling-dqn unet \

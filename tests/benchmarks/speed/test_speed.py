@@ -9,11 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.records import write_record
 from benchmarks.speed import environment as env_speed
+from benchmarks.speed import port, rate
 from benchmarks.speed import report as env_report
 from tests.helpers.data import REAL_DATA, needs_real_data
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
@@ -79,3 +83,16 @@ def test_the_tumour_slices_load_quickly_and_in_little_memory() -> None:
     assert int(count) == 745
     assert float(seconds) < 10
     assert float(share) < 1.2
+
+
+def test_training_is_measured_beside_the_ports_way_and_the_devices_rate() -> None:
+    rows = port.measured(port.Port(widths=(0.1,), batch=1, t_max=2, rounds=1), size=16)
+    assert [row["learner"] for row in rows] == [port.PORT, "PA3C, the ports' network", "PA3C, width 0.1"]
+    assert rows[0]["times_the_port"] == 1
+    # The same network and steps; the state that the ports hand on has a gradient to be taken, too.
+    assert rows[1]["gflop_per_update"] == pytest.approx(rows[0]["gflop_per_update"], rel=0.2)
+    assert all(row["steps_per_cpu_second"] > 0 for row in rows)
+    options = rate.Rate(size=16, width=0.1, batch=1, t_max=2, updates=1)
+    assert rate.operations(options, CPU) > 1e6
+    assert rate.update_of(options, "fp32", CPU)["seconds"] > 0
+    assert rate.matrix_rate(64, torch.float32, CPU, 2) > 1e6
