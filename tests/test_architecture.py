@@ -267,6 +267,13 @@ def test_all_that_is_exported_is_there(name: str) -> None:
         getattr(package, "no_such_name")  # noqa: B009
 
 
+def test_every_agent_and_its_settings_can_be_imported_from_the_top() -> None:
+    package = importlib.import_module("pixelseg_agents")
+    for name in package.registered_agents():
+        kind = package.agent_class(name)
+        assert {kind.__name__, kind.config_class.__name__} <= set(package.__all__), name
+
+
 def seconds(code: str) -> float:
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

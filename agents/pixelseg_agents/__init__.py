@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pixelseg_agents.ac import AC, ACConfig
     from pixelseg_agents.actor_critic import ActorCritic
     from pixelseg_agents.agent import PixelAgent
+    from pixelseg_agents.amp_drl import AMPDRL, AMPDRLConfig
     from pixelseg_agents.checkpoint import CheckpointError
     from pixelseg_agents.config import AgentConfig, PA3CConfig, PolicyConfig
     from pixelseg_agents.dqn import DQN, DoubleDQN, DoubleDQNConfig, DQNConfig, DuelingDQN, DuelingDQNConfig
@@ -27,6 +28,7 @@ _HOMES = {
     "ac": ("AC", "ACConfig"),
     "actor_critic": ("ActorCritic",),
     "agent": ("PixelAgent",),
+    "amp_drl": ("AMPDRL", "AMPDRLConfig"),
     "checkpoint": ("CheckpointError",),
     "config": ("AgentConfig", "PA3CConfig", "PolicyConfig"),
     "dqn": ("DQN", "DQNConfig", "DoubleDQN", "DoubleDQNConfig", "DuelingDQN", "DuelingDQNConfig"),
@@ -44,9 +46,11 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AC",
+    "AMPDRL",
     "DQN",
     "PA3C",
     "ACConfig",
+    "AMPDRLConfig",
     "ActorCritic",
     "AgentConfig",
     "CheckpointError",

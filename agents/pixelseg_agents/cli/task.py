@@ -15,25 +15,57 @@ from pixelseg_agents.checkpoint import CHECKPOINT
 from pixelseg_agents.cli.arguments import PAIRS, PATHS
 from pixelseg_agents.cli.options import SizeFlag, format_size, parse_pairs
 from pixelseg_agents.registry import load_agent
-from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, load_dataset, registered_rewards
+from pixelseg_env import (
+    OptionError,
+    PixelSegVectorEnv,
+    SegmentationDataset,
+    load_dataset,
+    registered_datasets,
+    registered_rewards,
+)
+from pixelseg_env.datasets import own_options
 
-# Help that is longer than a line; under a field, the parser would keep its line breaks.
-DATASET = (
-    "What to segment: phantom (generated, needs no files), folder (any images with masks), table (a CSV of image and "
-    "mask files), brain (Kaggle LGG layout), nifti (volumes in the layouts of the Decathlon and nnU-Net), cardiac and "
-    "hecktor (presets of it), dicom (series), or module:name of a loader of your own."
-)
-OPTIONS = (
-    "The data set's own options.\n"
-    "all: fit=crop, keep_empty=true, fractions=[0.7,0.1,0.2]\n"
-    "brain: channels=flair\n"
-    "nifti: label=1 or labels=1,2, channels=0, align=false, axis=2 (or 0, 1: of the slices); cardiac: label or labels, "
-    "align, axis; hecktor: modality=pt (or ct), boxes=false, axis; dicom: label or labels, align\n"
-    "folder: channels=grey (or rgb), mask_suffix=_mask, case_pattern=REGEX, threshold=127, invert=true, labels=1,2, "
-    "white=4095\n"
-    "table: as folder, without mask_suffix\n"
-    "phantom: count=400, seed=0, labels=1 or 2"
-)
+# Help that is longer than a line; under a field, the parser would keep its line breaks. A data set that is not told of
+# here stands there with its name and the names of its options.
+TOLD = {
+    "phantom": "generated, needs no files",
+    "folder": "any images with masks",
+    "table": "a CSV of image and mask files",
+    "brain": "Kaggle LGG layout",
+    "nifti": "volumes in the layouts of the Decathlon and nnU-Net",
+    "cardiac": "a preset of nifti",
+    "hecktor": "another",
+    "dicom": "series",
+}
+OPTIONS_TOLD = {
+    "all": "fit=crop, keep_empty=true, fractions=[0.7,0.1,0.2]",
+    "brain": "channels=flair",
+    "nifti": "label=1 or labels=1,2, channels=0, align=false, axis=2 (or 0, 1: of the slices)",
+    "cardiac": "label or labels, align, axis",
+    "hecktor": "modality=pt (or ct), boxes=false, axis",
+    "dicom": "label or labels, align",
+    "folder": "channels=grey (or rgb), mask_suffix=_mask, case_pattern=REGEX, threshold=127, invert=true, labels=1,2, "
+    "white=4095",
+    "table": "as folder, without mask_suffix",
+    "phantom": "count=400, seed=0, labels=1 or 2",
+}
+
+
+def _datasets_help() -> str:
+    names = [*TOLD, *(name for name in registered_datasets() if name not in TOLD)]
+    listed = ", ".join(f"{name} ({TOLD[name]})" if name in TOLD else name for name in names)
+    return f"What to segment: {listed}, or module:name of a loader of your own."
+
+
+def _options_help() -> str:
+    lines = [f"{name}: {text}" for name, text in OPTIONS_TOLD.items()]
+    for name in registered_datasets():
+        if name not in OPTIONS_TOLD:
+            lines.append(f"{name}: {', '.join(own_options(name) or ['none of its own'])}")
+    return "The data set's own options.\n" + "\n".join(lines)
+
+
+DATASET, OPTIONS = _datasets_help(), _options_help()
 REWARD = (
     f"{', '.join(registered_rewards())}, module:name of a function of your own, or a sum, such as "
     "'0.7*squared_error + 0.3*dice_gain'. squared_error is Eq. 12."

@@ -288,15 +288,18 @@ def test_help_shows_what_the_task_decides_and_a_typed_default_is_kept(capsys: py
     assert train_arguments(["--sam"]).hyper.sam
 
 
+DATASETS = tuple(registered_datasets())  # before a test registers one of its own
+
+
 def test_help_names_agents_rewards_data_sets_and_their_options(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     shown = " ".join(word for word in capsys.readouterr().out.split() if word != "│")
-    for name in (*registered_agents(), *registered_rewards(), *registered_datasets()):
+    for name in (*registered_agents(), *registered_rewards(), *DATASETS):
         assert name in shown, name
     lines = [part.partition(": ") for line in OPTIONS.splitlines() for part in line.split("; ") if ": " in part]
     told = {name: text for names, _, text in lines for name in names.split(", ")}
-    for name in registered_datasets():
+    for name in DATASETS:
         with pytest.raises(OptionError) as refused:  # the error lists the options that a data set has
             load_dataset(name, data="nowhere", no_such_option=1)
         own = re.search(r"its options: (.*?);", str(refused.value))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from pixelseg_agents.cli import main
 from pixelseg_agents.registry import AGENTS
 from pixelseg_env import METRICS, OptionError, SegmentationDataset, register_dataset, register_metric, register_reward
 from pixelseg_env.metrics import HIGHER_IS_BETTER, dice
+from tests.helpers.data import write
 
 PLUGIN = '''
 import numpy as np
@@ -83,6 +85,19 @@ def test_a_run_of_plug_ins_is_trained_evaluated_and_resumed(folder: Path, capsys
     assert "Mine" in capsys.readouterr().out
     assert main(["train", "--resume", "run", "--updates", "5", "--log", "none"]) == 0
     assert json.loads((folder / "run/evaluation.json").read_text())["about"]["updates"] == 5
+
+
+def test_a_run_of_a_plug_in_predicts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = list(TRAIN)
+    words[words.index("plug_in:squares")] = "phantom"  # whose files are any images; a loader says nothing of files
+    assert main([*words, "--dataset-option", "count=20"]) == 0
+    write(folder / "scan.png", np.full((20, 24), 90, np.uint8))
+    assert main(["predict", "run", "scan.png", "-o", "mask.png"]) == 0
+    assert cv2.imread(str(folder / "mask.png"), cv2.IMREAD_UNCHANGED).shape == (20, 24)
+    assert main([*TRAIN[:-1], "own"]) == 0
+    capsys.readouterr()
+    assert main(["predict", "own", "scan.png", "-o", "other.png"]) == 2
+    assert "plug_in:squares" in capsys.readouterr().err
 
 
 def test_a_plug_in_that_is_gone_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
