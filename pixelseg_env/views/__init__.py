@@ -8,6 +8,9 @@
 | `PixelTianshouEnv` | Tianshou's collectors | a pixel |
 | `PixelSegTorchRLEnv` | TorchRL, and BenchMARL (`view=`) | a batch of images, or a pixel |
 | `FlatActions` | libraries that take flat actions only | a whole image |
+
+Names: `PixelSeg...` shows whole images, `Pixel...` one environment for each pixel; the rest is the library's own word for
+what it is (`ParallelEnv`, `VecEnv`, `VectorEnv`, ...).
 """
 
 from __future__ import annotations
