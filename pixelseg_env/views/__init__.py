@@ -9,8 +9,8 @@
 | `PixelSegTorchRLEnv` | TorchRL, and BenchMARL (`view=`) | a batch of images, or a pixel |
 | `FlatActions` | libraries that take flat actions only | a whole image |
 
-Names: `PixelSeg...` shows whole images, `Pixel...` one environment for each pixel; the rest is the library's own word for
-what it is (`ParallelEnv`, `VecEnv`, `VectorEnv`, ...).
+Names: of `PixelSeg...` an environment is a whole image, of `Pixel...` each pixel is one; the rest is the library's own
+word for what it is (`ParallelEnv`, `VecEnv`, `VectorEnv`, ...).
 """
 
 from __future__ import annotations
