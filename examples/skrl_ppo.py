@@ -55,4 +55,4 @@ def main(rounds: int = 30) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -32,6 +32,7 @@ SHORT = {  # that those which train also learn is tested elsewhere (tests/env/vi
     "idea": ["--updates", "2"],
     "sb3_agents": ["--rounds", "1"],
     "sb3_contrib_agents": ["--rounds", "1"],
+    "skrl_ppo": ["2"],
     "torchrl_reinforce": ["--batches", "2"],
 }
 

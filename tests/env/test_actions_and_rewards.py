@@ -87,6 +87,40 @@ def test_torchrls_gymenv_takes_them_unmodified() -> None:
         assert rollout["action"].shape[:1] == (3,)
 
 
+def test_skrl_takes_them_unmodified() -> None:
+    """Where it has a policy for them: it has none for flat binary actions, and takes choices between two instead."""
+    pytest.importorskip("skrl", reason="skrl is not installed")
+    from skrl.agents.torch import ppo
+    from skrl.envs.wrappers.torch import wrap_env
+    from skrl.memories.torch import RandomMemory
+    from skrl.trainers.torch import SequentialTrainer
+    from skrl.utils.model_instantiators.torch import deterministic_model, multicategorical_model
+
+    env = wrap_env(gym.make_vec("PixelSegEnv-v0", num_envs=2, size=16, count=12, horizon=2, actions="multidiscrete"))
+    spaces = {"observation_space": env.observation_space, "action_space": env.action_space, "device": "cpu"}
+    layers = [{"name": "net", "input": "OBSERVATIONS", "layers": ["flatten", 8], "activations": "relu"}]
+    models = {
+        "policy": multicategorical_model(**spaces, network=layers, output="ACTIONS"),
+        "value": deterministic_model(**spaces, network=layers, output="ONE"),
+    }
+    cfg = ppo.PPO_CFG(rollouts=4, learning_epochs=1, mini_batches=2)
+    cfg.experiment.write_interval = cfg.experiment.checkpoint_interval = 0
+    memory = RandomMemory(memory_size=4, num_envs=2, device="cpu")
+    agent = ppo.PPO(models=models, memory=memory, cfg=cfg, **spaces)
+    agent.init()
+    agent.track_data = lambda *_: None
+    states = []
+    trainer = SequentialTrainer(
+        cfg={"timesteps": 4, "headless": True, "disable_progressbar": True, "close_environment_at_exit": False},
+        env=env,
+        agents=agent,
+    )
+    for _ in range(2):
+        trainer.train()
+        states.append([p.detach().clone() for p in models["policy"].parameters()])
+    assert any(not torch.equal(before, after) for before, after in zip(*states, strict=True))
+
+
 def test_an_option_that_is_not_known_is_a_type_error_of_the_usual_form() -> None:
     for make in (PixelSegEnv, PixelSegVectorEnv, parallel_env, lambda **o: gym.make("PixelSegEnv-v0", **o)):
         with pytest.raises(TypeError, match="unexpected keyword argument 'frameskip'") as caught:
