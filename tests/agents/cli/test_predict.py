@@ -15,6 +15,7 @@ from PIL import Image
 from pixelseg_agents import PA3C
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.predict import FilePredictor
+from pixelseg_agents.cli.probabilities import probabilities
 from pixelseg_agents.cli.runs import write_config
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_env import PixelSegVectorEnv, SegmentationDataset, load_dataset, register_dataset
@@ -422,6 +423,25 @@ def test_probabilities_of_a_volume(run: Path, tmp_path: Path) -> None:
     values = np.asanyarray(sure.dataobj)
     assert 0 <= values.min() < values.max() <= 1
     assert (tmp_path / "m_overlay.png").exists()
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_probabilities_are_of_every_step_where_nothing_changes_any_more(batch: int) -> None:
+    """Playing leaves out the passes of such steps; their probabilities belong to the product."""
+    images = load_dataset("phantom", split="all", size=16, count=5).images
+    agent = PA3C(PixelSegVectorEnv(1, size=16, count=20), width=0.06, device="cpu", seed=3)
+    found = probabilities(
+        agent, images, 10, batch, lambda one: FilePredictor(one, None, 10, batch=batch).segment(images)
+    )
+    maps, expected = np.ones((5, 1, 16, 16), np.float32), np.ones((5, 16, 16), np.float32)
+    unchanged = 0
+    for _ in range(10):
+        seen, before = images / np.float32(255) * maps, maps
+        expected *= agent.keep_probability(seen)
+        maps = maps * agent.predict(seen)[0][:, None]
+        unchanged += np.array_equal(maps, before)
+    assert unchanged
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_names_that_a_console_cannot_show(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
