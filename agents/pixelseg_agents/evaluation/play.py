@@ -6,7 +6,7 @@ Everything goes through the public API of the vector environment, so any object 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -145,7 +145,14 @@ def play(
             yield wanted, step, reward, info
 
 
-def segment(agent: Any, images: NDArray[Any], horizon: int, batch: int = 8, start: Any = None) -> NDArray[np.uint8]:
+def segment(
+    agent: Any,
+    images: NDArray[Any],
+    horizon: int,
+    batch: int = 8,
+    start: Any = None,
+    progress: Callable[[float], object] = lambda _: None,
+) -> NDArray[np.uint8]:
     """Plays one episode per image, from the agent's first maps, with its most probable actions.
 
     Args:
@@ -154,6 +161,7 @@ def segment(agent: Any, images: NDArray[Any], horizon: int, batch: int = 8, star
         horizon: steps of an episode.
         batch: images at once.
         start: what makes the first maps, see `PixelSegEnv`.
+        progress: told after every step how many images that is, a step being 1 / horizon of each; N in all.
 
     Returns:
         f(horizon), uint8 (N, H, W), or (N, L, H, W) with L > 1 labels.
@@ -176,6 +184,7 @@ def segment(agent: Any, images: NDArray[Any], horizon: int, batch: int = 8, star
     )
     masks = np.empty_like(unknown)
     for wanted, step, _, info in play(agent, env, horizon):
+        progress(len(wanted) / horizon)
         if step == horizon - 1:
             masks[wanted] = info["segmentation"][: len(wanted)]
     return masks
