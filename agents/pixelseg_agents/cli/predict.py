@@ -6,13 +6,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, Switch, Which, parse
+from pixelseg_agents.cli.bar import brief_bar, say
 from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag, parse_pairs
 from pixelseg_agents.cli.outputs import OVERLAY, SURE, Job, beside, label_targets, plan
 from pixelseg_agents.cli.probabilities import probabilities
@@ -68,7 +69,9 @@ class PredictArguments:
     checkpoint: Which = "last"
     """Which of the run's checkpoints: the last, or the best on validation patients."""
     batch: int = 8
-    """Slices of a volume segmented at once."""
+    """Slices of a volume or stack segmented at once; fewer need less memory."""
+    log: Literal["bar", "none"] = "bar"
+    """What the terminal shows of what takes more than a second: slices and files done and the time left, or nothing."""
     device: str = "auto"
     """auto (the GPU where there is one), cpu, cuda or cuda:N."""
 
@@ -90,6 +93,7 @@ class FilePredictor:
         options: that data set's options.
         batch: images at once.
         start: what makes the first maps of images, for an agent that refines them; see `PixelSegEnv`.
+        bar: whether a progress bar is shown of what takes more than a second.
     """
 
     agent: Any
@@ -99,6 +103,7 @@ class FilePredictor:
     options: Mapping[str, Any] = field(default_factory=dict)
     batch: int = 8
     start: Any = None
+    bar: bool = False
 
     @property
     def channels(self) -> int:
@@ -133,16 +138,18 @@ class FilePredictor:
             )
         return file
 
-    def segment(self, images: NDArray[Any]) -> Masks:
+    def segment(self, images: NDArray[Any], name: str = "") -> Masks:
         """Plays one episode per image, from f(0) = 1.
 
         Args:
             images: (N, C, H, W), uint8 or float32 in [0, 1].
+            name: what the progress bar calls them.
 
         Returns:
             f(horizon), uint8 (N, H, W), or (N, L, H, W) with L > 1 labels.
         """
-        return segment(self.agent, images, self.horizon, self.batch, self.start)
+        with brief_bar(len(images), "slice" if len(images) > 1 else "image", name, self.bar) as bar:
+            return segment(self.agent, images, self.horizon, self.batch, self.start, bar.update)
 
 
 def predict(arguments: PredictArguments) -> int:
@@ -166,7 +173,8 @@ def predict(arguments: PredictArguments) -> int:
     if arguments.dataset not in (None, dataset):
         dataset, pairs = str(arguments.dataset), ()  # the options of one data set are not another's
     options = parse_pairs(arguments.dataset_option or pairs)
-    predictor = FilePredictor(agent, size, check_horizon(horizon), dataset, options, arguments.batch, start)
+    shown = arguments.log == "bar"
+    predictor = FilePredictor(agent, size, check_horizon(horizon), dataset, options, arguments.batch, start, shown)
     print(f"{run.file(arguments.checkpoint)}, the {arguments.checkpoint} checkpoint of the run")
     extras = [name for name, wanted in ((OVERLAY, arguments.overlay), (SURE, arguments.probabilities)) if wanted]
     jobs = plan(predictor, arguments.inputs, arguments.out, arguments.overwrite, extras)
@@ -183,12 +191,14 @@ def run_jobs(predictor: FilePredictor, jobs: Sequence[Job], *extras: str) -> int
         The exit code: 0; 1 if some failed, 2 if all did.
     """
     failed: list[str] = []
-    for job in jobs:
-        try:
-            run_job(predictor, job, *extras)
-        except PixelSegError as error:
-            failed.append(str(error))
-            print(f"pixelseg: {error}", file=sys.stderr)
+    with brief_bar(len(jobs), "file", "files", predictor.bar) as bar:
+        for job in jobs:
+            try:
+                run_job(predictor, job, *extras)
+            except PixelSegError as error:
+                failed.append(str(error))
+                say(f"pixelseg: {error}", sys.stderr)
+            bar.update()
     if failed:
         print(f"pixelseg: {len(failed)} of {len(jobs)} inputs have no mask:", *failed, sep="\n  ", file=sys.stderr)
     return 0 if not failed else 1 if len(failed) < len(jobs) else 2
@@ -203,20 +213,20 @@ def run_job(predictor: FilePredictor, job: Job, *extras: str) -> None:
         *extras: OVERLAY, the image with the mask's outline; SURE, the probabilities.
     """
     file, names, reader = predictor.read(job.source), predictor.label_names, predictor.reader
-    masks = by_label(file.restore(predictor.segment(file.images)), names)
-    sure = _sure(predictor, file, names) if SURE in extras else [None] * len(names)
+    masks = by_label(file.restore(predictor.segment(file.images, job.source.name)), names)
+    sure = _sure(predictor, file, names, job.source.name) if SURE in extras else [None] * len(names)
     for mask, name, values, target in zip(masks, names, sure, label_targets(reader, job.target, names), strict=True):
         _write(target, file.encode(np.ascontiguousarray(mask), target.name))
-        print(f"{target}: {mask.mean():.1%} of {job.source} is {name}")
+        say(f"{target}: {mask.mean():.1%} of {job.source} is {name}")
         if OVERLAY in extras:
             picture, number = draw_overlay(replace(predictor, size=None).read(job.source), mask)
             place = beside(reader, target, OVERLAY)
             _write(place, picture)
-            print(f"{place}: its outline" + (f" in slice {number} of {len(mask)}" if len(mask) > 1 else ""))
+            say(f"{place}: its outline" + (f" in slice {number} of {len(mask)}" if len(mask) > 1 else ""))
         if values is not None and file.encode_values is not None:
             place = beside(reader, target, SURE)
             _write(place, file.encode_values(values, place.name))
-            print(f"{place}: the probability of {name}, {values.min():.3g} to {values.max():.3g}")
+            say(f"{place}: the probability of {name}, {values.min():.3g} to {values.max():.3g}")
 
 
 def by_label(maps: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
@@ -224,7 +234,7 @@ def by_label(maps: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
     return np.moveaxis(maps, 1, 0) if len(names) > 1 else maps[None]
 
 
-def _sure(predictor: FilePredictor, file: FileImages, names: Sequence[str]) -> list[NDArray[np.float32]]:
+def _sure(predictor: FilePredictor, file: FileImages, names: Sequence[str], title: str) -> list[NDArray[np.float32]]:
     """The probabilities of each label, of native size."""
     if file.encode_values is None:
         raise OptionError(f"--probabilities: data set {predictor.dataset!r} does not say how maps are written")
@@ -233,7 +243,7 @@ def _sure(predictor: FilePredictor, file: FileImages, names: Sequence[str]) -> l
         file.images,
         predictor.horizon,
         predictor.batch,
-        lambda watched: replace(predictor, agent=watched).segment(file.images),
+        lambda watched: replace(predictor, agent=watched).segment(file.images, f"{title}, probabilities"),
     )
     return [file.restore_values(np.ascontiguousarray(one)) for one in by_label(maps, names)]
 

@@ -18,6 +18,8 @@ class Watched:
         maps: of each batch's episode, float32 (B, [L,] H, W).
     """
 
+    repeats = False  # whatever the agent says: the steps are counted here, and each one has its probabilities
+
     def __init__(self, agent: Any, horizon: int) -> None:
         self.agent = agent
         self.horizon = horizon

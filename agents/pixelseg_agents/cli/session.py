@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.logger import Logger
-from tqdm import tqdm
 
 from pixelseg_agents.checkpoint import BEST, CHECKPOINT
+from pixelseg_agents.cli.bar import progress_bar
 from pixelseg_agents.cli.interruption import Interruption
 from pixelseg_agents.cli.progress import RunLogger
 from pixelseg_agents.evaluation import evaluate
@@ -55,15 +54,8 @@ class Session:
     def run(self) -> int:
         """Trains; returns the exit code: 0, or 128 plus the number of the signal that stopped it."""
         agent, arguments = self._agent, self._arguments
-        bar = tqdm(
-            total=arguments.updates,
-            initial=agent.updates,
-            disable=arguments.log != "bar" or not self._team.first,
-            unit="update",
-            desc=agent.name,
-            mininterval=0.2 if sys.stderr.isatty() else 30,
-            dynamic_ncols=True,
-        )
+        shown = arguments.log == "bar" and self._team.first
+        bar = progress_bar(arguments.updates, "update", shown, initial=agent.updates, desc=agent.name)
         with Interruption(self._team.first) as interruption, bar:
 
             def after_update(_: Any) -> bool:

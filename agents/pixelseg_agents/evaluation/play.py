@@ -6,14 +6,14 @@ Everything goes through the public API of the vector environment, so any object 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelseg_agents.evaluation.deciding import Decisions, Predictor
 from pixelseg_agents.evaluation.judging import CURVES, Judge, JudgeAt
 from pixelseg_agents.evaluation.results import EvaluationResult, by_label_result
 from pixelseg_agents.team import ALONE, Team, shares
@@ -26,25 +26,8 @@ from pixelseg_env import (
     check_horizon,
     to_numpy,
 )
-from pixelseg_env.dynamics import AMOUNTS
 
 NEEDED = ("dataset", "num_envs", "horizon")  # of an environment of somebody else's
-# With the transition "additive", the amounts that bring any pixel to 0 and to 1.
-ZERO, KEEP = int(np.argmin(AMOUNTS)), int(np.argmax(AMOUNTS))
-
-
-class Predictor(Protocol):
-    """Anything that decides: an agent of ours, of Stable-Baselines3, or a reference."""
-
-    def predict(
-        self,
-        observation: NDArray[np.float32],
-        state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = True,
-    ) -> tuple[NDArray[Any], Any]:
-        """Returns actions (B, H, W), or flat (B, H W), of 0 and 1 for observations (B, C, H, W), and the next state."""
-        ...
 
 
 def evaluate(
@@ -122,7 +105,8 @@ def play(
         env: as in `evaluate`, of B images.
         steps: of an episode.
         deterministic: whether the predictor takes its most probable action. One that says of itself that it `repeats`
-            what it decided, when it sees the same again, is then not asked again where no map of a batch has changed.
+            what it decided, when it sees the same again, is then asked about an image only after a step that changed
+            what it sees of it; see `Decisions`.
         images: which, int64 (N,); None: all.
 
     Yields:
@@ -141,27 +125,17 @@ def play(
     batch, alone = int(env.num_envs), isinstance(inner, PixelSegEnv)
     images = np.arange(len(inner.dataset)) if images is None else images
     shape = getattr(space, "shape", None)
-    translated = getattr(predictor, "decides", False) and getattr(inner, "transition", None) == "additive"
-    repeats = deterministic and getattr(predictor, "repeats", False)
+    transition, maps = getattr(inner, "transition", None), inner.dataset.map_shape
     for start in range(0, len(images), batch):
         wanted = images[start : start + batch]
         index = np.concatenate([wanted, np.full(batch - len(wanted), wanted[-1])])
         observation, _ = env.reset(options={"index": int(index[0]) if alone else index, "horizon": steps})
-        state, fresh, seen = None, np.ones(batch, np.bool_), None
-        actions: Any = None
+        decide = Decisions(predictor, batch, len(wanted), maps, deterministic, transition)
         for step in range(steps):
-            if not (repeats and _same(observation, seen)):  # what it decided last is what it would decide again
-                actions, state = predictor.predict(
-                    observation, state=state, episode_start=fresh, deterministic=deterministic
-                )
-                actions = _shaped(actions, (batch, *inner.dataset.map_shape))
-                if translated:
-                    actions = np.where(to_numpy(actions) == 1, KEEP, ZERO)
-            seen = observation
+            actions = decide(observation)
             observation, reward, terminated, _, info = env.step(
                 actions if shape is None else actions.reshape(batch, *shape)
             )
-            fresh = np.zeros(batch, np.bool_)
             info = info.get("final_info", info)  # autoreset within the step: the ended episode's own info
             if bool(terminated.all()) != (step == steps - 1):
                 raise OptionError(
@@ -171,7 +145,14 @@ def play(
             yield wanted, step, reward, info
 
 
-def segment(agent: Any, images: NDArray[Any], horizon: int, batch: int = 8, start: Any = None) -> NDArray[np.uint8]:
+def segment(
+    agent: Any,
+    images: NDArray[Any],
+    horizon: int,
+    batch: int = 8,
+    start: Any = None,
+    progress: Callable[[float], object] = lambda _: None,
+) -> NDArray[np.uint8]:
     """Plays one episode per image, from the agent's first maps, with its most probable actions.
 
     Args:
@@ -180,6 +161,7 @@ def segment(agent: Any, images: NDArray[Any], horizon: int, batch: int = 8, star
         horizon: steps of an episode.
         batch: images at once.
         start: what makes the first maps, see `PixelSegEnv`.
+        progress: told after every step how many images that is, a step being 1 / horizon of each; N in all.
 
     Returns:
         f(horizon), uint8 (N, H, W), or (N, L, H, W) with L > 1 labels.
@@ -202,14 +184,10 @@ def segment(agent: Any, images: NDArray[Any], horizon: int, batch: int = 8, star
     )
     masks = np.empty_like(unknown)
     for wanted, step, _, info in play(agent, env, horizon):
+        progress(len(wanted) / horizon)
         if step == horizon - 1:
             masks[wanted] = info["segmentation"][: len(wanted)]
     return masks
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two observations, arrays or tensors, are equal."""
-    return other is not None and one.shape == other.shape and bool((one == other).all())
 
 
 def sees_time(predictor: Any) -> bool:
@@ -261,15 +239,3 @@ class _BatchOfOne:
 
 def _batched(info: dict[str, Any]) -> dict[str, Any]:
     return {key: np.asarray(info[key])[None] for key in ("reward_map", "segmentation", "target")}
-
-
-def _shaped(actions: Any, shape: tuple[int, ...]) -> Any:
-    """Actions in the environment's shape: flat ones unfolded, one map for all labels repeated."""
-    batch, *maps = shape
-    if tuple(actions.shape) == (batch, math.prod(maps)):  # an agent trained on flat actions
-        flat = np.asarray(actions)
-        # Stable-Baselines3's policies draw binary actions as floats.
-        return (flat.astype(np.int8) if flat.dtype.kind == "f" and np.isin(flat, (0, 1)).all() else flat).reshape(shape)
-    if len(maps) == 3 and tuple(actions.shape) == (batch, *maps[1:]):  # a reference that knows of one object
-        return np.repeat(to_numpy(actions)[:, None], maps[0], axis=1)
-    return actions

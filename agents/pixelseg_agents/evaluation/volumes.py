@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelseg_agents.evaluation.play import Predictor, play
+from pixelseg_agents.evaluation.deciding import Predictor
+from pixelseg_agents.evaluation.play import play
 from pixelseg_agents.evaluation.results import EvaluationResult
 from pixelseg_env import DataError, SegmentationDataset, to_numpy
 from pixelseg_env.datasets import OWN_PIXELS

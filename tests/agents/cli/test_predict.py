@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import sys
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from PIL import Image
 from pixelseg_agents import PA3C
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.predict import FilePredictor
+from pixelseg_agents.cli.probabilities import probabilities
 from pixelseg_agents.cli.runs import write_config
 from pixelseg_agents.evaluation import evaluate
+from pixelseg_agents.networks.pa3c import PA3CNetwork
 from pixelseg_env import PixelSegVectorEnv, SegmentationDataset, load_dataset, register_dataset
 from pixelseg_env.datasets import ImageReader, registry
 from pixelseg_env.datasets.fitting import fit_mask
@@ -173,6 +176,68 @@ def test_episodes_of_a_volume_do_not_depend_on_the_batch(run: Path) -> None:
     images = load_dataset("phantom", split="all", size=16, count=5).images
     one, two = (FilePredictor(agent, None, horizon=2, batch=batch).segment(images) for batch in (1, 3))
     np.testing.assert_array_equal(one, two)
+
+
+def stack(path: Path, pages: int) -> Path:
+    images = load_dataset("phantom", split="all", size=16, count=pages).images[:, 0]
+    tifffile.imwrite(path, images.astype(np.uint8), photometric="minisblack", metadata=None)
+    return path
+
+
+def test_slices_in_batches_give_the_masks_of_one_slice_at_a_time(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, found, passes = stack(tmp_path / "s.tif", 5), {}, []
+    forward = PA3CNetwork.forward
+    monkeypatch.setattr(PA3CNetwork, "forward", lambda self, seen: passes.append(len(seen)) or forward(self, seen))
+    for batch in (1, 3):
+        passes.clear()
+        out = tmp_path / f"{batch}.tif"
+        assert main(["predict", str(run), str(source), "-o", str(out), "--batch", str(batch), "--horizon", "10"]) == 0
+        found[batch] = tifffile.imread(out)
+        assert max(passes) == batch
+    assert found[1].shape == (5, 16, 16)
+    assert 0 < found[1].mean() < 255
+    np.testing.assert_array_equal(found[1], found[3])
+
+
+class Terminal(io.StringIO):
+    """What is shown on a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("seconds", "more", "terminal", "shown"),
+    [(0.3, [], True, True), (0.3, ["--log", "none"], True, False), (1e-6, [], True, False), (0.3, [], False, False)],
+    ids=["long", "none", "short", "in-a-log"],
+)
+def test_progress_is_shown_of_what_takes_long(
+    seconds: float,
+    more: list[str],
+    terminal: bool,
+    shown: bool,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By a clock that goes on at every look at it; in a log a line comes after half a minute."""
+    screen, clock = Terminal() if terminal else io.StringIO(), itertools.count()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr("tqdm.std.time", lambda: seconds * next(clock))
+    write(tmp_path / "in/x.png", picture(16, 16))
+    stack(tmp_path / "in/s.tif", 5)
+    words = ["predict", str(run), str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--batch", "2", *more]
+    assert main(words) == 0
+    text = screen.getvalue()
+    assert ("s.tif: " in text and "/5 slices [" in text) == shown
+    assert ("files: " in text and "/2 files [" in text) == shown
+    assert bool(text) == shown
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        str(tmp_path / "out" / name) for name in ("s.tif", "x.png")
+    ]
 
 
 def refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -422,6 +487,25 @@ def test_probabilities_of_a_volume(run: Path, tmp_path: Path) -> None:
     values = np.asanyarray(sure.dataobj)
     assert 0 <= values.min() < values.max() <= 1
     assert (tmp_path / "m_overlay.png").exists()
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_probabilities_are_of_every_step_where_nothing_changes_any_more(batch: int) -> None:
+    """Playing leaves out the passes of such steps; their probabilities belong to the product."""
+    images = load_dataset("phantom", split="all", size=16, count=5).images
+    agent = PA3C(PixelSegVectorEnv(1, size=16, count=20), width=0.06, device="cpu", seed=3)
+    found = probabilities(
+        agent, images, 10, batch, lambda one: FilePredictor(one, None, 10, batch=batch).segment(images)
+    )
+    maps, expected = np.ones((5, 1, 16, 16), np.float32), np.ones((5, 16, 16), np.float32)
+    unchanged = 0
+    for _ in range(10):
+        seen, before = images / np.float32(255) * maps, maps
+        expected *= agent.keep_probability(seen)
+        maps = maps * agent.predict(seen)[0][:, None]
+        unchanged += np.array_equal(maps, before)
+    assert unchanged
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_names_that_a_console_cannot_show(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

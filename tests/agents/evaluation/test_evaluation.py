@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import pixelseg_env
 from pixelseg_agents import PA3C
-from pixelseg_agents.evaluation import EvaluationResult, evaluate, table
+from pixelseg_agents.evaluation import EvaluationResult, evaluate, segment, table
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.references import KeepAll, Otsu, Random
 from pixelseg_env import PixelSegEnv, SegmentationDataset
@@ -141,6 +141,38 @@ def test_what_changes_nothing_any_more_is_not_computed_again(transition: str, ob
     assert 16 <= found[True][0] < 60 if transition == "absorbing" and not time else found[True][0] == 80
     np.testing.assert_array_equal(found[False][1], found[True][1])
     np.testing.assert_array_equal(found[False][2], found[True][2])
+
+
+class Eater:
+    """Takes a column off the left at every step, of an image of value v / 10 until v are gone; notes whom it saw."""
+
+    transition, observation = "absorbing", "masked"
+
+    def __init__(self, repeats: bool) -> None:
+        self.repeats = repeats
+        self.asked: list[list[int]] = []
+
+    def predict(self, observation: NDArray, state: Any = None, **_: Any) -> tuple[NDArray, None]:
+        values = np.rint(observation.max(axis=(1, 2, 3)) * 10).astype(int)
+        self.asked.append(values.tolist())
+        gone = (observation[:, 0, 0] == 0).sum(axis=1)
+        columns = np.arange(observation.shape[-1])
+        keep = columns >= np.minimum(gone + 1, values)[:, None]
+        return np.broadcast_to(keep[:, None], observation[:, 0].shape).astype(np.int8), None
+
+
+def test_an_image_that_changes_no_more_leaves_the_batch() -> None:
+    images = np.full((5, 1, 6, 6), 0.1, np.float32) * np.array([1, 3, 2, 4, 3], np.float32)[:, None, None, None]
+    masks = {}
+    for repeats in (False, True):
+        eater = Eater(repeats)
+        masks[repeats] = segment(eater, images, horizon=6, batch=3)
+        np.testing.assert_array_equal(masks[repeats][:, 0].argmax(axis=1), [1, 3, 2, 4, 3])
+    # A last look tells that nothing changes; the image that fills up the last batch is not looked at; one that is left
+    # alone is computed as two.
+    first = [[1, 3, 2], [1, 3, 2], [3, 2], [3, 3]]
+    assert eater.asked == [*first, [4, 3], [4, 3], [4, 3], [4, 3], [4, 4]]
+    np.testing.assert_array_equal(masks[False], masks[True])
 
 
 def test_the_predictor_is_told_of_new_episodes() -> None:
