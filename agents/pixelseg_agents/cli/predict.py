@@ -94,6 +94,7 @@ class FilePredictor:
         batch: images at once.
         start: what makes the first maps of images, for an agent that refines them; see `PixelSegEnv`.
         bar: whether a progress bar is shown of what takes more than a second.
+        title: what that calls the images.
     """
 
     agent: Any
@@ -104,6 +105,7 @@ class FilePredictor:
     batch: int = 8
     start: Any = None
     bar: bool = False
+    title: str = "images"
 
     @property
     def channels(self) -> int:
@@ -138,17 +140,16 @@ class FilePredictor:
             )
         return file
 
-    def segment(self, images: NDArray[Any], name: str = "") -> Masks:
+    def segment(self, images: NDArray[Any]) -> Masks:
         """Plays one episode per image, from f(0) = 1.
 
         Args:
             images: (N, C, H, W), uint8 or float32 in [0, 1].
-            name: what the progress bar calls them.
 
         Returns:
             f(horizon), uint8 (N, H, W), or (N, L, H, W) with L > 1 labels.
         """
-        with brief_bar(len(images), "slice" if len(images) > 1 else "image", name, self.bar) as bar:
+        with brief_bar(len(images), "slice" if len(images) > 1 else "image", self.title, self.bar) as bar:
             return segment(self.agent, images, self.horizon, self.batch, self.start, bar.update)
 
 
@@ -212,9 +213,10 @@ def run_job(predictor: FilePredictor, job: Job, *extras: str) -> None:
         job: the file, and where its mask goes.
         *extras: OVERLAY, the image with the mask's outline; SURE, the probabilities.
     """
+    predictor = replace(predictor, title=job.source.name)
     file, names, reader = predictor.read(job.source), predictor.label_names, predictor.reader
-    masks = by_label(file.restore(predictor.segment(file.images, job.source.name)), names)
-    sure = _sure(predictor, file, names, job.source.name) if SURE in extras else [None] * len(names)
+    masks = by_label(file.restore(predictor.segment(file.images)), names)
+    sure = _sure(predictor, file, names) if SURE in extras else [None] * len(names)
     for mask, name, values, target in zip(masks, names, sure, label_targets(reader, job.target, names), strict=True):
         _write(target, file.encode(np.ascontiguousarray(mask), target.name))
         say(f"{target}: {mask.mean():.1%} of {job.source} is {name}")
@@ -234,16 +236,17 @@ def by_label(maps: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
     return np.moveaxis(maps, 1, 0) if len(names) > 1 else maps[None]
 
 
-def _sure(predictor: FilePredictor, file: FileImages, names: Sequence[str], title: str) -> list[NDArray[np.float32]]:
+def _sure(predictor: FilePredictor, file: FileImages, names: Sequence[str]) -> list[NDArray[np.float32]]:
     """The probabilities of each label, of native size."""
     if file.encode_values is None:
         raise OptionError(f"--probabilities: data set {predictor.dataset!r} does not say how maps are written")
+    title = f"{predictor.title}, probabilities"
     maps = probabilities(
         predictor.agent,
         file.images,
         predictor.horizon,
         predictor.batch,
-        lambda watched: replace(predictor, agent=watched).segment(file.images, f"{title}, probabilities"),
+        lambda watched: replace(predictor, agent=watched, title=title).segment(file.images),
     )
     return [file.restore_values(np.ascontiguousarray(one)) for one in by_label(maps, names)]
 
