@@ -26,7 +26,7 @@ DATASET = (
 OPTIONS = (
     "The data set's own options.\n"
     "all: fit=crop, keep_empty=true, fractions=[0.7,0.1,0.2]\n"
-    "brain: channels=flair\n"
+    "brain: channels=flair, white=200\n"
     "nifti: label=1 or labels=1,2, channels=0, align=false, axis=2 (or 0, 1: of the slices); cardiac: label or labels, "
     "align, axis; hecktor: modality=pt (or ct), boxes=false, axis; dicom: label or labels, align\n"
     "folder: channels=grey (or rgb), mask_suffix=_mask, case_pattern=REGEX, threshold=127, invert=true, labels=1,2, "
