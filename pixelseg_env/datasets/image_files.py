@@ -9,8 +9,8 @@
 
 Everywhere a palette is resolved, its positions kept as numbers of labels; the EXIF orientation is applied as a viewer
 does; colours are taken as stored where a pixel is transparent, of which a warning tells (a mask's transparency counts,
-see `read_masks`); and a file that is cut off or damaged is refused, whatever its decoder makes of it. How surely damage inside a
-file is found depends on what its kind has to tell it by:
+see `read_masks`); and a file that is cut off or damaged is refused, whatever its decoder makes of it. How surely damage
+inside a file is found depends on what its kind has to tell it by:
 
 | kind | what tells of damage |
 | --- | --- |
