@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pixelseg_agents.cli import main
+from pixelseg_env import PixelSegEnv
 from tests.helpers.cli import train_tiny
 from tests.helpers.data import write
 from tests.helpers.fresh import run_script
@@ -52,6 +53,35 @@ def test_example_runs(path: Path, tmp_path: Path) -> None:
         pytest.skip(f"{library} is not installed; the example says so")
     assert done.returncode == 0, done.stderr
     assert len(re.findall(r"[+-]?0\.\d{3}", done.stdout)) >= 5, done.stdout
+    if path.stem == "reward_design":
+        assert_rewards_are_what_their_texts_say(done.stdout)
+
+
+def assert_rewards_are_what_their_texts_say(printed: str) -> None:
+    """Eq. 12 by counting, and `boundary_first`: twice as much at an edge, within the object and outside."""
+    found = {
+        line.split(" far ")[0].strip(): [float(number) for number in re.findall(r"[+-]\d\.\d+", line)]
+        for line in printed.splitlines()
+    }
+    _, info = PixelSegEnv("phantom", horizon=2).reset(seed=1)
+    target = np.asarray(info["target"])
+    kept = np.roll(target, 3, axis=1)
+    rows, columns = target.shape
+    plain, doubled = [0, 0], [0, 0]
+    for r, c in np.ndindex(rows, columns):
+        if kept[r, c]:
+            continue  # a pixel that is zeroed: far background in the first step, the object's in the second
+        weight = 2 if any(target[r, n] != target[r, c] for n in (c - 1, c + 1) if 0 <= n < columns) else 1
+        wrong = int(target[r, c])
+        plain[wrong] += 1
+        doubled[wrong] += weight
+    assert doubled[0] > plain[0], "some of the pixels outside are at the edge"
+    assert doubled[1] > plain[1]
+    wanted = {"squared_error": plain, "boundary_first": doubled}
+    wanted["0.5*squared_error + 0.5*boundary_first"] = [(a + b) / 2 for a, b in zip(plain, doubled, strict=True)]
+    for name, (outside, inside) in wanted.items():
+        assert found[name] == pytest.approx([outside / target.size, -inside / target.size], abs=6e-4), name
+        assert found[name][1] == pytest.approx(-inside / target.size, abs=6e-5), name
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -25,11 +25,11 @@ from torch import Tensor
 from benchmarks.records import write_record
 from benchmarks.speed.modes import Row, make, ratios
 from pixelseg_agents import PA3C
-from pixelseg_agents.cli.predict import FilePredictor
 from pixelseg_agents.evaluation import segment
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.provenance import provenance
 from pixelseg_env import load_dataset
+from pixelseg_env.datasets import FileImages, file_reader
 
 HORIZON = 10
 IMAGES = 40
@@ -101,7 +101,11 @@ def beside_its_passes(size: int, width: float, rounds: int) -> Row:
 
 def files_of(agent: Any, size: int, rounds: int) -> Row:
     """Reading an image's file, and writing its mask."""
-    predictor = FilePredictor(agent, (size, size))
+    reader = file_reader("folder")
+
+    def read_file(path: Path) -> FileImages:
+        return reader.read(path, (size, size), "resize", int(agent.image_channels), {})
+
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "image.png"), Path(folder, "mask.png")
         cv2.imwrite(str(source), np.random.default_rng(0).integers(0, 256, (size, size)).astype(np.uint8))
@@ -109,7 +113,7 @@ def files_of(agent: Any, size: int, rounds: int) -> Row:
 
         def read() -> float:
             started = time.perf_counter()
-            predictor.read(source)
+            read_file(source)
             return time.perf_counter() - started
 
         def write() -> float:
@@ -117,7 +121,7 @@ def files_of(agent: Any, size: int, rounds: int) -> Row:
             write_atomically(target, file.encode(file.restore(mask), target.name))
             return time.perf_counter() - started
 
-        file = predictor.read(source)
+        file = read_file(source)
         seconds, _ = ratios([read, write], rounds)
     return {"read_ms": 1000 * seconds[0], "write_ms": 1000 * seconds[1]}
 

@@ -16,6 +16,7 @@ from pixelseg_env.datasets.pairs import Pair
 from pixelseg_env.datasets.registry import file_reader, load_dataset, own_options, register_dataset, registered_datasets
 from pixelseg_env.datasets.splits import split_indices
 from pixelseg_env.datasets.survey import FileFacts, Part, Survey, guess_dataset, survey_dataset
+from pixelseg_env.datasets.transparency import TransparencyWarning
 
 _HERE = "pixelseg_env.datasets"
 
@@ -61,6 +62,7 @@ __all__ = [
     "Size",
     "SizesDifferError",
     "Survey",
+    "TransparencyWarning",
     "UnclearPatientsWarning",
     "VolumeFacts",
     "WhiteIsZeroWarning",

@@ -122,26 +122,35 @@ class SegmentationDataset:
         slices: Sequence[int] | NDArray[Any] | None = None,
         name: str = "arrays",
         label_names: Sequence[str] = (),
+        white: float | None = None,
     ) -> SegmentationDataset:
         """Makes a data set of arrays as they usually come.
 
         Args:
             images: (N, H, W), (N, C, H, W) or (N, H, W, C), where the masks tell which sides are H and W. Whole
-                numbers from 0 to 255 are kept as uint8, uint16 is divided by 65535, floats must lie in [0, 1].
+                numbers from 0 to 255 are kept as uint8, uint16 is divided by the grey level `white`, floats must lie in
+                [0, 1].
             masks: (N, H, W), or (N, L, H, W) with L labels; booleans, or 0 and one other number for the object.
             cases: N case (patient) names. Default: each image is a patient of its own. Images of one patient
                 must share a name, or they leak between the splits.
             slices: N slice numbers. Default: counted within each case.
             name: the data set's name, for messages and run folders.
             label_names: L names, for tables.
+            white: the grey level that becomes 1, such as 4095 for 12 bits, of numbers of any type. Default: as for
+                files, see `load_folder`: of uint16 65535, or the smallest of 1023, 4095 and 16383 that no pixel is
+                brighter than, which a warning says.
 
         Raises:
+            OptionError: `white` is not valid.
             DataError: the arrays do not fit together, or hold values that cannot be read so.
+
+        Warns:
+            DimImagesWarning: uint16 was taken for fewer bits, or the images are all but black.
         """
         from pixelseg_env.datasets.conversion import as_images, as_masks, running_numbers
 
         truth = as_masks(name, masks)
-        pixels = as_images(name, images, truth.shape[-2:])
+        pixels, level = as_images(name, images, truth.shape[-2:], white)
         width = len(str(max(len(pixels) - 1, 0)))
         owners = tuple(str(k).zfill(width) for k in range(len(pixels))) if cases is None else tuple(map(str, cases))
         if cases is not None and any(case is None for case in cases):
@@ -150,7 +159,7 @@ class SegmentationDataset:
             numbers = running_numbers(owners) if slices is None else np.asarray(slices, np.int64)
         except OverflowError as error:
             raise DataError(f"data set {name!r}: slice numbers must fit 64 bits ({error}); count them anew") from error
-        return cls(name, pixels, truth, owners, numbers, tuple(label_names))
+        return cls(name, pixels, truth, owners, numbers, tuple(label_names), white=level)
 
     def __copy__(self) -> SegmentationDataset:
         return self

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.base import SegmentationDataset
+from pixelseg_env.datasets.brightness import check_white, scaled
 from pixelseg_env.datasets.image_files import read_pages
 from pixelseg_env.datasets.masks import read_masks
 from pixelseg_env.datasets.naming import plain, whole
 from pixelseg_env.datasets.page_reader import PageReader
 from pixelseg_env.datasets.pairs import Pair, load_pairs
 from pixelseg_env.datasets.problems import for_each
+from pixelseg_env.datasets.transparency import warn_of_transparency
 from pixelseg_env.errors import DataError, check_choice
 
 _MASK = "_mask"
@@ -26,7 +28,12 @@ _NAME = re.compile(r"(?P<case>.+)_(?P<number>\d+)")
 
 
 def load_brain(
-    data: list[Path], size: tuple[int, int] | None, fit: str, keep_empty: bool, channels: str = "all"
+    data: list[Path],
+    size: tuple[int, int] | None,
+    fit: str,
+    keep_empty: bool,
+    channels: str = "all",
+    white: float | None = None,
 ) -> SegmentationDataset:
     """Reads `<root>/[kaggle_3m/]<case>/<case>_<slice>.tif` and `..._mask.tif`.
 
@@ -40,18 +47,25 @@ def load_brain(
         keep_empty: keep slices without tumour.
         channels: "all" for C = 3 (pre-contrast, FLAIR, post-contrast, the order stored in the files) or "flair"
             for C = 1.
+        white: the grey level that becomes 255, for images that do not reach it. Default: 255.
 
     Returns:
         The whole set, uint8 images.
 
     Raises:
-        OptionError: `channels` is not known.
+        OptionError: `channels` is not known, or `white` not valid.
         DataError: see `load_pairs`; or an image has no mask, or a folder holds no such files.
+
+    Warns:
+        DimImagesWarning: the images are all but black.
+        TransparencyWarning: images are transparent in parts; their colours are taken as stored.
     """
     check_choice("channels", channels, ("all", "flair"))
-    return load_pairs(
-        "brain", list_files(data), size, fit, keep_empty, partial(read_images, channels=channels), read_masks
-    )
+    level, transparent = check_white(white), list[Path]()
+    image = partial(read_images, channels=channels, transparent=transparent)
+    loaded = load_pairs("brain", list_files(data), size, fit, keep_empty, image, read_masks, white=level)
+    warn_of_transparency(transparent, "brain")
+    return loaded
 
 
 def list_files(data: list[Path]) -> list[Pair]:
@@ -102,13 +116,15 @@ def _pair(item: tuple[Path, str, dict[str, str]]) -> Pair | None:
     return Pair(case / name, case / names[stem + _MASK], plain(case.name), whole(match["number"]))
 
 
-def read_images(path: Path, channels: str) -> list[NDArray[Any]]:
-    """Reads one image as the data set holds it, (H, W, 3) or, for "flair", (H, W).
+def read_images(path: Path, channels: str, transparent: list[Path] | None = None) -> list[NDArray[Any]]:
+    """Reads one image with the channels that the data set holds, (H, W, 3) or, for "flair", (H, W).
+
+    `transparent` gets the path, if a pixel is not opaque.
 
     Raises:
         DataError: the file is a stack, or holds other pixels.
     """
-    pages = read_pages(path)
+    pages = read_pages(path, transparent)
     if len(pages) > 1:
         raise DataError(f"{path}: expected one image, got {len(pages)} pages; use the data set 'folder' for stacks")
     pixels = pages[0]
@@ -120,8 +136,11 @@ def read_images(path: Path, channels: str) -> list[NDArray[Any]]:
     return [pixels if channels == "all" else np.ascontiguousarray(pixels[..., 1])]
 
 
-def _read_for(path: Path, planes: int, channels: str = "all") -> list[NDArray[Any]]:
-    return read_images(path, channels)
+def _read_for(path: Path, planes: int, channels: str = "all", white: float | None = None) -> list[NDArray[Any]]:
+    transparent: list[Path] = []
+    (image,) = read_images(path, channels, transparent)
+    warn_of_transparency(transparent)
+    return [scaled(image, check_white(white) or 255)]
 
 
 READER = PageReader(pixels=_read_for)

@@ -10,18 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.arrays import to_numpy
+from pixelseg_env.datasets.brightness import check_white, choose_white, scaled
 from pixelseg_env.errors import DataError
 
 
-def as_images(name: str, images: Any, sides: tuple[int, ...]) -> NDArray[Any]:
-    """Returns images (N, C, H, W), uint8 or float32 in [0, 1]; see `SegmentationDataset.from_arrays`.
+def as_images(
+    name: str, images: Any, sides: tuple[int, ...], white: float | None = None
+) -> tuple[NDArray[Any], float | None]:
+    """Returns images (N, C, H, W), uint8 or float32 in [0, 1], and the level that is 1 in them.
+
+    See `SegmentationDataset.from_arrays`.
 
     Args:
         name: the data set's name, for messages.
         images: (N, H, W), (N, C, H, W) or (N, H, W, C).
         sides: (H, W).
+        white: the grey level that becomes 1; None: by the rule of `choose_white`.
 
     Raises:
+        OptionError: `white` is not valid.
         DataError: shape or values cannot be read so.
     """
     pixels = _array(name, "images", images)
@@ -34,24 +41,23 @@ def as_images(name: str, images: Any, sides: tuple[int, ...]) -> NDArray[Any]:
             f"data set {name!r}: expected images of shape (N, H, W), (N, C, H, W) or (N, H, W, C) with the masks' "
             f"(H, W) = {sides}, got {np.shape(images)}"
         )
-    if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
+    level = check_white(white)
     if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8) * np.uint8(255)
-    if pixels.dtype == np.uint16:
-        return pixels.astype(np.float32) / np.float32(65535)
+        return pixels.astype(np.uint8) * np.uint8(255), None
     low, high = (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 0.0)
-    if pixels.dtype.kind in "iub":
-        if not (low >= 0 and high <= 255):
+    if pixels.dtype.kind in "iu" and pixels.dtype not in (np.uint8, np.uint16):
+        if not (low >= 0 and (high <= 255 or level)):
             raise DataError(
                 f"data set {name!r}: expected images of whole numbers from 0 to 255, found {low:g} to {high:g}; "
                 "scale them to floats in [0, 1]"
+                + (", or say which level is white, e.g. white=4095" if low >= 0 else "")
             )
-        return pixels.astype(np.uint8)
-    if not (low >= 0 and high <= 1):  # also false for NaN
+        pixels = pixels.astype(np.uint8 if high <= 255 else np.float32)
+    if pixels.dtype.kind == "f" and not (low >= 0 and (high <= 1 or (level and high < np.inf))):  # also false for NaN
         hint = "divide them by 255" if low >= 0 and 1 < high <= 255 else "scale them"
         raise DataError(f"data set {name!r}: float images must lie in [0, 1], found {low:g} to {high:g}; {hint}")
-    return np.ascontiguousarray(pixels, np.float32)
+    level = choose_white(f"data set {name!r}", pixels.dtype, high, level) if pixels.size else level or 255.0
+    return np.ascontiguousarray(scaled(pixels, level)), level
 
 
 def as_masks(name: str, masks: Any) -> NDArray[np.uint8]:

@@ -26,6 +26,7 @@ from pixelseg_env.datasets.naming import name_pairs, warn_of_patients
 from pixelseg_env.datasets.page_reader import PageReader
 from pixelseg_env.datasets.pairs import Pair, load_pairs
 from pixelseg_env.datasets.problems import for_each
+from pixelseg_env.datasets.transparency import warn_of_transparency
 from pixelseg_env.errors import DataError, OptionError, check_choice
 
 CHANNELS = ("auto", "grey", "rgb", "all")
@@ -52,6 +53,9 @@ def load_folder(
     `train`, `val`, `test` and the like. Each patient may also have the two folders: `p1/images/a.png`,
     `p1/masks/a.png`, or `site/p1/images/a.png`. Image files that then lie elsewhere below the data folder are left
     out, and a warning names them. Hidden folders are left alone.
+
+    Images that are transparent in parts give their colours as stored, and a warning names the files; transparency that
+    is opaque everywhere counts for nothing.
 
     All pages of a TIFF stack are slices of one case. What comes out of each kind of file is told at `image_files`,
     what is object in a mask at `read_masks`.
@@ -95,6 +99,7 @@ def load_folder(
         UnclearPatientsWarning: names tell no clear patient.
         LeftOutWarning: image files lie where the layout has no place for them.
         DimImagesWarning: see above.
+        TransparencyWarning: see above.
     """
     wanted = check_options(channels, threshold, invert, labels, white)
     pairs = list_files(data, mask_suffix, case_pattern, labels)
@@ -142,8 +147,11 @@ def load_images(
     read: Any = partial(read_masks, threshold=threshold, invert=invert)
     if labels and not isinstance(labels[0], str):
         read = partial(_read_labels, labels=labels)
-    image: Any = partial(read_images, channels=channels)
-    return load_pairs(name, pairs, size, fit, keep_empty, image, read, labels, check_white(white))
+    transparent: list[Path] = []
+    image: Any = partial(read_images, channels=channels, transparent=transparent)
+    loaded = load_pairs(name, pairs, size, fit, keep_empty, image, read, labels, check_white(white))
+    warn_of_transparency(transparent, name)
+    return loaded
 
 
 def _read_labels(path: Path, labels: Sequence[int]) -> tuple[list[NDArray[np.uint8]], None]:
@@ -296,13 +304,15 @@ def _is_grey(pixels: NDArray[Any]) -> bool:
     return pixels.shape[2] == 3 and bool((pixels == pixels[..., :1]).all())
 
 
-def read_images(path: Path, channels: str) -> list[NDArray[Any]]:
+def read_images(path: Path, channels: str, transparent: list[Path] | None = None) -> list[NDArray[Any]]:
     """Reads the pages of an image: "grey" (H, W), "rgb" (H, W, 3) or "all", of the file's depth.
+
+    `transparent` gets the path, if a pixel is not opaque.
 
     Raises:
         DataError: see `read_pages`; or the file has channels of which neither grey nor RGB can be made.
     """
-    return [_with_channels(path, page, channels) for page in read_pages(path)]
+    return [_with_channels(path, page, channels) for page in read_pages(path, transparent)]
 
 
 def _with_channels(path: Path, pixels: NDArray[Any], channels: str) -> NDArray[Any]:
@@ -319,7 +329,9 @@ def _with_channels(path: Path, pixels: NDArray[Any], channels: str) -> NDArray[A
 
 def _read_for(path: Path, planes: int, white: float | None = None) -> list[NDArray[Any]]:
     """The pages of an image for an agent of so many channels."""
-    pages = read_images(path, {1: "grey", 3: "rgb"}.get(planes, "all"))
+    transparent: list[Path] = []
+    pages = read_images(path, {1: "grey", 3: "rgb"}.get(planes, "all"), transparent)
+    warn_of_transparency(transparent)
     brightest = max(float(page.max(initial=0)) for page in pages)
     level = choose_white(str(path), pages[0].dtype, brightest, check_white(white))
     return [scaled(page, level) for page in pages]

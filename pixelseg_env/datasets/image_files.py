@@ -8,8 +8,9 @@
 | tiff | all pages of one size, 1 to 16 bits, any number of channels; see `tiff_files` |
 
 Everywhere a palette is resolved, its positions kept as numbers of labels; the EXIF orientation is applied as a viewer
-does; and a file that is cut off or damaged is refused, whatever its decoder makes of it. How surely damage inside a
-file is found depends on what its kind has to tell it by:
+does; colours are taken as stored where a pixel is transparent, of which a warning tells (a mask's transparency counts,
+see `read_masks`); and a file that is cut off or damaged is refused, whatever its decoder makes of it. How surely damage
+inside a file is found depends on what its kind has to tell it by:
 
 | kind | what tells of damage |
 | --- | --- |
@@ -79,10 +80,14 @@ def open_image(path: Path) -> ImageFile:
         ) from error
 
 
-def read_pages(path: Path) -> list[NDArray[Any]]:
+def read_pages(path: Path, transparent: list[Path] | None = None) -> list[NDArray[Any]]:
     """The pages of a file: (H, W) or (H, W, C) each, of 8 or 16 bits or float; transparency is dropped.
 
     Values of other depths, such as 12 bits, are brought to 8 or 16 bits.
+
+    Args:
+        path: the file.
+        transparent: gets the path, if a pixel of the file is not opaque; see `warn_of_transparency`.
 
     Raises:
         DataError: see `open_image`; the pixels are of another type.
@@ -90,6 +95,8 @@ def read_pages(path: Path) -> list[NDArray[Any]]:
     pages = []
     for page in open_image(path).pages:
         pixels = page.pixels
+        if transparent is not None and page.alpha is not None and not np.all(page.alpha == page.white):
+            transparent.append(path)
         if pixels.dtype not in (np.uint8, np.uint16, np.float32):
             raise DataError(f"{path}: expected 8-bit or 16-bit pixels, got {pixels.dtype}; convert the file")
         if pixels.dtype == np.uint16 and page.white < 65535:

@@ -65,6 +65,7 @@ def load_table(
     Warns:
         UnclearPatientsWarning: there is no column `patient`, and names tell no clear patient.
         DimImagesWarning: see `load_folder`.
+        TransparencyWarning: see `load_folder`.
     """
     wanted = check_options(channels, threshold, invert, labels, white)
     pairs, named = _find(data, case_pattern, labels)

@@ -20,23 +20,34 @@ FILES = {
 }
 
 
-def write_card(folder: Path, config: Mapping[str, Any], report: Mapping[str, Any], best: Mapping[str, float]) -> None:
+def write_card(
+    folder: Path,
+    config: Mapping[str, Any],
+    agent: str,
+    updates: int,
+    best: Mapping[str, float],
+    report: Mapping[str, Any] | None = None,
+) -> None:
     """Writes the card.
 
     Args:
         folder: the run's.
         config: of the run, `config.json`.
-        report: what `write_report` returned.
+        agent: its title.
+        updates: that are done.
         best: updates and Dice of the best evaluation on validation patients; may be empty.
+        report: what `write_report` returned; None: the training has not finished, and the card says how to go on.
     """
-    arguments, about, summary = config["arguments"], report["about"], report["summary"]
+    arguments = config["arguments"]
     task, hyper = arguments["task"], config.get("in_force") or arguments["hyper"]
     trained = config.get("training_set", {})
     data = ", ".join(Path(path).name for path in task["data"]) or "generated, or the folder in PIXELSEG_DATA"
+    horizon = report["summary"]["horizon"] if report else task["horizon"]
     lines = [
-        f"# {about['agent']} on {task['dataset']}",
+        f"# {agent} on {task['dataset']}",
         "",
         f"Trained with `{config.get('command') or 'pixelseg train'}` at commit {config.get('commit') or 'unknown'}.",
+        *([] if report else ["", *_unfinished(folder, updates, arguments["updates"])]),
         "",
         "## Data",
         "",
@@ -44,27 +55,18 @@ def write_card(folder: Path, config: Mapping[str, Any], report: Mapping[str, Any
         f"{format_size(task['size'])} pixels a side.",
         f"- Trained on {trained.get('images')} images of {trained.get('patients')} patients; "
         f"{trained.get('background_per_object_pixel', 0):.3g} pixels of background per pixel of the object.",
-        f"- Cut by {task['split_by']} with seed {task['split_seed']}; judged on {summary['images']} images of "
-        f"{summary['patients']} patients (`{about['split']}`), {_seen(about['split'], task['split_by'])}.",
+        f"- Cut by {task['split_by']} with seed {task['split_seed']}; {_judged(report, task['split_by'])}.",
         "",
         "## Task",
         "",
-        f"- {summary['horizon']} steps, transition `{task['transition']}`, observation `{task['observation']}`, reward "
+        f"- {horizon} steps, transition `{task['transition']}`, observation `{task['observation']}`, reward "
         f"`{task['reward']}`.",
-        f"- {about['updates']} updates of {arguments['batch']} images, seed {arguments['seed']}.",
+        f"- {updates} updates of {arguments['batch']} images, seed {arguments['seed']}.",
         "",
         "## Scores",
         "",
-        f"Mean over images, and over patients; HD95 in pixels; judged {about['judged']}.",
-        "",
-        "| | images | patients |",
-        "| --- | ---: | ---: |",
+        *(_scores(report) if report else ["None yet: they are judged when the training is finished."]),
     ]
-    for name, values in summary["metrics"].items():
-        digits = 3 if HIGHER_IS_BETTER.get(name, True) else 1
-        lines.append(f"| {name} | {values['mean']:.{digits}f} | {values['patient_mean']:.{digits}f} |")
-    for name, other in report.get("references", {}).items():
-        lines.append(f"| DICE of {name} | {other['metrics']['DICE']['mean']:.3f} | |")
     if best:
         lines += ["", f"Best on validation patients: Dice {best['dice']:.3f} at update {int(best['updates'])}."]
     lines += [
@@ -85,6 +87,37 @@ def write_card(folder: Path, config: Mapping[str, Any], report: Mapping[str, Any
         "",
     ]
     write_atomically(folder / "README.md", "\n".join(lines))
+
+
+def _unfinished(folder: Path, updates: int, planned: int) -> list[str]:
+    return [
+        f"**Not finished**: {updates} of {planned} updates were done when this was written. If the training no longer "
+        f"runs, `pixelseg train --resume {folder}` goes on from the checkpoint."
+    ]
+
+
+def _judged(report: Mapping[str, Any] | None, split_by: str) -> str:
+    if report is None:
+        return "not judged yet"
+    split, summary = report["about"]["split"], report["summary"]
+    return (
+        f"judged on {summary['images']} images of {summary['patients']} patients (`{split}`), {_seen(split, split_by)}"
+    )
+
+
+def _scores(report: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"Mean over images, and over patients; HD95 in pixels; judged {report['about']['judged']}.",
+        "",
+        "| | images | patients |",
+        "| --- | ---: | ---: |",
+    ]
+    for name, values in report["summary"]["metrics"].items():
+        digits = 3 if HIGHER_IS_BETTER.get(name, True) else 1
+        lines.append(f"| {name} | {values['mean']:.{digits}f} | {values['patient_mean']:.{digits}f} |")
+    for name, other in report.get("references", {}).items():
+        lines.append(f"| DICE of {name} | {other['metrics']['DICE']['mean']:.3f} | |")
+    return lines
 
 
 def _seen(split: str, split_by: str) -> str:

@@ -39,7 +39,7 @@ TOLD = {
 }
 OPTIONS_TOLD = {
     "all": "fit=crop, keep_empty=true, fractions=[0.7,0.1,0.2]",
-    "brain": "channels=flair",
+    "brain": "channels=flair, white=4095",
     "nifti": "label=1 or labels=1,2, channels=0, align=false, axis=2 (or 0, 1: of the slices)",
     "cardiac": "label or labels, align, axis",
     "hecktor": "modality=pt (or ct), boxes=false, axis",

@@ -155,6 +155,8 @@ def _train(
     if arguments.eval_every:
         judge = arguments.task.environment(sets["val"], min(arguments.batch, len(sets["val"])))
     session = Session(agent, arguments, folder, judge, team)
+    if team.first:  # now, so that a run that is killed, or fails, has a card as well
+        _describe(agent, folder, session)
     exit_code = session.run()
     if not team.first:  # its part of the scores is all that is left to do
         if not exit_code:
@@ -163,6 +165,7 @@ def _train(
     if (folder / "progress.csv").stat().st_size:
         learning_curve(folder / "progress.csv", folder / "learning_curve.png")
     if exit_code:
+        _describe(agent, folder, session)
         print(
             f"Stopped after {agent.updates} of {arguments.updates} updates; the checkpoint is saved.\n"
             f"To go on: pixelseg train --resume {folder}"
@@ -297,6 +300,11 @@ def _results(
     return evaluate_all(agent, title_of(agent), env, team=team)
 
 
+def _describe(agent: Any, folder: Path, session: Session, report: dict[str, Any] | None = None) -> None:
+    """Writes the run's card; without a report the training has not finished."""
+    write_card(folder, open_run(folder).config or {}, title_of(agent), agent.updates, session.best, report)
+
+
 def _evaluate(
     agent: Any, arguments: TrainArguments[Any], folder: Path, dataset: SegmentationDataset, session: Session, team: Team
 ) -> None:
@@ -305,7 +313,7 @@ def _evaluate(
     volumes, said = volume_report(agent, arguments.task, dataset, arguments.eval_split, results, arguments.batch)
     about |= described(arguments.task, dataset) | said
     content = write_report(folder, results, dataset, about, volumes)
-    write_card(folder, open_run(folder).config or {}, content, session.best)
+    _describe(agent, folder, session, content)
     if volumes:
         print(volumes_text(volumes))
         print()

@@ -14,14 +14,19 @@ from pixelseg_agents.cli.coarse import check_coarse
 from pixelseg_agents.cli.task import TaskArguments
 
 
-def test_pixelrl_refines_the_maps_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pixelrl_refines_the_maps_of_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     words = "--size 16 --updates 6 --batch 4 --width 0.125 --log none --device cpu --eval-every 3"
     words += " --dataset-option count=20"
     unet, run = tmp_path / "unet", tmp_path / "run"
     assert main(["train", "--agent", "unet", *words.split(), "--out", str(unet)]) == 0
-    more = ["--transition", "additive", "--observation", "stacked", "--coarse", str(unet), "--out", str(run)]
+    more = ["--transition", "additive", "--observation", "stacked", "--coarse", "unet", "--out", str(run)]
     assert main(["train", "--agent", "pixelrl", *words.split(), *more]) == 0
     assert json.loads((run / "evaluation.json").read_text())
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # a relative --coarse is found from anywhere
     assert main(["evaluate", str(run), "--split", "val", "--device", "cpu"]) == 0
     image = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "scan.png"), image)

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from pixelseg_agents.cli import main
+from pixelseg_env import load_dataset
 
 
 @pytest.mark.parametrize(("agent", "used"), [("amp-drl", False), ("pa3c", True)])
-def test_hyperparameters_that_an_agent_does_not_use_are_not_in_force(agent: str, used: bool, tmp_path: Path) -> None:
+def test_hyperparameters_that_an_agent_does_not_use_are_not_in_force(
+    agent: str, used: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [
         "--dataset",
         "phantom",
@@ -27,3 +30,8 @@ def test_hyperparameters_that_an_agent_does_not_use_are_not_in_force(agent: str,
     assert main(["train", "--agent", agent, *words, "--horizon", "1", "--out", str(tmp_path / "run")]) == 0
     in_force = json.loads((tmp_path / "run" / "config.json").read_text())["in_force"]
     assert ("later_background_weight" in in_force) == used
+    ratio = load_dataset("phantom", split="train", size=16, count=10).class_ratio
+    falls = f"{ratio:.3g}, falling to 1; of background pixels after the first step: 0.25"
+    weight, said = (ratio, falls) if used else (1.0, "1")  # AMP-DRL begins with 1
+    assert in_force["start_foreground_weight"] == pytest.approx([weight])
+    assert f"reward squared_error; weight of object pixels: {said}\n" in capsys.readouterr().out

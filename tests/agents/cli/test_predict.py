@@ -252,7 +252,12 @@ def test_existing_output_is_refused_unless_overwrite(
     out.write_bytes(b"mine")
     refused([str(run), str(image), "-o", str(out)], f"{out}: exists", capsys)
     assert out.read_bytes() == b"mine"
-    assert main(["predict", str(run), str(image), "-o", str(out), "--overwrite"]) == 0
+    for name, which in (("checkpoint", []), ("checkpoint", ["last"]), ("best", ["best"])):
+        words = ["--checkpoint", *which] if which else []
+        assert main(["predict", str(run), str(image), "-o", str(out), "--overwrite", *words]) == 0
+        kind = "best" if name == "best" else "last"
+        said = f"{run / name}.safetensors, the {kind} checkpoint of the run\n"
+        assert said in capsys.readouterr().out, "which agent made the mask"
     assert read(out).shape == (21, 30)
     assert {path.name for path in tmp_path.iterdir()} == {"image.png", "out.png"}
 

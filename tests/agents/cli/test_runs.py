@@ -78,11 +78,15 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         stop_at(update, patch)
         assert train_tiny(run, updates=10) == 130
     assert f"pixelseg train --resume {run}" in capsys.readouterr().out
+    card = (run / "README.md").read_text()
+    assert f"**Not finished**: {update} of 10 updates" in card
+    assert f"`pixelseg train --resume {run}` goes on" in card
     assert PA3C.load(run / CHECKPOINT).updates == update
     assert (run / "learning_curve.png").exists() == (update >= 4)
     assert not (run / "evaluation.json").exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert main(["train", "--resume", str(run)]) == 0
+    assert "Not finished" not in (run / "README.md").read_text()
     assert config_of(run)["resumed"][0]["updates"] == update
     assert_same_run(run, whole)
 
@@ -371,6 +375,7 @@ def test_second_ctrl_c_aborts_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(PA3C, "_update", stuck)
     assert train_tiny(run) == 130
     assert PA3C.load(run / CHECKPOINT).updates == 0
+    assert "**Not finished**: 0 of 6 updates" in (run / "README.md").read_text(), "aborted: from its beginning"
 
 
 def test_a_run_is_found_again_from_another_folder(

@@ -54,8 +54,12 @@ def test_the_folder_is_a_model_card(runs: list[Path]) -> None:
     card = (runs[0] / "README.md").read_text()
     scores = json.loads((runs[0] / "evaluation.json").read_text())["summary"]["metrics"]["DICE"]
     for said in ("# PA3C on phantom", "seed 0", f"| DICE | {scores['mean']:.3f} | {scores['patient_mean']:.3f} |",
-                 "`learning_rate`: 0.001", "reward `squared_error`", "## Limits", "best.safetensors"):  # fmt: skip
+                 "`learning_rate`: 0.001", "reward `squared_error`", "## Limits", "best.safetensors",
+                 "- Data set `phantom` (generated, or the folder in PIXELSEG_DATA), options: count=12; images at 16",
+                 "- Trained on 8 images of 8 patients; ",
+                 "seed 0; judged on 3 images of 3 patients (`test`), none of them trained on."):  # fmt: skip
         assert said in card, said
+    assert "Not finished" not in card
 
 
 @pytest.mark.parametrize("kind", ["yaml", "json", "run"])

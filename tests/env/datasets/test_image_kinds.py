@@ -17,8 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 import tests.helpers.data as files
-from pixelseg_env.datasets import load_dataset
-from pixelseg_env.datasets.brightness import DimImagesWarning
+from pixelseg_env.datasets import (
+    DimImagesWarning,
+    SegmentationDataset,
+    TransparencyWarning,
+    file_reader,
+    load_dataset,
+)
 from pixelseg_env.datasets.files import encode_mask
 from pixelseg_env.datasets.image_files import open_image, page_count, read_pages
 from pixelseg_env.datasets.mask_files import encode_masks
@@ -398,8 +403,70 @@ def test_white_of_eight_bit_files(tmp_path: Path) -> None:
     bright = load_dataset("folder", tmp_path, split="all", size=None, white=12)
     assert bright.images[:, 0, 0, 0].tolist() == [255, 128, 85, 64]
     for bad in (0, -1, "12", True, float("nan")):
-        with pytest.raises(OptionError, match="expected a positive number"):
-            load_dataset("folder", tmp_path, white=bad)
+        for name in ("folder", "brain"):
+            with pytest.raises(OptionError, match="expected a positive number"):
+                load_dataset(name, tmp_path, white=bad)
+
+
+def test_what_the_warning_advises_can_be_said_to_every_loader(tmp_path: Path) -> None:
+    """Dark brain images, and arrays: one rule for all, and the advice of the warning is taken."""
+    root = files.write_brain(tmp_path)
+    for path in sorted(root.rglob("*_?.tif")):
+        files.write(path, np.full((12, 16, 3), 4, np.uint8))
+    with pytest.warns(DimImagesWarning, match=r"brightest pixel is 4 of 255.*white=4$"):
+        load_dataset("brain", root, split="all", size=None)
+    masks = np.ones((2, 12, 16), np.uint8)
+    arrays = np.full((2, 12, 16), 3, np.uint8), np.full((2, 12, 16), 2000, np.uint16), np.full((2, 12, 16), 4096)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bright = load_dataset("brain", root, split="all", size=None, white=4)
+        said = [
+            SegmentationDataset.from_arrays(one, masks, white=w) for one, w in zip(arrays, (3, 4000, 8192), strict=True)
+        ]
+        bits = SegmentationDataset.from_arrays(arrays[1], masks, white=65535).images.max()
+    assert bright.images.min() == 255
+    assert file_reader("brain").read(path, None, "resize", 3, {"white": 4}).images.min() == 255
+    assert [float(one.images.max()) for one in said] == [255, 0.5, 0.5]
+    assert bits == pytest.approx(2000 / 65535)
+    with pytest.warns(DimImagesWarning, match=r"'arrays': the brightest pixel is 3 of 255.*white=3$"):
+        assert SegmentationDataset.from_arrays(arrays[0], masks).images.max() == 3
+    with pytest.warns(DimImagesWarning, match=r"brightest pixel is 2000: 4095 is taken for white"):
+        found = SegmentationDataset.from_arrays(arrays[1], masks)
+    assert found.white == 4095
+    assert found.images.max() == pytest.approx(2000 / 4095)
+    with pytest.raises(DataError, match=r"found 4096 to 4096; .*white=4095"):
+        SegmentationDataset.from_arrays(arrays[2], masks)
+    with pytest.raises(OptionError, match="expected a positive number"):
+        SegmentationDataset.from_arrays(arrays[0], masks, white=0)
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_transparency_of_images_is_told(tmp_path: Path, ending: str) -> None:
+    """Colours as stored; a cut-out whose surroundings nobody sees must not be trained on unnoticed."""
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (4, 12, 16, 3)).astype(np.uint8)
+    alpha = np.full((4, 12, 16, 1), 255, np.uint8)
+    for k, name in enumerate("abcd"):
+        Image.fromarray(np.concatenate([colours[k], alpha[k]], axis=2)).save(tmp_path / f"{name}{ending}")
+        files.write(tmp_path / f"{name}_mask.png", files.blob_mask())
+
+    def read() -> tuple[SegmentationDataset, list[str]]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            data = load_dataset("folder", tmp_path, split="all", size=None)
+            file_reader("folder").read(tmp_path / f"c{ending}", None, "resize", 3, {})
+        return data, [str(one.message) for one in caught if one.category is TransparencyWarning]
+
+    opaque, said = read()
+    assert not said
+    for name, k in (("b", 1), ("c", 2)):
+        alpha[k, 0, 0] = 200
+        Image.fromarray(np.concatenate([colours[k], alpha[k]], axis=2)).save(tmp_path / f"{name}{ending}")
+    partly, said = read()
+    np.testing.assert_array_equal(partly.images, opaque.images)
+    (whole_set, single) = said
+    assert whole_set.startswith(f"data set 'folder': {tmp_path / f'b{ending}'}, {tmp_path / f'c{ending}'}: transparent")
+    assert single.startswith(f"{tmp_path / f'c{ending}'}: transparent in parts; the colours are taken as stored")
 
 
 def test_pages_of_damaged_directories_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
