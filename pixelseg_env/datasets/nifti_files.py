@@ -137,10 +137,7 @@ def _unpacked(path: Path) -> bytes:
         kind: Any = _Header2 if _is_nifti2(file.read(4)) else _Header1
         file.seek(0)
         header = kind.from_fileobj(file)
-        shape = (int(n) for n in header.get_data_shape())
-        left = int(header.get_data_offset()) + math.prod(shape) * header.get_data_dtype().itemsize
-        if left > DENSEST * path.stat().st_size:
-            raise EOFError(f"its header promises {left:,} bytes, more than a file of its size can hold")
+        left = _promised(header, path)
         file.seek(0)
         while left > 0 and (piece := file.read(min(left, PIECE))):
             pieces.append(piece)
@@ -148,6 +145,19 @@ def _unpacked(path: Path) -> bytes:
         while file.read(PIECE):
             pass
     return b"".join(pieces)
+
+
+def _promised(header: Any, path: Path) -> int:
+    """How many bytes a file holds once it is unpacked, by its header.
+
+    Raises:
+        EOFError: there cannot be as many.
+    """
+    shape = (int(n) for n in header.get_data_shape())
+    promised = int(header.get_data_offset()) + math.prod(shape) * int(header.get_data_dtype().itemsize)
+    if promised > (DENSEST if path.name.lower().endswith(".gz") else 1) * path.stat().st_size:
+        raise EOFError(f"its header promises {promised:,} bytes, more than a file of its size can hold")
+    return promised
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -161,6 +171,7 @@ def read_geometry(path: Path) -> Geometry:
             kind: Any = _Header2 if _is_nifti2(file.read(4)) else _Header1
             file.seek(0)
             header = kind.from_fileobj(file)
+        _promised(header, path)  # before a label takes the memory of a grid that is a lie
         shape = tuple(int(n) for n in header.get_data_shape())
         affine = np.asarray(header.get_best_affine(), np.float64)
         known = bool(header["qform_code"] or header["sform_code"])

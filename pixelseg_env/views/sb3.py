@@ -78,7 +78,7 @@ class PixelVecEnv(VecEnv):
     of their own, whose return `r` is the mean over all cells of the images that ended at that step; SB3 reports it,
     with `VecMonitor` and without. `ImageEvalCallback` scores whole images.
 
-    Its info holds `dice`, `case`, `slice`, `index`, `step` and `horizon` of its image (and `label_dice` with labels),
+    Its info holds `dice`, `slice`, `index`, `step` and `horizon` of its image (and `label_dice` with labels),
     as in `PixelSegEnv`, not the maps, of which a cell's reward is its own entry: all cells of an image are handed the
     same dictionary. At the end of an episode, when the images start anew by themselves, each
     has one of its own, with `terminal_observation`, the last window of the old episode, and `TimeLimit.truncated`,

@@ -15,13 +15,14 @@ import random
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import nibabel as nib
 import numpy as np
+from PIL import Image
 
 from pixelseg_agents import AC, PA3C
 from pixelseg_agents.cli import main
@@ -29,6 +30,7 @@ from pixelseg_agents.cli.config_file import with_config
 from pixelseg_agents.cli.outputs import Job
 from pixelseg_agents.cli.predict import FilePredictor, PredictArguments, predict, run_job
 from pixelseg_agents.cli.runs import open_run, run_size
+from pixelseg_agents.evaluation.figures import compared_curves
 from pixelseg_agents.evaluation.results import EvaluationResult
 from pixelseg_agents.registry import load_agent
 from pixelseg_env import PixelSegError, PixelSegVectorEnv, SegmentationDataset, load_dataset
@@ -75,6 +77,7 @@ def targets() -> dict[str, Target]:
         found[f"{kind} image"] = Target(files, _pair(kind, examples, mask=False), special)
         found[f"{kind} mask"] = Target(files, _pair(kind, examples, mask=True), special)
         found[f"{kind} predict"] = Target(files, _predict(f".{kind}", examples), special, honest_bytes=NETWORK)
+    found["png labels"] = Target(_numbered(), _labels(examples), (mutations.png,))
     tiffs = _image_kinds()["tif"][0]
     found["tif brain"] = Target([tiffs[1], *tiffs], _brain, (mutations.tiff,), ("_2.tif",))
     plain, packed = _nifti(), [gzip.compress(one, mtime=0) for one in _nifti()]
@@ -97,10 +100,18 @@ def targets() -> dict[str, Target]:
         ("spoilt", "series"),
         "" if has_dicom else "pydicom is not installed",
     )
+    found["dicom predict"] = replace(
+        found["dicom"], read=_series(_dicom(), packed, examples) if has_dicom else _nothing, honest_bytes=NETWORK
+    )
+    found["hecktor image"] = Target(packed, _hecktor("spoilt_pt.nii.gz", packed), (inside,))
+    found["hecktor label"] = Target(packed, _hecktor("spoilt_ct_gtvt.nii.gz", packed), (inside,))
+    names = ("spoilt", "no box of case")
+    found["hecktor boxes"] = Target([_boxes()], _hecktor("spoilt_bbox.csv", packed), (mutations.csv_text,), names)
     found["checkpoint"] = Target(examples.checkpoints, _checkpoint, (mutations.safetensors,))
     found["checkpoint predict"] = Target(examples.checkpoints, _predict_with(examples), (mutations.safetensors,))
     found["run config"] = Target([examples.config], _run(examples), (mutations.json_text,), ("config.json", "spoilt"))
     found["result"] = Target([examples.result], _result, (mutations.json_text,))
+    found["progress"] = Target([_progress()], _compare(), (mutations.csv_text,), ("spoilt", "progress.csv"))
     found["record"] = Target([examples.record], _record, (mutations.json_text,))
     found["json flags"] = Target([_flags()], _config(".json"), (mutations.json_text,))
     has_yaml = importlib.util.find_spec("yaml") is not None
@@ -143,20 +154,44 @@ def _encoded(ending: str, pixels: np.ndarray, *options: int) -> bytes:
 def _image_kinds() -> dict[str, tuple[list[bytes], tuple[mutations.Mutator, ...]]]:
     """Examples that are an image and a mask at once: a square of one value."""
     grey, mask, colour = _grey(), _mask(), np.dstack([_mask()] * 3)
-    wide = mask.astype(np.uint16) * 257
+    wide, cut_out = mask.astype(np.uint16) * 257, np.dstack([colour, mask])
     lzw, packbits, deflate = ([cv2.IMWRITE_TIFF_COMPRESSION, code] for code in (5, 32773, 8))
     tiffs = [_encoded("tif", mask, *lzw), _encoded("tif", colour, *packbits), _encoded("tif", wide, *deflate)]
     tiffs += [_encoded("tif", mask, cv2.IMWRITE_TIFF_COMPRESSION, 1), _encoded("tif", grey, *lzw)]
     tiffs.append(bytes(cv2.imencodemulti(".tif", [mask, mask])[1].tobytes()))
     pngs = [_encoded("png", mask), _encoded("png", colour), _encoded("png", wide)]
-    pngs.append(_encoded("png", np.dstack([colour, mask])))
+    pngs.append(_encoded("png", cut_out))
     jpegs = [_encoded("jpg", mask), _encoded("jpg", colour), _encoded("jpg", mask, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)]
+    webps = [_saved("webp", one, lossless=lossless) for lossless in (True, False) for one in (colour, cut_out)]
     return {
         "png": (pngs, (mutations.png,)),
         "jpg": (jpegs, (mutations.jpeg,)),
         "tif": (tiffs, (mutations.tiff,)),
         "bmp": ([_encoded("bmp", mask), _encoded("bmp", colour)], ()),
+        "gif": ([_saved("gif", mask), _saved("gif", colour), _saved("gif", mask, transparency=0)], ()),
+        "webp": (webps, ()),
+        "ppm": ([_saved("ppm", mask), _saved("ppm", colour), _plain_ppm(mask), _saved("ppm", wide)], ()),
     }
+
+
+def _saved(kind: str, pixels: np.ndarray, **options: Any) -> bytes:
+    """As Pillow writes it: kinds of which OpenCV writes none, or one form alone."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def _plain_ppm(pixels: np.ndarray) -> bytes:
+    """A pgm in letters, with a comment, whose white is 15."""
+    rows = "\n".join(" ".join(str(value // 17) for value in row) for row in pixels)
+    return f"P2\n# made by hand\n{W} {H}\n15\n{rows}\n".encode()
+
+
+def _numbered() -> list[bytes]:
+    """Masks of two labels as numbers; the second is of one label."""
+    numbers = _mask() // 255
+    numbers[6:9] *= 2
+    return [_encoded("png", numbers), _encoded("png", _mask())]
 
 
 def _nifti() -> list[bytes]:
@@ -185,6 +220,15 @@ def _listing() -> bytes:
 def _tables() -> list[bytes]:
     rows = "".join(f"{name}.png,{name}_mask.png,p{k},{k}\n" for k, name in enumerate("abc"))
     return [f"image,mask,patient,slice\n{rows}".encode(), b"image;mask\na.png;a_mask.png\nb.png;b_mask.png\n"]
+
+
+def _boxes() -> bytes:
+    rows = "".join(f"{case},-12,0,-16,0,0,3\n" for case in ("a", "spoilt"))
+    return f"PatientID,x1,x2,y1,y2,z1,z2\n{rows}".encode()
+
+
+def _progress() -> bytes:
+    return b"time/updates,train/dice,train/reward,eval/dice\n4,0.2,0.1,\n8,0.3,0.2,0.4\n10,0.35,,0.5\n"
 
 
 def _flags() -> bytes:
@@ -249,6 +293,23 @@ def _pair(ending: str, examples: _Examples, mask: bool) -> Read:
     return read
 
 
+def _labels(examples: _Examples) -> Read:
+    """The spoilt file as the numbers of two labels, or as the mask of one of two labels with a folder each."""
+
+    def read(folder: Path, content: bytes, rng: random.Random) -> Any:
+        named = rng.random() < 0.3
+        honest = [examples.mask] * 2 if named else [_numbered()[0]]
+        for name in ("a", "b", "spoilt"):
+            _write(folder / "images" / f"{name}.png", examples.image)
+            for place, mask in zip(("one", "two") if named else ("",), honest, strict=True):
+                _write(folder / "masks" / place / f"{name}.png", mask)
+        _write(folder / "masks" / ("two" if named else "") / "spoilt.png", content)
+        labels = ("one", "two") if named else (1, 2)
+        return load_dataset("folder", folder, split="all", size=rng.choice((16, None)), labels=labels)
+
+    return read
+
+
 def _read_single(dataset: str, path: Path, rng: random.Random) -> Any:
     file = file_reader(dataset).read(path, rng.choice(((16, 16), None)), "resize", 1, {})
     count, _, height, width = file.images.shape
@@ -282,6 +343,21 @@ def _volume(ending: str, part: str, packed: Sequence[bytes]) -> Read:
     return read
 
 
+def _hecktor(name: str, packed: Sequence[bytes]) -> Read:
+    def read(folder: Path, content: bytes, rng: random.Random) -> Any:
+        for case in ("a", "spoilt"):
+            _write(folder / f"{case}_pt.nii.gz", packed[0])
+            _write(folder / f"{case}_ct_gtvt.nii.gz", packed[0])
+        if name.endswith(".csv") or rng.random() < 0.3:
+            _write(folder / "spoilt_bbox.csv", _boxes())
+        spoilt = _write(folder / name, content)
+        if rng.random() < 0.3:
+            return _read_single("hecktor", spoilt if name.endswith("pt.nii.gz") else folder / "spoilt_pt.nii.gz", rng)
+        return load_dataset("hecktor", folder, split="all", size=rng.choice((16, None)), axis=rng.choice((0, 2)))
+
+    return read
+
+
 def _task_listing(packed: Sequence[bytes]) -> Read:
     def read(folder: Path, content: bytes, rng: random.Random) -> Any:
         for where in ("imagesTr", "labelsTr"):
@@ -303,7 +379,9 @@ def _table(examples: _Examples) -> Read:
     return read
 
 
-def _series(files: Sequence[bytes], packed: Sequence[bytes]) -> Read:
+def _series(files: Sequence[bytes], packed: Sequence[bytes], predicts: _Examples | None = None) -> Read:
+    """The spoilt file as a slice of a series, through the loader and the reader of single series, or `predict`."""
+
     def read(folder: Path, content: bytes, rng: random.Random) -> Any:
         for number, honest in enumerate(files):
             _write(folder / "images" / "series" / f"{number}.dcm", honest)
@@ -311,6 +389,8 @@ def _series(files: Sequence[bytes], packed: Sequence[bytes]) -> Read:
         (folder / "images" / "series" / f"{chosen}.dcm").unlink()
         _write(folder / "images" / "series" / "spoilt.dcm", content)
         _write(folder / "masks" / "series.nii.gz", packed[0])
+        if predicts is not None:
+            return _run_job(predicts, rng, folder / "images" / "series", folder / "out.nii.gz", "dicom")
         if rng.random() < 0.3:
             return _read_single("dicom", folder / "images" / "series", rng)
         return load_dataset("dicom", folder, split="all", size=16, align=False)
@@ -348,6 +428,17 @@ def _result(folder: Path, content: bytes, rng: random.Random) -> Any:
     return result.to_json()
 
 
+def _compare() -> Read:
+    """The spoilt file as the log of one of two runs that `pixelseg compare` draws."""
+
+    def read(folder: Path, content: bytes, rng: random.Random) -> Any:
+        honest = _write(folder / "honest" / "progress.csv", _progress())
+        spoilt = _write(folder / "spoilt" / "progress.csv", content)
+        return compared_curves({"honest": honest, "spoilt": spoilt}, folder / "out.svg")
+
+    return read
+
+
 def _record(folder: Path, content: bytes, rng: random.Random) -> Any:
     from benchmarks.records import read_record, read_records
 
@@ -369,18 +460,21 @@ def _predict(ending: str, examples: _Examples, dataset: str = "folder") -> Read:
     def read(folder: Path, content: bytes, rng: random.Random) -> Any:
         spoilt = _write(folder / f"spoilt{ending}", content)
         out = folder / ("out.nii.gz" if dataset == "nifti" else "out.tif")
-        native = rng.random() < 0.5
         if rng.random() < 0.1:
             checkpoint = _write(folder / "honest.safetensors", examples.checkpoints[0])
-            size = ("--native",) if native else ("--size", "16")
+            size = rng.choice((("--native",), ("--size", "16")))
             words = ("--dataset", dataset, "--horizon", "1", "--device", "cpu")
             return _command("predict", checkpoint, spoilt, "-o", out, *size, *words)
-        # What the command does once it has read the checkpoint, which takes ten times as long.
-        predictor = FilePredictor(examples.agent, None if native else (16, 16), 1, dataset)
-        with contextlib.redirect_stdout(io.StringIO()):
-            return run_job(predictor, Job(spoilt, out))
+        return _run_job(examples, rng, spoilt, out, dataset)
 
     return read
+
+
+def _run_job(examples: _Examples, rng: random.Random, source: Path, out: Path, dataset: str) -> None:
+    """What `pixelseg predict` does once it has read the checkpoint, which takes ten times as long."""
+    predictor = FilePredictor(examples.agent, None if rng.random() < 0.5 else (16, 16), 1, dataset)
+    with contextlib.redirect_stdout(io.StringIO()):
+        run_job(predictor, Job(source, out))
 
 
 def _predict_with(examples: _Examples) -> Read:

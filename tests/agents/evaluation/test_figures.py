@@ -159,7 +159,9 @@ def test_learning_curve_reads_stable_baselines3(tmp_path: Path) -> None:
     read(tmp_path / "curve.png")
 
 
-@pytest.mark.parametrize("content", ["", "time/updates\n1\n", "time/updates,train/dice\n1,\n", "train/dice\n"])
+@pytest.mark.parametrize(
+    "content", ["", "time/updates\n1\n", "time/updates,train/dice\n1,\n", "train/dice\n", "time/updates\n1,2\n"]
+)
 def test_learning_curve_with_nothing_to_draw(tmp_path: Path, content: str) -> None:
     source = tmp_path / "progress.csv"
     source.write_text(content)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 from pathlib import Path
 
 import nibabel as nib
@@ -160,3 +162,17 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no <case>_ct_gtvt"):
         load(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+def test_a_header_that_promises_too_much_takes_no_memory(tmp_path: Path, ending: str) -> None:
+    """The label would be brought to the grid that the image's header tells of, before the image is read."""
+    write(tmp_path)
+    path = tmp_path / CASES[0] / f"{CASES[0]}_pt.nii.gz"
+    header = bytearray(gzip.decompress(path.read_bytes()))
+    path.unlink()
+    struct.pack_into("<3h", header, 42, 30000, 30000, 30000)  # dim[1] to dim[3]
+    lie = path.with_name(f"{CASES[0]}_pt{ending}")
+    lie.write_bytes(gzip.compress(bytes(header)) if ending == ".nii.gz" else bytes(header))
+    with pytest.raises(DataError, match=rf"{lie.name}: .*promises 108,000,000,000,352 bytes"):
+        load(tmp_path)

@@ -174,9 +174,9 @@ def _read_columns(path: str | Path) -> dict[str, Floats]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a progress file ({error})") from error
     columns = {}
-    for name in rows[0] if rows else ():
+    for name in filter(None, rows[0] if rows else ()):  # cells beyond the header are a list, under None
         values = np.array([_number(row.get(name)) for row in rows])
-        if name and np.isfinite(values).any():
+        if np.isfinite(values).any():
             columns[name] = values
     return columns
 
