@@ -1,0 +1,63 @@
+"""Which files are mutated, and which tests judge them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.mutants.mutations import Mutant
+
+TIMED = ("faster_than", "is_quick", "takes_no_longer")  # tests of speed: a busy machine fails them, not a mutant
+
+
+@dataclass(frozen=True)
+class Target:
+    """Files and what judges them.
+
+    Attributes:
+        paths: of the files, below the repository.
+        tests: test files and folders; of these, the tests that call the mutated function.
+        functions: the qualified names of the functions that are mutated; none: all of the file.
+    """
+
+    paths: tuple[str, ...]
+    tests: tuple[str, ...]
+    functions: tuple[str, ...] = ()
+
+    def counts(self, mutant: Mutant) -> bool:
+        """Whether it is asked for."""
+        return not self.functions or mutant.function in self.functions
+
+
+def _in(folder: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{folder}/{name}.py" for name in names)
+
+
+LEARNING = "agents/pixelseg_agents/learning"
+NETWORKS = "agents/pixelseg_agents/networks"
+TARGETS = (
+    Target((f"{LEARNING}/returns.py",), ("tests/agents/learning/test_returns.py",)),
+    Target((f"{LEARNING}/replay.py",), ("tests/agents/learning/test_replay.py",)),
+    Target(
+        (f"{LEARNING}/losses.py",),
+        ("tests/agents/learning/test_losses.py", "tests/agents/learning/test_distributed.py"),
+    ),
+    Target(
+        ("agents/pixelseg_agents/actor_critic.py",),
+        ("tests/agents/test_pa3c.py", "tests/env/test_additive.py"),
+        ("ActorCritic._losses",),
+    ),
+    Target(
+        ("pixelseg_env/dynamics.py",),
+        _in("tests/env", "test_dynamics", "test_additive", "test_labels", "test_time", "test_torch_backend"),
+    ),
+    Target(
+        _in("pixelseg_env/rewards", "base", "catalogue", "check", "context", "expression", "guard", "registry"),
+        ("tests/env/rewards", "tests/env/test_actions_and_rewards.py"),
+    ),
+    Target(("pixelseg_env/metrics.py",), ("tests/env/test_metrics.py", "tests/env/test_volume_metrics.py")),
+    Target(
+        _in(NETWORKS, "blocks", "heads", "pa3c", "unet", "fcn", "attention_unet", "base", "masker", "resunetpp")
+        + _in(NETWORKS, "transunet", "swin_unet", "unet3p", "unetpp", "nnunet", "registry"),
+        _in("tests/agents/networks", "test_pa3c", "test_hand_written", "test_networks", "test_registry"),
+    ),
+)
