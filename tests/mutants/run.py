@@ -43,7 +43,7 @@ from tests.mutants.targets import TARGETS, TIMED, Target
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("pixelseg_env", "pixelseg_agents", "tests", "conftest", "examples", "benchmarks")
-LONGEST = 2.0  # seconds of CPU; a test that takes longer (a training) judges no mutants
+LONGEST = 6.0  # seconds of CPU, watched, which doubles them; a test that takes longer (a training) judges no mutants
 PATIENCE, GRACE = 4.0, 5.0  # a mutant may take so many times what its tests take, and some seconds
 ADDRESS_SPACE = 8 << 30  # over what there is: a mutant of a size gets a MemoryError, not the machine's memory
 OUTCOMES = ("failed", "import", "time", "survived")
@@ -267,6 +267,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         seen = watched(list(dict.fromkeys(target for target, _ in chosen)), scratch)
+        long = [test for test, seconds in seen.seconds.items() if seconds >= LONGEST]
+        print(f"{time.monotonic() - start:6.0f} s  {len(seen.seconds)} tests; too long:", *long, sep="\n  ", flush=True)
         import_libraries(seen.modules)
         for target, path in chosen:
             some = [one for one in mutants(path, ROOT) if target.counts(one)]
