@@ -39,7 +39,7 @@ TARGETS = (
     Target((f"{LEARNING}/replay.py",), ("tests/agents/learning/test_replay.py",)),
     Target(
         (f"{LEARNING}/losses.py",),
-        ("tests/agents/learning/test_losses.py", "tests/agents/learning/test_distributed.py"),
+        ("tests/agents/learning/test_losses.py",),
     ),
     Target(
         ("agents/pixelseg_agents/actor_critic.py",),
