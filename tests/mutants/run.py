@@ -139,7 +139,8 @@ def _pytest(files: Iterable[str], plugin: object, basetemp: str) -> int:
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],  # found is enough: it need not be small
     )
     hypothesis.settings.load_profile("mutants")
-    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", basetemp]
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # every child would pay for them
+    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "--basetemp", basetemp]
     return int(pytest.main([*options, *sorted(set(files))], plugins=[plugin]))
 
 
