@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,30 +90,39 @@ class Mutant:
         return f"{self.path}:{self.line} {self.operator}\n    - {self.before}\n    + {self.after}"
 
 
-def mutants(path: str, root: Path) -> list[Mutant]:
-    """All mutants of a file that parse and differ from it, by line."""
+def mutants(path: str, root: Path, functions: Sequence[str] = (), share: float = 1.0, seed: int = 0) -> list[Mutant]:
+    """The mutants of a file that parse and differ from it, by line.
+
+    Args:
+        path: of the file, below `root`.
+        root: of the repository.
+        functions: the qualified names of those that are mutated; none: all of the file.
+        share: how many of the mutants, drawn.
+        seed: of the draw.
+    """
     from cosmic_ray.ast import ast_nodes, get_ast  # the extra `mutants`
     from cosmic_ray.mutating import MutationVisitor
     from cosmic_ray.operators.provider import OperatorProvider
 
     source = (root / path).read_text(encoding="utf-8")
     tree = ast.parse(source)
-    same, ignored, functions = ast.dump(tree), list(_ignored(tree)), list(_functions(tree, ""))
-    nodes, known = list(ast_nodes(get_ast(source))), OperatorProvider()
-    found = []
+    same, ignored, known = ast.dump(tree), list(_ignored(tree)), OperatorProvider()
+    around, nodes = list(_functions(tree, "")), list(ast_nodes(get_ast(source)))
+    places = []
     for name in OPERATORS:
-        operator = known[name]()
-        places = ((node, start) for node in nodes for start, _ in operator.mutation_positions(node))
-        for occurrence, (node, start) in enumerate(places):
+        found = ((node, start) for node in nodes for start, _ in known[name]().mutation_positions(node))
+        for occurrence, (node, start) in enumerate(found):
             bare_star = getattr(node.parent, "type", "") == "parameters"  # before names that must be given: no product
-            if bare_star or any(first <= start < last for first, last in ignored):
-                continue
-            text = MutationVisitor.mutate_code(source, operator, occurrence)
-            if text is None or _parsed(text) in (None, same):
-                continue
-            around = next((of for first, last, of in functions if first <= start[0] <= last), "")
-            found.append(Mutant(path, start[0], around, name, *_difference(source, text), text))
-    return sorted(found, key=lambda mutant: mutant.line)
+            function = next((of for first, last, of in around if first <= start[0] <= last), "")
+            if not (bare_star or any(first <= start < last for first, last in ignored)):
+                places.append((start[0], function, name, occurrence))
+    places = [place for place in places if not functions or place[1] in functions]
+    result = []
+    for line, function, name, occurrence in sorted(random.Random(seed).sample(places, round(share * len(places)))):
+        text = MutationVisitor.mutate_code(source, known[name](), occurrence)
+        if text is not None and _parsed(text) not in (None, same):
+            result.append(Mutant(path, line, function, name, *_difference(source, text), text))
+    return result
 
 
 def _parsed(source: str) -> str | None:

@@ -21,7 +21,6 @@ import importlib.machinery
 import importlib.util
 import os
 import pickle
-import random
 import resource
 import signal
 import sys
@@ -272,10 +271,9 @@ def main() -> None:
         print(f"{time.monotonic() - start:6.0f} s  {len(seen.seconds)} tests; too long:", *long, sep="\n  ", flush=True)
         import_libraries(seen.modules)
         for target, path in chosen:
-            some = [one for one in mutants(path, ROOT) if target.counts(one)]
-            drawn = random.Random(f"{arguments.seed} {path}").sample(some, round(arguments.share * len(some)))
             outcomes[path] = Counter[str]()
-            work = [(one, tests_of(one, target, seen)) for one in sorted(drawn, key=some.index)]
+            some = mutants(path, ROOT, target.functions, arguments.share, arguments.seed)
+            work = [(one, tests_of(one, target, seen)) for one in some]
             for mutant, outcome in judged(work, seen, arguments.jobs, scratch):
                 outcomes[path][outcome] += 1
                 if outcome in ("survived", "time"):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.mutants.mutations import Mutant
-
 TIMED = ("faster_than", "is_quick", "takes_no_longer")  # tests of speed: a busy machine fails them, not a mutant
 
 
@@ -22,10 +20,6 @@ class Target:
     paths: tuple[str, ...]
     tests: tuple[str, ...]
     functions: tuple[str, ...] = ()
-
-    def counts(self, mutant: Mutant) -> bool:
-        """Whether it is asked for."""
-        return not self.functions or mutant.function in self.functions
 
 
 def _in(folder: str, *names: str) -> tuple[str, ...]:

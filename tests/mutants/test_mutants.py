@@ -79,6 +79,11 @@ def test_what_is_mutated(tmp_path: Path) -> None:
     assert "if width is None or width <= 1:" in {mutant.after for mutant in found}
     assert {mutant.function for mutant in found} == {"", "area"}
     assert all(mutant.source != SOURCE for mutant in found)
+    some = mutants("area.py", tmp_path, ["area"], share=0.5, seed=1)
+    assert len(some) < len(found)
+    assert {mutant.function for mutant in some} == {"area"}
+    assert some == mutants("area.py", tmp_path, ["area"], share=0.5, seed=1)
+    assert set(some) < set(found)
 
 
 def test_files_and_tests_that_are_named_exist() -> None:

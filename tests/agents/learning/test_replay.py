@@ -123,22 +123,24 @@ def test_what_is_put_back_goes_on_as_the_first_would(count: int) -> None:
 
 
 def test_what_does_not_fit_is_not_put_back() -> None:
-    small, other = ReplayBuffer(2, (3, 5)), ReplayBuffer(5, (3, 6))
+    small, others = ReplayBuffer(2, (3, 5)), [ReplayBuffer(5, shape) for shape in ((3, 6), (2, 4))]
     replay = ReplayBuffer(5, (3, 5))
     replay.add(**batch(np.random.default_rng(0), 3, (3, 5), 0))
     sound = replay.contents()
     with pytest.raises(ValueError, match="3 transitions, the next at 3, in a replay of 2"):
         small.restore(sound)
-    with pytest.raises(ValueError, match="expected uint8"):
-        other.restore(sound)
+    for other in others:
+        with pytest.raises(ValueError, match="expected uint8"):
+            other.restore(sound)
     with pytest.raises(ValueError, match="expected uint8"):
         replay.restore(sound | {"maps": sound["maps"].int()})
     for following in (-1, 0, 2, 4):
         with pytest.raises(ValueError, match=f"the next at {following}"):
             replay.restore(sound | {"next": torch.tensor(following)})
     for name in ("step", "terminal", "index"):
-        with pytest.raises(ValueError, match="not as many"):
-            replay.restore(sound | {name: sound[name][1:]})
+        for wrong in (sound[name][1:], sound[name].repeat(2)):
+            with pytest.raises(ValueError, match="not as many"):
+                replay.restore(sound | {name: wrong})
     replay.add(**batch(np.random.default_rng(1), 2, (3, 5), 3))
     full = replay.contents()
     for following in (-1, 5):
