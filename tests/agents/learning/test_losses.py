@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pixelseg_agents import Otsu, Supervised, SupervisedConfig, evaluate
 from pixelseg_agents.learning.losses import LOSSES, cross_entropy, dice_loss, losses_of_looks, weighted_mean
-from pixelseg_agents.team import Team
+from pixelseg_agents.team import ALONE, Team
 from pixelseg_env import OptionError
 
 
@@ -112,6 +112,7 @@ class Looks:
 @pytest.mark.parametrize(("horizon", "count"), [(1, 1), (3, 3), (9, 4)])
 def test_every_look_has_a_loss(horizon: int, count: int, whole: bool) -> None:
     scale, (_, target) = torch.randn(2, 6, 6), batch(2, 6, 6)
+    scale[:, 0, 0] = 0  # neither likely nor unlikely is background
     seen: list[Tensor] = []
 
     def outputs_of(observation: Tensor) -> list[Tensor]:
@@ -130,6 +131,21 @@ def test_every_look_has_a_loss(horizon: int, count: int, whole: bool) -> None:
             for one in (scale * observation[:, 0], observation[:, 0] - 1)
         )
         torch.testing.assert_close(loss, (first + second / 2) / 1.5)
+
+
+def test_a_loss_of_ones_own_hears_of_a_team_where_there_is_one() -> None:
+    heard: list[Any] = []
+
+    def own(logits: Tensor, target: Tensor, weights: Tensor, playing: Tensor | None, **options: Any) -> Tensor:
+        heard.append(options)
+        return logits.mean()
+
+    target = batch(2, 6, 6)[1]
+    for team in (ALONE, Half(1, 2)):
+        options: dict[str, Any] = {"whole": True, "loss": own, "team": team}
+        (loss,) = losses_of_looks(lambda seen: [2 * seen[:, 0]], Looks(target), 1, 1.0, **options)  # type: ignore[arg-type]
+        assert loss == 2
+    assert heard == [{}, {"team": Half(1, 2)}]
 
 
 def test_weighted_mean() -> None:
