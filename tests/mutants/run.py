@@ -83,10 +83,17 @@ class _Watch:
             if self._names[code]:
                 calls.add(self._names[code])  # type: ignore[arg-type]
 
+        signal.signal(signal.SIGPROF, _give_up)
+        signal.setitimer(signal.ITIMER_PROF, LONGEST)
         sys.settrace(traced)
         yield
         sys.settrace(None)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         self.seen.seconds[item.nodeid] = _cpu() - start
+
+
+def _give_up(*_: Any) -> None:
+    pytest.skip("takes too long to judge mutants")
 
 
 class _Chosen:

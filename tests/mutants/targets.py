@@ -50,8 +50,12 @@ TARGETS = (
     ),
     Target(("pixelseg_env/metrics.py",), ("tests/env/test_metrics.py", "tests/env/test_volume_metrics.py")),
     Target(
-        _in(NETWORKS, "blocks", "heads", "pa3c", "unet", "fcn", "attention_unet", "base", "masker", "resunetpp")
-        + _in(NETWORKS, "transunet", "swin_unet", "unet3p", "unetpp", "nnunet", "registry"),
-        _in("tests/agents/networks", "test_pa3c", "test_hand_written", "test_networks", "test_registry"),
+        _in(NETWORKS, "blocks", "heads", "pa3c", "unet"),
+        _in("tests/agents/networks", "test_pa3c", "test_networks", "test_hand_written"),
+    ),
+    Target(
+        _in(NETWORKS, "base", "registry", "masker", "fcn", "attention_unet", "resunetpp", "unet3p", "unetpp")
+        + _in(NETWORKS, "transunet", "swin_unet", "nnunet"),
+        _in("tests/agents/networks", "test_hand_written", "test_registry", "test_from_libraries"),
     ),
 )
