@@ -13,7 +13,7 @@ class Target:
 
     Attributes:
         paths: of the files, below the repository.
-        tests: test files and folders; of these, the tests that call the mutated function.
+        tests: test files, folders and tests; of these, the tests that call the mutated function.
         functions: the qualified names of the functions that are mutated; none: all of the file.
     """
 
@@ -28,6 +28,13 @@ def _in(folder: str, *names: str) -> tuple[str, ...]:
 
 LEARNING = "agents/pixelseg_agents/learning"
 NETWORKS = "agents/pixelseg_agents/networks"
+LOSSES_OF_ACTOR_CRITICS = (  # the others train
+    "each_loss_reaches_its_own_head_and_the_trunk",
+    "losses_are_those_of_algorithm_1",
+    "a_good_surprise_makes_the_action_likelier",
+    "a_pixel_that_has_left_the_game_teaches_nothing",
+    "terms_of_parts_add_up_to_those_of_the_batch",
+)
 TARGETS = (
     Target((f"{LEARNING}/returns.py",), ("tests/agents/learning/test_returns.py",)),
     Target((f"{LEARNING}/replay.py",), ("tests/agents/learning/test_replay.py",)),
@@ -37,7 +44,7 @@ TARGETS = (
     ),
     Target(
         ("agents/pixelseg_agents/actor_critic.py",),
-        ("tests/agents/test_pa3c.py", "tests/env/test_additive.py"),
+        tuple(f"tests/agents/test_pa3c.py::test_{name}" for name in LOSSES_OF_ACTOR_CRITICS),
         ("ActorCritic._losses",),
     ),
     Target(
