@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 RUN ?= runs/phantom-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help install train test lint slow fuzz bench-env bench-train bench-gpu test-rllib test-benchmarl test-nnunet clean
+.PHONY: help install train test lint slow fuzz mutants bench-env bench-train bench-gpu test-rllib test-benchmarl test-nnunet clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,17 @@ SEED ?= 0
 
 fuzz: .venv/installed  ## mutated files through every loader and predict, about an hour (COUNT=inputs SEED=which)
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --count $(COUNT) --seed $(SEED) --jobs 2
+
+# The tool is an extra of its own: nothing else needs it.
+.venv/mutants: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mutants]"
+	touch $@
+
+ONLY ?=
+SHARE ?= 1
+
+mutants: .venv/mutants  ## the tests on mutants of what computes, an hour (ONLY=metrics SHARE=0.1 SEED=which); out: runs/mutants.md
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants.run --share $(SHARE) --seed $(SEED) --jobs 2 $(if $(ONLY),--only $(ONLY))
 
 bench-env: .venv/installed  ## speed of the environment, a few minutes; the record goes to benchmarks/records/
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.environment --out benchmarks/records/speed/env-cpu.json

@@ -25,6 +25,7 @@ from pixelseg_agents.actor_critic import SaturationWarning
 from pixelseg_agents.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pixelseg_agents.learning.errors import TrainingError
 from pixelseg_agents.learning.returns import discounted_returns
+from pixelseg_agents.team import Team
 from pixelseg_env import OptionError, SegmentationDataset
 from tests.helpers.env import TASKS, small_set
 
@@ -340,6 +341,33 @@ def test_a_pixel_that_has_left_the_game_teaches_nothing() -> None:
     losses = agent._losses(*parts, torch.ones_like(alive), torch.randn_like(alive), alive)
     for slope in torch.autograd.grad(losses["loss"], parts):
         assert torch.equal(slope != 0, alive.bool())
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_terms_of_parts_add_up_to_those_of_the_batch(told: bool) -> None:
+    """Whether the parts are one process's, which tells how many pixels play, or of two that ask each other."""
+    generator = torch.Generator().manual_seed(0)
+    logits, values, actions, returns, playing = torch.randn((5, 2, 4, 3, 3), generator=generator)
+    actions, playing = (actions > 0).float(), (playing > 0).float()
+    agent = make_agent()
+    whole = agent._losses(logits, values, actions, returns, playing)
+
+    class Half(Team):
+        def total(self, value: Tensor) -> Tensor:
+            return playing.sum()
+
+    parts = []
+    for rank, images in enumerate((slice(2), slice(2, None))):
+        agent.team = Team() if told else Half(rank, 2)
+        batch = (part[:, images] for part in (logits, values, actions, returns, playing))
+        parts.append(agent._losses(*batch, playing.sum() if told else None))
+    for name, value in whole.items():
+        both = parts[0][name] + parts[1][name]
+        torch.testing.assert_close(both / 2 if told and name in ("advantage", "keep") else both, value, msg=name)
+    torch.testing.assert_close(whole["advantage"], (returns - values).abs().mean())
+    torch.testing.assert_close(whole["keep"], actions.mean())
+    none = agent._losses(logits, values, actions, returns, 0 * playing, torch.tensor(0.0))
+    assert none["loss"] == 0, "nobody plays"
 
 
 def test_augmented_learning_sees_actions_rewards_and_maps_of_one_pixel_together(

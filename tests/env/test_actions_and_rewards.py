@@ -268,7 +268,7 @@ def test_agents_read_the_same_rewards_in_every_mode() -> None:
     for mode in ("NextStep", "SameStep", "Disabled"):
         env = PixelSegVectorEnv(2, small_set(), autoreset_mode=mode)
         task = AgentTask.of(env, "test")
-        episodes = Episodes(env, 2, seed=0, augmentation_seed=None, device=torch.device("cpu"), task=task)
+        episodes = Episodes(env, 2, seed=0, augmentation=None, device=torch.device("cpu"), task=task)
         found.append(torch.stack([episodes.step(torch.zeros(2, 12, 9) + k) for k in (1, 0)]))
         assert episodes.over
         assert float(found[-1].abs().sum()) > 0

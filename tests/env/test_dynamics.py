@@ -41,3 +41,4 @@ def test_channels_of_the_observation() -> None:
     for name, observe in dynamics.OBSERVATIONS.items():
         shown = observe(np.zeros((3, 4, 4), np.float32), np.ones((4, 4), np.uint8))
         assert len(shown) == dynamics.observation_channels(3, name)
+        assert dynamics.image_channels(len(shown), name) == 3

@@ -14,8 +14,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pixelseg_env import metrics
 from pixelseg_env.errors import DataError, OptionError
-from pixelseg_env.metrics import HIGHER_IS_BETTER, METRICS, biou, compute_metrics, dice, hd95
+from pixelseg_env.metrics import HIGHER_IS_BETTER, METRICS, biou, compute_metrics, dice, hd95, map_dice, register_metric
 
 Mask = NDArray[np.uint8]
 
@@ -263,6 +264,7 @@ def test_inputs_are_left_alone() -> None:
         (np.zeros((0, 4)), np.zeros((0, 4)), "at least one pixel"),
         (np.full((4, 4), 0.5), np.zeros((4, 4)), "prediction must hold 0 and 1 only, found 0.5"),
         (np.zeros((4, 4)), np.full((4, 4), 255, np.uint8), "target must hold 0 and 1 only, found 255"),
+        (np.full((4, 4), 2, np.uint8), np.zeros((4, 4)), "found 2"),
         (np.full((4, 4), -1, np.int8), np.zeros((4, 4)), "found -1"),
         (np.full((4, 4), np.nan), np.zeros((4, 4)), "found nan"),
         (np.full((4, 4), "a"), np.zeros((4, 4)), "numbers or bool"),
@@ -272,6 +274,36 @@ def test_wrong_input_is_named(prediction: NDArray, target: NDArray, message: str
     for function in METRICS.values():
         with pytest.raises(DataError, match=message):
             function(prediction, target)
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (4, 6, 5), (2, 3, 6, 5)])
+def test_dice_of_an_environments_maps_is_dice(shape: tuple[int, ...]) -> None:
+    prediction, target = (np.random.default_rng(0).random((2, *shape)) < 0.4).astype(np.uint8)
+    prediction.reshape(-1, 6, 5)[-1] = target.reshape(-1, 6, 5)[-1] = 0
+    found = map_dice(prediction, target)
+    np.testing.assert_array_equal(found, dice(prediction, target))
+    tensor = map_dice(torch.from_numpy(prediction), torch.from_numpy(target))
+    assert tensor.dtype == torch.float64
+    np.testing.assert_array_equal(tensor.numpy(), found)
+
+
+def test_a_metric_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for table in ("METRICS", "HIGHER_IS_BETTER"):
+        monkeypatch.setattr(metrics, table, dict(getattr(metrics, table)))
+    mask = np.eye(4, dtype=np.uint8)
+    register_metric("OWN", lambda p, t: np.float64(7))
+    assert compute_metrics(mask, mask, ["OWN"]) == {"OWN": 7}
+    assert metrics.HIGHER_IS_BETTER["OWN"] is True
+    with pytest.raises(OptionError, match="registered already"):
+        register_metric("OWN", hd95)
+    register_metric("OWN", hd95, higher_is_better=False, overwrite=True)
+    assert metrics.METRICS["OWN"] is hd95
+    assert metrics.HIGHER_IS_BETTER["OWN"] is False
+    for name in ("", 3):
+        with pytest.raises(OptionError, match="non-empty string"):
+            register_metric(name, hd95)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="expected a function"):
+        register_metric("OTHER", 3)  # type: ignore[arg-type]
 
 
 def test_names() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pixelseg_agents import DQN, PA3C
 from pixelseg_agents.learning.task import AgentTask
 from pixelseg_env import OptionError, PixelSegEnv, PixelSegVectorEnv
-from pixelseg_env.dynamics import OBSERVATIONS, image_channels, observation_channels, observe
+from pixelseg_env.dynamics import OBSERVATIONS, image_channels, observation_channels, observe, time_plane
 from tests.helpers.env import TASKS, assert_same, random_actions, small_set
 
 
@@ -41,6 +41,15 @@ def test_the_plane_is_one_over_the_steps_left_on_either_backend(left: list[int],
         assert_same(observe(*tensors, observation, given_as).numpy(), seen)
     assert_same(observe(images[0], maps[0], observation, left[0]), seen[0])
     assert_same(observe(images, maps, observation), OBSERVATIONS[observation](images, maps))
+
+
+@pytest.mark.filterwarnings("error")  # nothing is divided by 0 on the way
+def test_the_plane_is_an_array_of_its_own() -> None:
+    images = np.ones((2, 3, 4, 5), np.float32)
+    for convert in (np.asarray, torch.from_numpy):
+        plane = time_plane(convert(images), np.array([0, 2]))
+        plane[0, 0, 0, 0] = 7
+        assert np.asarray(plane).ravel().tolist() == [7.0] + [0.0] * 19 + [0.5] * 20
 
 
 @pytest.mark.parametrize(("transition", "observation"), TASKS)

@@ -84,10 +84,11 @@ def test_against_monai(seed: int, spacing: tuple[float, float, float], shape: tu
 
 
 def test_what_is_no_volume_is_refused() -> None:
-    with pytest.raises(DataError, match=r"\(Z, H, W\)"):
-        volume_hd95(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8))
+    for shape in ((4, 4), (2, 4, 4, 4)):
+        with pytest.raises(DataError, match=r"\(Z, H, W\)"):
+            volume_hd95(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
     with pytest.raises(DataError, match="one shape"):
         volume_dice(np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 5), np.uint8))
-    for spacing in ((0.0, 1.0, 1.0), (1.0, float("nan"), 1.0), (1.0, 1.0)):
+    for spacing in ((0.0, 1.0, 1.0), (1.0, float("nan"), 1.0), (1.0, float("inf"), 1.0), (1.0,) * 2, (1.0,) * 4):
         with pytest.raises(OptionError, match="three distances"):
             volume_hd95(cube(1, 1, 1), cube(1, 1, 1), spacing)  # type: ignore[arg-type]

@@ -12,7 +12,8 @@ from monai.losses import DiceLoss
 from torch import Tensor
 
 from pixelseg_agents import Otsu, Supervised, SupervisedConfig, evaluate
-from pixelseg_agents.learning.losses import LOSSES, cross_entropy, dice_loss, weighted_mean
+from pixelseg_agents.learning.losses import LOSSES, cross_entropy, dice_loss, losses_of_looks, weighted_mean
+from pixelseg_agents.team import ALONE, Team
 from pixelseg_env import OptionError
 
 
@@ -51,6 +52,100 @@ def test_both_is_the_sum_and_weights_are_cross_entropys() -> None:
         LOSSES["cross-entropy"](logits, target, weights, None),
         F.binary_cross_entropy_with_logits(logits, target, weight=weights),
     )
+
+
+def test_cross_entropy_of_pixels_that_play_is_their_mean() -> None:
+    logits, target = batch(2, 5, 5)
+    weights, playing = 1 + 3 * target, torch.zeros(2, 5, 5)
+    playing[:, 1:3] = 1
+    plain = weights * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    found = cross_entropy(logits, target, weights, playing)
+    torch.testing.assert_close(found, plain[:, 1:3].mean())
+    torch.testing.assert_close(
+        LOSSES["both"](logits, target, weights, playing), found + dice_loss(logits, target, None, playing)
+    )
+    one = torch.zeros_like(playing)
+    one[0, 0, 0] = 1
+    torch.testing.assert_close(cross_entropy(logits, target, weights, one), plain[0, 0, 0])
+    assert cross_entropy(logits, target, weights, torch.zeros_like(playing)) == 0
+
+
+class Half(Team):
+    """One of two processes, which the other one's pixels are known to."""
+
+    def total(self, value: Tensor) -> Tensor:
+        return value.new_tensor(30)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_two_processes_find_adds_up_to_the_loss_of_all_images(name: str, whole: bool) -> None:
+    logits, target = batch(4, 5, 5)
+    playing = None if whole else torch.zeros(4, 5, 5)
+    if playing is not None:
+        playing[:3, :2] = 1
+    arguments = [logits, target, 1 + 3 * target, playing]
+    halves = [[None if a is None else a[part] for a in arguments] for part in (slice(2), slice(2, None))]
+    found = sum(LOSSES[name](*half, team=Half(rank, 2)) for rank, half in enumerate(halves))
+    torch.testing.assert_close(found, LOSSES[name](*arguments))
+
+
+class Looks:
+    """Episodes of four looks, in which a pixel that was found to be background plays no more."""
+
+    def __init__(self, target: Tensor) -> None:
+        self.foreground, self.playing, self.steps = target, torch.ones_like(target), 0
+
+    @property
+    def over(self) -> bool:
+        return self.steps >= 4
+
+    @property
+    def observation(self) -> Tensor:
+        return self.playing[:, None] * (self.steps + 1)
+
+    def step(self, keep: Tensor) -> None:
+        self.playing, self.steps = self.playing * keep, self.steps + 1
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(("horizon", "count"), [(1, 1), (3, 3), (9, 4)])
+def test_every_look_has_a_loss(horizon: int, count: int, whole: bool) -> None:
+    scale, (_, target) = torch.randn(2, 6, 6), batch(2, 6, 6)
+    scale[:, 0, 0] = 0  # neither likely nor unlikely is background
+    seen: list[Tensor] = []
+
+    def outputs_of(observation: Tensor) -> list[Tensor]:
+        seen.append(observation)
+        return [scale * observation[:, 0], observation[:, 0] - 1]
+
+    options: dict[str, Any] = {"whole": whole, "loss": cross_entropy, "output_weights": (1.0, 0.5)}
+    found = losses_of_looks(outputs_of, Looks(target), horizon, 3.0, **options)  # type: ignore[arg-type]
+    assert len(found) == len(seen) == count
+    weights = 1 + 2 * target
+    for number, (loss, observation) in enumerate(zip(found, seen, strict=True)):
+        playing = (scale > 0).float() if number else torch.ones_like(target)  # the first output decides
+        assert torch.equal(observation[:, 0], playing * (number + 1))
+        first, second = (
+            cross_entropy(one, target, weights, None if whole else playing)
+            for one in (scale * observation[:, 0], observation[:, 0] - 1)
+        )
+        torch.testing.assert_close(loss, (first + second / 2) / 1.5)
+
+
+def test_a_loss_of_ones_own_hears_of_a_team_where_there_is_one() -> None:
+    heard: list[Any] = []
+
+    def own(logits: Tensor, target: Tensor, weights: Tensor, playing: Tensor | None, **options: Any) -> Tensor:
+        heard.append(options)
+        return logits.mean()
+
+    target = batch(2, 6, 6)[1]
+    for team in (ALONE, Half(1, 2)):
+        options: dict[str, Any] = {"whole": True, "loss": own, "team": team}
+        (loss,) = losses_of_looks(lambda seen: [2 * seen[:, 0]], Looks(target), 1, 1.0, **options)  # type: ignore[arg-type]
+        assert loss == 2
+    assert heard == [{}, {"team": Half(1, 2)}]
 
 
 def test_weighted_mean() -> None:

@@ -103,6 +103,59 @@ def test_sampling_is_faster_than_the_network() -> None:
     assert np.median(ratios) < 1
 
 
+@pytest.mark.parametrize("count", [3, 5, 7])  # of 5: with room, just full, and the oldest overwritten
+def test_what_is_put_back_goes_on_as_the_first_would(count: int) -> None:
+    replay, other = ReplayBuffer(5, (3, 5)), ReplayBuffer(5, (3, 5))
+    for first in range(count):
+        replay.add(**batch(np.random.default_rng(first), 1, (3, 5), first))
+    kept = replay.contents()
+    other.add(**batch(np.random.default_rng(9), 2, (3, 5), 9))
+    other.restore(kept)
+    for again in range(2):
+        drawn = [one.sample(50, torch.Generator().manual_seed(again)) for one in (replay, other)]
+        for name, value in vars(drawn[0]).items():
+            np.testing.assert_array_equal(value, getattr(drawn[1], name), err_msg=name)
+        for one in (replay, other):
+            one.add(**batch(np.random.default_rng(20), 3, (3, 5), 20))
+        assert len(replay) == len(other) == 5
+    other.clear()
+    assert len(other) == 0
+
+
+def test_what_does_not_fit_is_not_put_back() -> None:
+    small, others = ReplayBuffer(2, (3, 5)), [ReplayBuffer(5, shape) for shape in ((3, 6), (2, 4))]
+    replay = ReplayBuffer(5, (3, 5))
+    replay.add(**batch(np.random.default_rng(0), 3, (3, 5), 0))
+    sound = replay.contents()
+    with pytest.raises(ValueError, match="3 transitions, the next at 3, in a replay of 2"):
+        small.restore(sound)
+    for other in others:
+        with pytest.raises(ValueError, match="expected uint8"):
+            other.restore(sound)
+    with pytest.raises(ValueError, match="expected uint8"):
+        replay.restore(sound | {"maps": sound["maps"].int()})
+    for following in (-1, 0, 2, 4):
+        with pytest.raises(ValueError, match=f"the next at {following}"):
+            replay.restore(sound | {"next": torch.tensor(following)})
+    for name in ("step", "terminal", "index"):
+        for wrong in (sound[name][1:], sound[name].repeat(2)):
+            with pytest.raises(ValueError, match="not as many"):
+                replay.restore(sound | {name: wrong})
+    replay.add(**batch(np.random.default_rng(1), 2, (3, 5), 3))
+    full = replay.contents()
+    for following in (-1, 5):
+        with pytest.raises(ValueError, match=f"the next at {following}"):
+            replay.restore(full | {"next": torch.tensor(following)})
+    replay.restore(full | {"next": torch.tensor(4)})
+
+
+def test_a_replay_of_one_transition_holds_the_last() -> None:
+    replay = ReplayBuffer(1, (2, 2))
+    for first in range(3):
+        replay.add(**batch(np.random.default_rng(first), 1, (2, 2), first))
+    assert replay.sample(4, torch.Generator()).index.tolist() == [2] * 4
+
+
 def test_a_replay_that_does_not_fit_or_is_empty_is_refused() -> None:
     with pytest.raises(OptionError, match="at least 1"):
         ReplayBuffer(0, (8, 8))

@@ -101,6 +101,20 @@ def test_the_convolution_is_skipped_at_a_terminal_step_and_learns_from_the_other
     assert list(convolution.parameters()) == [convolution.weight]
 
 
+def test_rewards_and_ends_are_as_many() -> None:
+    rewards, ended, bootstrap = rollout(3, 1, 0)
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        discounted_returns(rewards, ended[1:], bootstrap, 0.9)
+
+
+def test_labels_are_convolved_each_by_itself() -> None:
+    convolution, maps = RewardMapConvolution(3), torch.rand(2, 3, 5, 4)
+    with torch.no_grad():
+        convolution.weight.normal_()
+    for label in range(3):
+        torch.testing.assert_close(convolution(maps)[:, label], convolution(maps[:, label]))
+
+
 @pytest.mark.parametrize("size", [0, 2, -1])
 def test_an_even_kernel_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match="odd"):

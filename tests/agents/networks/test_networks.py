@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from pixelseg_agents.networks import PA3CNetwork, SpatialAttention, parameter_count
+from pixelseg_agents.networks.blocks import convolution, scaled
+from pixelseg_agents.networks.heads import ActorCriticHeads, QHeads, q_values, signed
+from pixelseg_agents.networks.unet import ActorCriticUNet, QNetwork, UNet, UNet31M
 
 
 def tiny(**options: object) -> PA3CNetwork:
@@ -165,3 +169,133 @@ def test_attention_by_its_formula() -> None:
     attended = value @ weights.transpose(1, 2)
     expected = features.flatten(2) + attention.output.weight[:, :, 0, 0] @ attended + attention.output.bias[:, None]
     torch.testing.assert_close(attention(features).flatten(2), expected, atol=1e-5, rtol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------ U-Nets and heads
+
+
+def decoded(network: Any, image: Tensor, decoder: str = "decoder") -> Tensor:
+    """What a U-Net's decoder gives (no normalisation, sides that are multiples of 16), written out a second time."""
+    state = network.state_dict()
+
+    def twice(name: str, x: Tensor, last: bool = False) -> Tensor:
+        x = F.relu(F.conv2d(x, state[f"{name}.0.0.weight"], state[f"{name}.0.0.bias"], padding=1))
+        x = F.conv2d(x, state[f"{name}.1.0.weight"], state[f"{name}.1.0.bias"], padding=1)
+        return x if last else F.relu(x)
+
+    x, skips = image, []
+    for level in range(5):
+        x = twice(f"encoder.levels.{level}", F.max_pool2d(x, 2) if level else x)
+        skips.append(x)
+    for level in range(4):
+        up = F.conv_transpose2d(
+            x, state[f"{decoder}.ups.{level}.weight"], state[f"{decoder}.ups.{level}.bias"], stride=2
+        )
+        x = twice(f"{decoder}.levels.{level}", torch.cat([skips[3 - level], up], dim=1), last=level == 3)
+    return x
+
+
+@pytest.mark.parametrize("labels", [1, 2])
+@pytest.mark.parametrize("sides", [(32, 48), (17, 30)])
+def test_u_nets_are_what_they_say(labels: int, sides: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    image = torch.rand(2, 3, *sides)
+    padded = F.pad(image, (0, -sides[1] % 16, 0, -sides[0] % 16), mode="replicate")
+    options: dict[str, Any] = {"norm": "none", "labels": labels}
+
+    def cut(layer: nn.Module, features: Tensor) -> Tensor:
+        return layer(features)[..., : sides[0], : sides[1]]
+
+    for network in (UNet(3, 0.125, **options), UNet31M(3, 0.0625, **options)):
+        features = decoded(network, padded)
+        expected = cut(network.output, features)
+        assert network.features == features.shape[1] == 4
+        torch.testing.assert_close(network.decode(image), features[..., : sides[0], : sides[1]])
+        torch.testing.assert_close(network.outputs(image)[0], expected)
+        torch.testing.assert_close(network(image), expected if labels > 1 else expected[:, 0])
+    pair = ActorCriticUNet(3, 0.125, start_bias=3.0, **options)
+    logits = cut(pair.policy, decoded(pair, padded, "actor"))
+    values = cut(pair.value, decoded(pair, padded, "critic"))
+    for found, expected in zip(pair(image), (logits, values), strict=True):
+        torch.testing.assert_close(found, expected if labels > 1 else expected[:, 0])
+    assert (pair.policy.bias == 3).all()
+    assert (pair.value.bias == 0).all()
+    for dueling in (False, True):
+        quality = QNetwork(3, 0.125, dueling=dueling, **options)
+        features = decoded(quality, padded)
+        q = cut(quality.actions, features).reshape(2, 2, labels, *sides)
+        if dueling:
+            assert quality.value is not None
+            q = cut(quality.value, features)[:, None] + q - (q[:, :1] + q[:, 1:]) / 2
+        torch.testing.assert_close(quality(image), q if labels > 1 else q[:, :, 0])
+
+
+def test_published_numbers_of_parameters_of_u_nets() -> None:
+    with torch.device("meta"):
+        counts = [parameter_count(kind(norm="none")) for kind in (UNet, UNet31M, QNetwork, ActorCriticUNet)]
+        grouped = [parameter_count(kind()) for kind in (UNet, QNetwork, ActorCriticUNet)]
+        dueling, three = parameter_count(QNetwork(dueling=True)), parameter_count(QNetwork(labels=3))
+        assert not hasattr(UNet(labels=0), "output")
+        assert parameter_count(UNet(labels=0)) == grouped[0] - 33
+        assert parameter_count(ActorCriticUNet(labels=2)) == grouped[2] + 2 * 33
+    assert [round(count / 1e6, 2) for count in counts] == [7.76, 31.03, 7.76, 10.81]
+    assert [round(count / 1e6, 2) for count in grouped] == [7.77, 7.77, 10.82]
+    assert dueling == grouped[1] + 33
+    assert three == grouped[1] + 4 * 33
+    assert (UNet.published, UNet31M.published, UNet.multiple) == (7.77, 31.03, 16)
+
+
+@pytest.mark.parametrize(("labels", "actions"), [(1, 1), (3, 1), (1, 8)])
+def test_heads_are_1x1_convolutions_of_signed_features(labels: int, actions: int) -> None:
+    torch.manual_seed(0)
+    network, image = UNet(2, 0.25, labels=0), torch.rand(2, 2, 17, 20)
+    features = network.decode(image)
+    shifted = (features - features.mean(dim=(1, 2, 3), keepdim=True)) / features.flatten(1).std(
+        dim=1, correction=0
+    ).reshape(-1, 1, 1, 1)
+    torch.testing.assert_close(signed(network.features)(features), shifted, atol=1e-4, rtol=1e-4)
+    heads = ActorCriticHeads(network, labels=labels, actions=actions, start_bias=2.0)
+    logits, values = heads.policy(heads.signed(features)), heads.value(heads.signed(features))
+    assert logits.shape[1:] == (labels * actions, 17, 20)
+    assert values.shape[1:] == (labels, 17, 20)
+    found = heads(image)
+    torch.testing.assert_close(found[0], logits[:, 0] if labels == actions == 1 else logits)
+    torch.testing.assert_close(found[1], values[:, 0] if labels == 1 else values)
+    assert (heads.policy.bias == 2).all()
+    assert (heads.value.bias == 0).all()
+    for dueling in (False, True):
+        quality = QHeads(network, labels=labels, dueling=dueling)
+        value = None if quality.value is None else quality.value(quality.signed(features))
+        assert (value is not None) is dueling
+        expected = q_values(quality.actions(quality.signed(features)), value, labels)
+        assert expected.shape == ((2, 2, labels, 17, 20) if labels > 1 else (2, 2, 17, 20))
+        torch.testing.assert_close(quality(image), expected)
+    assert ActorCriticHeads(network).policy.bias.abs().max() == 0, "no bias of its own"
+    assert [QHeads(network).actions.out_channels, QHeads(network).dueling] == [2, False]
+
+
+def test_q_values_by_the_formula() -> None:
+    advantages, value = torch.rand(2, 6, 4, 5), torch.rand(2, 3, 4, 5)
+    plain, dueling = q_values(advantages, None, 3), q_values(advantages, value, 3)
+    for action in range(2):
+        for label in range(3):
+            one, other = advantages[:, 3 * action + label], advantages[:, 3 * (1 - action) + label]
+            torch.testing.assert_close(plain[:, action, label], one)
+            torch.testing.assert_close(dueling[:, action, label], value[:, label] + one - (one + other) / 2)
+
+
+def test_blocks() -> None:
+    assert [scaled(32, width) for width in (0.01, 0.125, 0.2, 0.5, 1.0, 2.0)] == [4, 4, 8, 16, 32, 64]
+    for outputs, groups in ((16, 8), (12, 4), (6, 2), (7, 1)):
+        layer, norm, _ = convolution(3, outputs, 2, "group")
+        assert isinstance(norm, nn.GroupNorm)
+        assert (norm.num_groups, norm.num_channels) == (groups, outputs)
+        assert layer.bias is None
+        assert (layer.kernel_size, layer.padding, layer.dilation) == ((3, 3), (2, 2), (2, 2))
+    torch.manual_seed(0)
+    layer, last = convolution(64, 64, 1, "none")
+    assert isinstance(last, nn.ReLU)
+    assert last.inplace
+    assert (layer.bias == 0).all()
+    assert float(layer.weight.detach().std()) == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)  # He et al. 2015
+    assert convolution(3, 8, 1, "group", bias=True)[0].bias is not None
