@@ -12,6 +12,7 @@ import torch
 from sb3_contrib import MaskablePPO, RecurrentPPO
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNormalize
 from torchrl.envs import GymEnv, GymWrapper, TransformedEnv, default_info_dict_reader
@@ -374,3 +375,10 @@ def test_windows_show_the_time(view: Any) -> None:
     cells = len(seen)
     seen = np.asarray(env.step(np.ones(cells, int))[0])
     assert (seen[:, -1, 1, 1] == 1).all(), "one step is left"
+
+
+def test_eval_callback_is_told_that_its_episodes_are_pixels() -> None:
+    env = PixelVecEnv(1, view=3, dataset=small_set(), split="all", horizon=1)
+    model = PPO("MlpPolicy", env, n_steps=1, batch_size=4, n_epochs=1, device="cpu")
+    with pytest.warns(UserWarning, match="ImageEvalCallback"):
+        model.learn(1, callback=EvalCallback(env, n_eval_episodes=1, eval_freq=1, verbose=0))
