@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 import tests.helpers.data as files
+from pixelseg_agents.cli import main as pixelseg
 from pixelseg_agents.cli.check import COLUMNS, GAP, main
 from pixelseg_env.rendering import SEGMENTATION
 
@@ -149,3 +152,12 @@ def test_nothing_to_look_at_is_an_error() -> None:
     assert pixelseg(["check"]) == 2
     assert pixelseg(["check", "nowhere"]) == 2
     assert pixelseg(["check", "--dataset", "phantim"]) == 2
+
+
+def test_a_console_that_shows_ascii_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.write_folder(tmp_path / "b\u00e4ume", tuple(f"\u5fc3{k}_0" for k in range(5)))
+    buffer = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding="ascii"))
+    assert pixelseg(["check", "b\u00e4ume", "--size", "8"]) == 0
+    sys.stdout.flush()
+    assert rb"\u5fc30_0.png is read as patient" in buffer.getvalue()

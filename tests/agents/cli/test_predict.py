@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import sys
 from pathlib import Path
 
@@ -521,3 +522,12 @@ def test_names_that_a_console_cannot_show(run: Path, tmp_path: Path, monkeypatch
     sys.stdout.flush()
     assert rb"\u5fc3\u810f.png" in buffer.getvalue()
     assert (tmp_path / "out/\u5fc3\u810f.png").exists()
+    latin = tmp_path / os.fsdecode(b"caf\xe9.png")  # an old archive's name, which is no UTF-8
+    try:
+        write(tmp_path / "y.png", picture(16, 16)).rename(latin)
+    except OSError:  # file systems that allow none
+        return
+    assert main(["predict", str(run), str(latin), "-o", str(tmp_path / "out")]) == 0
+    sys.stdout.flush()
+    assert rb"caf\udce9.png" in buffer.getvalue()
+    assert (tmp_path / "out" / latin.name).exists()

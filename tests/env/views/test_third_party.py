@@ -12,6 +12,7 @@ import torch
 from sb3_contrib import MaskablePPO, RecurrentPPO
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNormalize
 from torchrl.envs import GymEnv, GymWrapper, TransformedEnv, default_info_dict_reader
@@ -21,8 +22,10 @@ from torchrl.record import PixelRenderTransform
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_env import ActionError, OptionError, PixelSegEnv, PixelSegVectorEnv
 from pixelseg_env.views import (
+    FlatActions,
     ImageEvalCallback,
     PixelPolicy,
+    PixelSegParallelEnv,
     PixelSegTorchRLEnv,
     PixelTianshouEnv,
     PixelVecEnv,
@@ -333,3 +336,49 @@ def test_tianshous_view_refuses_some_of_the_pixels() -> None:
     env.close()
     with pytest.raises(gym.error.ClosedEnvironmentError):
         env.reset()
+
+
+def _stepped(name: str, options: dict[str, Any]) -> tuple[Any, Any]:
+    """A view that has begun an episode, and a function that steps it."""
+    if name == "flat":
+        env: Any = FlatActions(PixelSegEnv(**options))
+        env.reset(seed=0)
+        return env, lambda: env.step(env.action_space.sample())
+    if name == "pettingzoo":
+        pytest.importorskip("pettingzoo")
+        env = PixelSegParallelEnv(**options)
+        env.reset(seed=0)
+        return env, lambda: env.step(dict.fromkeys(env.agents or env.possible_agents, 1))
+    if name == "torchrl":
+        env = PixelSegTorchRLEnv(2, **options)
+        first = env.reset()
+        return env, lambda: env.step(env.rand_action(first))
+    env = {"sb3": PixelVecEnv, "vector": PixelVectorEnv}[name](2, view=3, **options)
+    env.reset()
+    return env, lambda: env.step(np.ones(env.num_envs, int))
+
+
+@pytest.mark.parametrize("name", ["flat", "pettingzoo", "torchrl", "sb3", "vector"])
+def test_a_closed_view_says_so(name: str) -> None:
+    env, step = _stepped(name, {"dataset": small_set(), "split": "all", "horizon": 2})
+    step()
+    env.close()
+    with pytest.raises((gym.error.ClosedEnvironmentError, RuntimeError), match="closed"):
+        step()
+
+
+@pytest.mark.parametrize("view", [PixelVectorEnv, PixelTianshouEnv])
+def test_windows_show_the_time(view: Any) -> None:
+    env = view(2, view=3, dataset=small_set(), split="all", horizon=2, observe_time=True)
+    seen = np.asarray(env.reset()[0])
+    assert (seen[:, -1, 1, 1] == 0.5).all()
+    cells = len(seen)
+    seen = np.asarray(env.step(np.ones(cells, int))[0])
+    assert (seen[:, -1, 1, 1] == 1).all(), "one step is left"
+
+
+def test_eval_callback_is_told_that_its_episodes_are_pixels() -> None:
+    env = PixelVecEnv(1, view=3, dataset=small_set(), split="all", horizon=1)
+    model = PPO("MlpPolicy", env, n_steps=1, batch_size=4, n_epochs=1, device="cpu")
+    with pytest.warns(UserWarning, match="ImageEvalCallback"):
+        model.learn(1, callback=EvalCallback(env, n_eval_episodes=1, eval_freq=1, verbose=0))
