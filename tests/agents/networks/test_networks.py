@@ -270,7 +270,9 @@ def test_heads_are_1x1_convolutions_of_signed_features(labels: int, actions: int
         expected = q_values(quality.actions(quality.signed(features)), value, labels)
         assert expected.shape == ((2, 2, labels, 17, 20) if labels > 1 else (2, 2, 17, 20))
         torch.testing.assert_close(quality(image), expected)
-    assert ActorCriticHeads(network).policy.bias.abs().max() == 0, "no bias of its own"
+    plain = ActorCriticHeads(network)
+    assert (plain.labels, plain.actions, plain.policy.out_channels, plain.value.out_channels) == (1, 1, 1, 1)
+    assert plain.policy.bias.abs().max() == 0, "no bias of its own"
     assert [QHeads(network).actions.out_channels, QHeads(network).dueling] == [2, False]
 
 
