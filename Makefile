@@ -44,7 +44,7 @@ fuzz: .venv/installed  ## mutated files through every loader and predict, about 
 ONLY ?=
 SHARE ?= 1
 
-mutants: .venv/mutants  ## the tests on mutants of what computes, an hour (ONLY=metrics SHARE=0.1 SEED=which); out: runs/mutants.md
+mutants: .venv/mutants  ## the tests on mutants of what computes, some hours in full (ONLY=metrics SHARE=0.1 SEED=which); out: runs/mutants.md
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants.run --share $(SHARE) --seed $(SEED) --jobs 2 $(if $(ONLY),--only $(ONLY))
 
 bench-env: .venv/installed  ## speed of the environment, a few minutes; the record goes to benchmarks/records/

@@ -369,9 +369,9 @@ def test_terms_of_parts_add_up_to_those_of_the_batch(told: bool) -> None:
     none = agent._losses(logits, values, actions, returns, 0 * playing, torch.tensor(0.0))
     assert none["loss"] == 0, "nobody plays"
     one = torch.zeros_like(playing)
-    one[0, 0, 0] = 1
+    one[0, 0, 0, 0] = 1
     alone = agent._losses(logits, values, actions, returns, one, one.sum())
-    torch.testing.assert_close(alone["value_loss"], (values - returns)[0, 0, 0] ** 2)
+    torch.testing.assert_close(alone["value_loss"], (values - returns)[0, 0, 0, 0] ** 2)
 
 
 def test_augmented_learning_sees_actions_rewards_and_maps_of_one_pixel_together(
