@@ -80,8 +80,8 @@ class MaskReplay:
         size = len(self)
         return {
             "index": torch.from_numpy(self._index[:size].copy()),
-            "chosen": self._chosen[:size].cpu(),
-            "reward": self._reward[:size].cpu(),
+            "chosen": self._chosen[:size].cpu().clone(),
+            "reward": self._reward[:size].cpu().clone(),
             "added": torch.tensor(self._added),
         }
 

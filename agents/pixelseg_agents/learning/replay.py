@@ -129,7 +129,7 @@ class ReplayBuffer:
         """All that is in it, on the host, packed as it is: what `restore` takes."""
         size = self._size
         return {
-            "maps": self._maps[:size].cpu(),
+            "maps": self._maps[:size].cpu().clone(),  # what is added later is not in it
             "step": torch.from_numpy(self._step[:size].copy()),
             "terminal": torch.from_numpy(self._terminal[:size].copy()),
             "index": torch.from_numpy(self._index[:size].copy()),
