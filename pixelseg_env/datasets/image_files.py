@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env.datasets.files import IMAGE_SUFFIXES
-from pixelseg_env.datasets.integrity import TIFF_MAGIC, find_damage, has_pages, is_lie
+from pixelseg_env.datasets.integrity import SMALL, TIFF_MAGIC, find_damage, has_pages, is_lie
 from pixelseg_env.datasets.jpeg_scan import find_scan_damage
 from pixelseg_env.datasets.pages import ImageFile, Page, turned
 from pixelseg_env.errors import DataError
@@ -134,7 +134,8 @@ def _decode(content: bytes) -> ImageFile:
                 "own, or as the pages of a TIFF"
             )
         width, height = picture.size
-        if is_lie(width * height * len(picture.getbands()), len(content)):
+        small = 0 if picture.format == "GIF" else SMALL  # which has no way to say "all alike" in a few bytes
+        if is_lie(width * height * len(picture.getbands()), len(content), small):
             raise DataError(f"says that it is {height}x{width} pixels, but has {len(content)} bytes; it is damaged")
         orientation = _orientation(picture)
         tiles = list(getattr(picture, "tile", ()))

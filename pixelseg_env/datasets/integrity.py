@@ -23,9 +23,9 @@ PIECE = 1 << 20  # bytes that are unpacked at once
 Content = bytes | mmap.mmap
 
 
-def is_lie(claimed: int, there: int) -> bool:
-    """Whether a file of so many bytes cannot hold the bytes of pixels that its header claims."""
-    return claimed > SMALL and claimed > PACKED * there
+def is_lie(claimed: int, there: int, small: int = SMALL) -> bool:
+    """Whether a file of so many bytes cannot hold the bytes of pixels that its header claims, beyond a few."""
+    return claimed > small and claimed > PACKED * there
 
 
 def find_damage(content: bytes) -> str:

@@ -173,6 +173,8 @@ def read_geometry(path: Path) -> Geometry:
             header = kind.from_fileobj(file)
         _promised(header, path)  # before a label takes the memory of a grid that is a lie
         shape = tuple(int(n) for n in header.get_data_shape())
+        if min(shape, default=1) < 0:
+            raise EOFError(f"its shape is {shape}")
         affine = np.asarray(header.get_best_affine(), np.float64)
         known = bool(header["qform_code"] or header["sform_code"])
         spacing = _spacing(header)

@@ -489,3 +489,15 @@ def test_pages_of_damaged_directories_are_not_counted(tmp_path: Path, monkeypatc
     (tmp_path / "b.tif").write_bytes(whole.getvalue())
     assert page_count(tmp_path / "b.tif") == 3
     assert called
+
+
+def test_a_gif_of_a_few_bytes_is_no_large_picture(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(buffer, "GIF")
+    content = bytearray(buffer.getvalue())
+    (tmp_path / "a.gif").write_bytes(content)
+    assert read_pages(tmp_path / "a.gif")[0].shape[:2] == (64, 64)
+    struct.pack_into("<HH", content, 6, 14096, 4193)
+    (tmp_path / "a.gif").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.gif: .*4193x14096 pixels"):
+        read_pages(tmp_path / "a.gif")

@@ -192,6 +192,8 @@ def _number(cell: str | None) -> float:
 def _curve(axis: Axes, x: Floats, y: Floats, label: str, colour: str, marked: bool) -> None:
     known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]
+    if not len(y):
+        return
     if marked:  # evaluations are few and already means
         axis.plot(x, y, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=label)
         return
