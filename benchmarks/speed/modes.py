@@ -63,10 +63,12 @@ class Modes:
     """The record."""
 
 
-def make(kind: Any, batch: int, size: int, **options: Any) -> Any:
+def make(
+    kind: Any, batch: int, size: int, device: str | torch.device = "cpu", transition: str = "absorbing", **options: Any
+) -> Any:
     """An agent on phantoms."""
-    env = gym.make_vec("PixelSegEnv-v0", num_envs=batch, dataset="phantom", size=size, count=20)
-    return kind(env, device="cpu", seed=0, **options)
+    env = gym.make_vec("PixelSegEnv-v0", num_envs=batch, dataset="phantom", size=size, count=20, transition=transition)
+    return kind(env, device=device, seed=0, **options)
 
 
 def ratios(timers: Sequence[Callable[[], float]], rounds: int) -> tuple[list[float], list[float]]:

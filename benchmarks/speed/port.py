@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -27,8 +26,8 @@ import tyro
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import pixelseg_env  # noqa: F401  (registers PixelSegEnv-v0)
 from benchmarks.records import write_record
+from benchmarks.speed.modes import make
 from pixelseg_agents import PA3C
 from pixelseg_agents.provenance import provenance
 
@@ -140,8 +139,7 @@ def ports_way(batch: int, size: int, t_max: int) -> Callable[[], None]:
 
 def ours(kind: type[PA3C], batch: int, size: int, t_max: int, **options: Any) -> Callable[[], None]:
     """An update of PA3C."""
-    env = gym.make_vec("PixelSegEnv-v0", num_envs=batch, size=size, count=20, transition="restorable")
-    agent = kind(env, device="cpu", horizons=(t_max,), recompute=False, **options)
+    agent = make(kind, batch, size, transition="restorable", horizons=(t_max,), recompute=False, **options)
 
     def update() -> None:
         agent.learn(agent.updates + 1)

@@ -15,15 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import torch
 import tyro
 from torch.utils.flop_counter import FlopCounterMode
 
-import pixelseg_env  # noqa: F401  (registers PixelSegEnv-v0)
 from benchmarks.records import write_record
+from benchmarks.speed.modes import make
 from pixelseg_agents import PA3C
 from pixelseg_agents.learning.device import resolve_device
+from pixelseg_agents.learning.precision import synchronise
 from pixelseg_agents.provenance import provenance
 
 MODES: dict[str, dict[str, Any]] = {
@@ -63,17 +63,12 @@ def seconds(function: Callable[[], Any], count: int, device: torch.device) -> fl
     """Seconds that one call takes, the mean of some after two that warm up."""
     for _ in range(2):
         function()
-    _wait(device)
+    synchronise(device)
     started = time.perf_counter()
     for _ in range(count):
         function()
-    _wait(device)
+    synchronise(device)
     return (time.perf_counter() - started) / count
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def matrix_rate(side: int, kind: torch.dtype, device: torch.device, count: int) -> float:
@@ -82,11 +77,14 @@ def matrix_rate(side: int, kind: torch.dtype, device: torch.device, count: int) 
     return float(2 * side**3 / seconds(lambda: one @ other, count, device))
 
 
+def _agent(options: Rate, device: torch.device, **more: Any) -> Any:
+    settings = {"width": options.width, "horizons": (options.t_max,), "recompute": False}
+    return make(PA3C, options.batch, options.size, device, "restorable", **settings, **more)
+
+
 def update_of(options: Rate, mode: str, device: torch.device) -> dict[str, Any]:
     """Time, operations and memory of an update in one mode."""
-    env = gym.make_vec("PixelSegEnv-v0", num_envs=options.batch, size=options.size, count=20, transition="restorable")
-    settings = {"width": options.width, "horizons": (options.t_max,), "recompute": False, **MODES[mode]}
-    agent = PA3C(env, device=device, **settings)
+    agent = _agent(options, device, **MODES[mode])
 
     def update() -> None:
         agent.learn(agent.updates + 1)
@@ -100,8 +98,7 @@ def update_of(options: Rate, mode: str, device: torch.device) -> dict[str, Any]:
 
 def operations(options: Rate, device: torch.device) -> float:
     """Floating-point operations of an update, counted as it comes: a compiled one hides its own."""
-    env = gym.make_vec("PixelSegEnv-v0", num_envs=options.batch, size=options.size, count=20, transition="restorable")
-    agent = PA3C(env, device=device, width=options.width, horizons=(options.t_max,), recompute=False)
+    agent = _agent(options, device)
     with FlopCounterMode(display=False) as counter:
         agent.learn(1)
     return float(counter.get_total_flops())

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelseg_env.datasets.problems import first_of
 from pixelseg_env.errors import DataError, OptionError, shown
 
 FITS = ("resize", "crop")
@@ -62,10 +63,9 @@ def common_size(name: str, shapes: Sequence[tuple[int, int]], sources: Sequence[
     (usual, votes), *others = Counter(shapes).most_common()
     if others:
         odd = [f"{source} is {h}x{w}" for (h, w), source in zip(shapes, sources, strict=True) if (h, w) != usual]
-        more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
         raise SizesDifferError(
             f"data set {name!r}: size=None needs images of one size, but {votes} are {usual[0]}x{usual[1]} and "
-            f"{'; '.join(odd[:5])}{more}. Give size=, e.g. size={usual[0]}, or leave those files out.",
+            f"{first_of(odd, 5, '; ')}. Give size=, e.g. size={usual[0]}, or leave those files out.",
             (max(h for h, _ in shapes), max(w for _, w in shapes)),
         )
     return usual

@@ -9,6 +9,7 @@ from pathlib import Path
 from pixelseg_env.datasets.files import IMAGE_FOLDERS, MASK_FOLDERS
 from pixelseg_env.datasets.image_files import is_image_file
 from pixelseg_env.datasets.pairs import Pair
+from pixelseg_env.datasets.problems import first_of
 from pixelseg_env.errors import PixelSegError
 
 Find = Callable[[Path], Sequence[tuple[Path, str, Sequence[Path]]]]
@@ -42,9 +43,8 @@ def warn_of_unpaired(name: str, root: Path, left: Sequence[Path], why: str) -> N
         LeftOutWarning: there are such files.
     """
     if left:
-        named = ", ".join(str(path.relative_to(root)) for path in left[:SHOWN])
-        more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
-        text = f"data set {name!r}: {root}: {named}{more}: not read, for {why}"
+        named = first_of([path.relative_to(root) for path in left], SHOWN)
+        text = f"data set {name!r}: {root}: {named}: not read, for {why}"
         warnings.warn(text, LeftOutWarning, stacklevel=2)
 
 

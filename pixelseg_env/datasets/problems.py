@@ -14,6 +14,12 @@ MOST, LONGEST = 20, 4000  # problems that a message lists, and characters of the
 SHOWN = 200  # characters of somebody else's text in a message
 
 
+def first_of(names: Sequence[object], most: int, between: str = ", ") -> str:
+    """The first of some names, and how many more there are, for a message."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(map(str, names[:most])) + more
+
+
 class FilesError(DataError):
     """Several files that cannot be used.
 

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
+from pixelseg_env.datasets.problems import first_of
+
 SHOWN = 3  # files that a message names
 
 
@@ -27,10 +29,9 @@ def warn_of_transparency(found: Iterable[Path], name: str = "") -> None:
     if not files:
         return
     whose = f"data set {name!r}: " if name else ""
-    named = ", ".join(map(str, files[:SHOWN])) + (f" and {len(files) - SHOWN} more" if len(files) > SHOWN else "")
     warnings.warn(
-        f"{whose}{named}: transparent in parts; the colours are taken as stored, also where a viewer shows none of "
-        "them. If what lies there is not meant to be seen, save the images without transparency on a background of "
+        f"{whose}{first_of(files, SHOWN)}: transparent in parts; the colours are taken as stored, also where a viewer "
+        "shows none of them. If what lies there is not meant to be seen, save the images without transparency on a background of "
         "your choice",
         TransparencyWarning,
         stacklevel=2,

@@ -141,11 +141,11 @@ def seconds_of_pass(module: nn.Module, observation: Tensor, passes: Passes) -> f
     """Seconds of a pass of a batch and its gradient, which the parameters have afterwards."""
     passes.prepare(module)
     module.zero_grad()
-    _synchronise(observation.device)
+    synchronise(observation.device)
     started = time.perf_counter()
     loss = torch.stack([one.square().mean() for one in _tensors(passes(module, observation))]).sum()
     loss.backward()  # type: ignore[no-untyped-call]
-    _synchronise(observation.device)
+    synchronise(observation.device)
     return time.perf_counter() - started
 
 
@@ -157,7 +157,8 @@ def _gradient(module: nn.Module) -> Tensor:
     return torch.cat([p.grad.reshape(-1).float() for p in module.parameters() if p.grad is not None])
 
 
-def _synchronise(device: torch.device) -> None:
+def synchronise(device: torch.device) -> None:
+    """Waits until a device has computed what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
