@@ -31,8 +31,8 @@ def warn_of_transparency(found: Iterable[Path], name: str = "") -> None:
     whose = f"data set {name!r}: " if name else ""
     warnings.warn(
         f"{whose}{first_of(files, SHOWN)}: transparent in parts; the colours are taken as stored, also where a viewer "
-        "shows none of them. If what lies there is not meant to be seen, save the images without transparency on a background of "
-        "your choice",
+        "shows none of them. If what lies there is not meant to be seen, save the images without transparency on a "
+        "background of your choice",
         TransparencyWarning,
         stacklevel=2,
     )
