@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pixelseg_agents.files import parse_json, reason, write_atomically
+from pixelseg_agents.files import read_json, reason, write_atomically
 from pixelseg_env import DataError
 
 
@@ -32,7 +32,7 @@ def read_record(path: Path) -> dict[str, Any]:
         DataError: the file is damaged.
     """
     try:
-        record = parse_json(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if not isinstance(record, dict):
             raise TypeError(f"expected a JSON object, got {type(record).__name__}")
     except (OSError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, and reading JSON that may be damaged."""
+"""Writing a file whole or not at all, and reading text that may be damaged."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import uuid
 from pathlib import Path
 from typing import Any
+
+LARGEST_TEXT = 64 << 20  # bytes; parsed, text takes several times its size, and what is read here has 1 KiB per image
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:
@@ -20,6 +22,29 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that is small where it is honest.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no UTF-8, or larger than `LARGEST_TEXT`.
+    """
+    size = path.stat().st_size
+    if size > LARGEST_TEXT:
+        raise ValueError(f"expected at most {LARGEST_TEXT >> 20} MiB of text, got {size >> 20} MiB")
+    return path.read_text(encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is none, larger than `LARGEST_TEXT`, or nested more deeply than Python can follow.
+    """
+    return parse_json(read_text(path))
 
 
 def parse_json(text: str) -> Any:

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelseg_agents.files import parse_json, reason, write_atomically
+from pixelseg_agents.files import read_json, reason, write_atomically
 from pixelseg_env import DataError, OptionError, SegmentationDataset, check_choice
 from pixelseg_env.datasets import fit_image
 
@@ -174,7 +174,7 @@ def read_nnunet(folder: str | os.PathLike[str]) -> NnUNetData:
     """
     root = Path(folder)
     try:
-        about = parse_json((root / DATASET).read_text(encoding="utf-8"))
+        about = read_json(root / DATASET)
         images: dict[str, list[str]] = {}
         with (root / CASES).open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
@@ -222,7 +222,7 @@ def _check_free(goal: Path, number: int, overwrite: bool) -> None:
     if not overwrite:
         raise DataError(f"{goal}: exists; choose another --number, --name or --out, or add --overwrite")
     try:
-        ours = OURS in parse_json((goal / DATASET).read_text(encoding="utf-8"))
+        ours = OURS in read_json(goal / DATASET)
     except (OSError, TypeError, ValueError):
         ours = False
     if not ours:

@@ -17,7 +17,7 @@ from benchmarks.grid.cells import Cell, is_done, record_path
 from benchmarks.grid.running import Trained, judge
 from benchmarks.nnunet.masks import PredictedMasks
 from benchmarks.records import read_record, write_record
-from pixelseg_agents.files import parse_json
+from pixelseg_agents.files import read_json
 from pixelseg_agents.nnunet import NnUNetData, export_nnunet
 from pixelseg_agents.provenance import provenance
 from pixelseg_env import DataError, OptionError
@@ -176,7 +176,7 @@ def run_nnunet(request: dict[str, Any], python: Path, work: Path) -> dict[str, A
         said = log.read_text(encoding="utf-8", errors="replace").splitlines()
         last = "\n".join(said[-SHOWN:])
         raise DataError(f"nnU-Net failed after {time.perf_counter() - began:.0f} s (exit code {code}):\n{last}")
-    return dict(parse_json(answered.read_text(encoding="utf-8")))
+    return dict(read_json(answered))
 
 
 def shown_command(words: Sequence[str] | None = None) -> str:

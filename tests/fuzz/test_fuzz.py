@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,21 @@ def test_records_and_results(tmp_path: Path, content: str) -> None:
     path.write_bytes(content.encode("latin-1"))
     _refused(DataError, path, lambda: read_record(path))
     _refused(DataError, path, lambda: EvaluationResult.load(path))
+
+
+def test_text_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
+    from benchmarks.records import read_record
+
+    path = tmp_path / "x.json"
+    with path.open("wb") as file:
+        file.truncate(65 << 20)  # takes no room on the disk, and would take some in memory
+    reads: list[Callable[[], Any]] = [
+        lambda: read_record(path),
+        lambda: EvaluationResult.load(path),
+        lambda: with_config(["--config", str(path)]),
+    ]
+    for read in reads:
+        assert "at most 64 MiB of text, got 65 MiB" in _refused(PixelSegError, path, read)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from pixelseg_agents.files import parse_json, reason
+from pixelseg_agents.files import parse_json, read_text, reason
 from pixelseg_env import OptionError, did_you_mean
 
 OWN = ("out", "resume", "config")  # of one run or call: a run's config.json is no reason to write into its folder
@@ -56,7 +56,7 @@ def read_flags(path: Path) -> dict[str, Any]:
         OptionError: see `with_config`.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         content = _yaml(path, text) if path.suffix.lower() in (".yaml", ".yml") else parse_json(text)
     except (OSError, ValueError) as error:
         raise OptionError(f"--config {path}: expected a YAML or JSON file of flags ({reason(error)})") from error

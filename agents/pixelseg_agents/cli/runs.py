@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.options import RUNS_OWN, parse_pairs
 from pixelseg_agents.cli.task import TaskArguments, task_from_json
-from pixelseg_agents.files import parse_json, reason, write_atomically
+from pixelseg_agents.files import read_json, reason, write_atomically
 from pixelseg_agents.networks import network_class
 from pixelseg_agents.registry import agent_class, load_agent
 from pixelseg_env import OptionError, PixelSegError, check_choice, check_horizon, is_plugin, registered_datasets
@@ -221,7 +221,7 @@ def run_size(run: Run, wanted: Any) -> Any:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = parse_json(path.read_text(encoding="utf-8"))
+        config = read_json(path)
         if not isinstance(config["arguments"]["task"], dict):
             raise TypeError("its task is no JSON object")
         return dict(config)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelseg_agents.files import parse_json, reason, write_atomically
+from pixelseg_agents.files import read_json, reason, write_atomically
 from pixelseg_env import DataError, OptionError, SegmentationDataset
 from pixelseg_env.datasets import OWN_PIXELS
 from pixelseg_env.metrics import HIGHER_IS_BETTER, METRICS
@@ -161,7 +161,7 @@ class EvaluationResult:
             DataError: the file is no saved result; the message names it.
         """
         try:
-            return cls._from_json(parse_json(Path(path).read_text(encoding="utf-8")))
+            return cls._from_json(read_json(Path(path)))
         except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise DataError(
                 f"{path}: expected a saved evaluation result, but it is damaged or none ({reason(error)}); restore it "
