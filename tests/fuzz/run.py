@@ -97,7 +97,7 @@ def _judge(target: Target, content: bytes, rng: random.Random) -> tuple[str, str
 def _pixels_of(content: bytes) -> int:
     """Bytes of the pixels that a WebP claims, as far as loaders believe it, else 0.
 
-    A blank one of 4096x4096 pixels truly has less than a hundred bytes, so only decoding tells a lie.
+    A blank one of 4096x4096 pixels truly has less than a kilobyte, so only decoding tells a lie.
     """
     if content[8:12] != b"WEBP":
         return 0
