@@ -40,6 +40,7 @@ from pixelseg_env.datasets.pages import ImageFile, Page, turned
 from pixelseg_env.errors import DataError
 
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "PPM")
+_SPELT_OUT = ("BMP", "DIB", "GIF", "PPM")  # have no way to say "all alike" in a few bytes
 _HEADER = 1024  # bytes that a pgm's header has at most
 _ORIENTATION = 274  # the tag's number in EXIF
 
@@ -134,7 +135,7 @@ def _decode(content: bytes) -> ImageFile:
                 "own, or as the pages of a TIFF"
             )
         width, height = picture.size
-        small = 0 if picture.format == "GIF" else SMALL  # which has no way to say "all alike" in a few bytes
+        small = 0 if picture.format in _SPELT_OUT else SMALL
         if is_lie(width * height * len(picture.getbands()), len(content), small):
             raise DataError(f"says that it is {height}x{width} pixels, but has {len(content)} bytes; it is damaged")
         orientation = _orientation(picture)

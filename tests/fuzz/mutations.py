@@ -322,7 +322,7 @@ def dicom(content: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
             b"\xff\xfe",
         )
         text = rng.choice(texts)
-        spoilt[at + head : end] = text.ljust(length, b" ")[:length]
+        spoilt[at + head : end] = text.ljust(min(length, 1 << 20), b" ")[:length]
     elif what == 3:
         spoilt[at + head : end] = flip_bits(content[at + head : end], others, rng)
     elif what == 4:

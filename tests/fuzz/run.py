@@ -38,7 +38,7 @@ from tests.fuzz.targets import Target, message_of, read_quietly, targets
 MIB = 1 << 20
 BASELINE = 32 * MIB  # what reading anything may cost: first calls of libraries, threads, a worker's own noise
 ADDRESS_SPACE = 3 << 30  # over what the worker has already: more is a MemoryError, whatever is touched of it
-SECONDS = 20.0  # an input takes milliseconds
+SECONDS = 60.0  # an input takes milliseconds; a volume of 32,767 slices, the largest honest one, up to 20 seconds
 ALLOWED = ("value", "refused")
 OUTCOMES = (*ALLOWED, "error", "message", "memory", "hang", "crash")
 

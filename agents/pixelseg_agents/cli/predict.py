@@ -19,7 +19,8 @@ from pixelseg_agents.cli.outputs import OVERLAY, SURE, Job, beside, label_target
 from pixelseg_agents.cli.probabilities import probabilities
 from pixelseg_agents.cli.runs import open_run, run_size, too_short
 from pixelseg_agents.evaluation import segment
-from pixelseg_agents.files import write_atomically
+from pixelseg_agents.files import reason, write_atomically
+from pixelseg_agents.learning.room import out_of_memory
 from pixelseg_env import DataError, OptionError, PixelSegError, check_horizon
 from pixelseg_env.datasets import FileImages, FileReader, check_size, file_reader
 from pixelseg_env.rendering import contour_panel
@@ -212,8 +213,22 @@ def run_job(predictor: FilePredictor, job: Job, *extras: str) -> None:
         predictor: the agent.
         job: the file, and where its mask goes.
         *extras: OVERLAY, the image with the mask's outline; SURE, the probabilities.
+
+    Raises:
+        PixelSegError: the file cannot be read or its masks cannot be written, or memory is too short.
     """
-    predictor = replace(predictor, title=job.source.name)
+    try:
+        _run_job(replace(predictor, title=job.source.name), job, *extras)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        size = "their own size" if predictor.size is None else "{}x{} pixels".format(*predictor.size)
+        raise OptionError(
+            f"{job.source}: memory is too short for its images at {size} ({reason(error)}); choose a smaller --size"
+        ) from error
+
+
+def _run_job(predictor: FilePredictor, job: Job, *extras: str) -> None:
     file, names, reader = predictor.read(job.source), predictor.label_names, predictor.reader
     masks = by_label(file.restore(predictor.segment(file.images)), names)
     sure = _sure(predictor, file, names) if SURE in extras else [None] * len(names)

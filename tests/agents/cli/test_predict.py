@@ -454,6 +454,20 @@ def test_a_broken_file_does_not_stop_the_others(
     assert main([*words, "--overwrite"]) == 2
 
 
+def test_memory_that_is_short_is_told(
+    run: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def segment(*rest: object, **named: object) -> None:
+        np.empty(1 << 62, np.uint8)  # raises MemoryError at once
+
+    monkeypatch.setattr("pixelseg_agents.cli.predict.segment", segment)
+    refused(
+        [str(run), str(image), "-o", str(tmp_path / "m.png"), "--size", "40", "30"],
+        f"{image}: memory is too short for its images at 40x30 pixels",
+        capsys,
+    )
+
+
 def test_overlay(run: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(run), str(image), "-o", str(tmp_path / "m.png"), "--overlay"]) == 0
     mask, overlay = read(tmp_path / "m.png"), cv2.imread(str(tmp_path / "m_overlay.png"))

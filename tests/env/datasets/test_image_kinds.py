@@ -491,13 +491,15 @@ def test_pages_of_damaged_directories_are_not_counted(tmp_path: Path, monkeypatc
     assert called
 
 
-def test_a_gif_of_a_few_bytes_is_no_large_picture(tmp_path: Path) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(np.zeros((64, 64), np.uint8)).save(buffer, "GIF")
+@pytest.mark.parametrize(("kind", "number", "place"), [("gif", "<HH", 6), ("bmp", "<ii", 18)])
+def test_a_file_of_a_few_bytes_is_no_large_picture(tmp_path: Path, kind: str, number: str, place: int) -> None:
+    """Of kinds that cannot say "all alike" in a few bytes; to make room for such pixels takes memory."""
+    buffer, path = io.BytesIO(), tmp_path / f"a.{kind}"
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(buffer, kind)
     content = bytearray(buffer.getvalue())
-    (tmp_path / "a.gif").write_bytes(content)
-    assert read_pages(tmp_path / "a.gif")[0].shape[:2] == (64, 64)
-    struct.pack_into("<HH", content, 6, 14096, 4193)
-    (tmp_path / "a.gif").write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.gif: .*4193x14096 pixels"):
-        read_pages(tmp_path / "a.gif")
+    path.write_bytes(content)
+    assert read_pages(path)[0].shape[:2] == (64, 64)
+    struct.pack_into(number, content, place, 14096, 4193)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"a\.{kind}: .*4193x14096 pixels"):
+        read_pages(path)
