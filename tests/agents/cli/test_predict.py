@@ -462,7 +462,7 @@ def test_memory_that_is_short_is_told(
 
     monkeypatch.setattr("pixelseg_agents.cli.predict.segment", segment)
     refused(
-        [str(run), str(image), "-o", str(tmp_path / "m.png"), "--size", "40", "30"],
+        [str(run), str(image), "-o", str(tmp_path / "m.png"), "--size", "40x30"],
         f"{image}: memory is too short for its images at 40x30 pixels",
         capsys,
     )
