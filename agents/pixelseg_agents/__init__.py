@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pixelseg_agents.evaluation import EvaluationResult, Predictor, evaluate, table
     from pixelseg_agents.export import ExportError, export_onnx
     from pixelseg_agents.learning.errors import TrainingError
+    from pixelseg_agents.learning.looking import Closer, Look, WholeImage
     from pixelseg_agents.networks import SegmentationNetwork, network_class, register_network, registered_networks
     from pixelseg_agents.pa3c import PA3C
     from pixelseg_agents.pixelrl import PixelRL, PixelRLConfig
@@ -35,6 +36,7 @@ _HOMES = {
     "evaluation": ("EvaluationResult", "Predictor", "evaluate", "table"),
     "export": ("ExportError", "export_onnx"),
     "learning.errors": ("TrainingError",),
+    "learning.looking": ("Closer", "Look", "WholeImage"),
     "networks": ("SegmentationNetwork", "network_class", "register_network", "registered_networks"),
     "pa3c": ("PA3C",),
     "pixelrl": ("PixelRL", "PixelRLConfig"),
@@ -54,6 +56,7 @@ __all__ = [
     "ActorCritic",
     "AgentConfig",
     "CheckpointError",
+    "Closer",
     "DQNConfig",
     "DoubleDQN",
     "DoubleDQNConfig",
@@ -62,6 +65,7 @@ __all__ = [
     "EvaluationResult",
     "ExportError",
     "KeepAll",
+    "Look",
     "Oracle",
     "Otsu",
     "PA3CConfig",
@@ -75,6 +79,7 @@ __all__ = [
     "Supervised",
     "SupervisedConfig",
     "TrainingError",
+    "WholeImage",
     "__version__",
     "agent_class",
     "evaluate",

@@ -41,7 +41,7 @@ class AC(ActorCritic):
     config_class: ClassVar[type[PolicyConfig]] = ACConfig
 
     def _make_parts(self) -> dict[str, nn.Module]:
-        return {"network": ac_network(self.config, self.channels, self.labels)}
+        return {"network": ac_network(self.config, self.inputs, self.labels)}
 
     def passes_per_update(self, horizon: int) -> float:
         """One pass per step, and one more, without a gradient, for the value of every state but the terminal one."""

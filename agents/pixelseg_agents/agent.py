@@ -19,6 +19,7 @@ from pixelseg_agents.files import reason
 from pixelseg_agents.learner import Learner
 from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.learning.episodes import tensor
+from pixelseg_agents.learning.looking import WHOLE, look_name
 from pixelseg_agents.learning.notes import Notes
 from pixelseg_agents.learning.precision import PLAIN, Mode
 from pixelseg_agents.learning.room import out_of_memory
@@ -102,6 +103,9 @@ class PixelAgent(Learner):
         network = getattr(config, "network", None)  # a third party's configuration need not have one
         if network is not None and "network" in self.idle:
             raise OptionError(f"network={network!r}: {self.name} has a network of its own and takes no other")
+        look = getattr(config, "look", WHOLE)
+        if look != WHOLE and "look" in self.idle:
+            raise OptionError(f"look={look!r}: {self.name} looks at whole images alone")
         self.task = task
         self.config = config.for_task(task.transition, task.observation)
         self.seed = seed
@@ -268,7 +272,12 @@ class PixelAgent(Learner):
             config = cls.config_class.from_dict(settings["config"])
             if network is not None:
                 config = config.replace(network=network)
-            elif not known_already(found := getattr(config, "network", None)):
+            if not known_already(look := look_name(getattr(config, "look", WHOLE))):
+                raise CheckpointError(
+                    f"{path}: looks at images with {look}, whose module is not imported here. If you trust it, import "
+                    "it first, or put the run's config.json beside the file"
+                )
+            if network is None and not known_already(found := getattr(config, "network", None)):
                 raise CheckpointError(
                     f"{path}: has the network {found}, whose module is not imported here. If you trust it, load with "
                     f"network={found!r}, import the module first, or put the run's config.json beside the file"

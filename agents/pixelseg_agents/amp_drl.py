@@ -96,7 +96,7 @@ class AMPDRL(Supervised):
 
     name = "AMP-DRL"
     formerly: ClassVar[tuple[str, ...]] = ()
-    idle: ClassVar[tuple[str, ...]] = ("later_background_weight",)
+    idle: ClassVar[tuple[str, ...]] = ("later_background_weight", "look")
     config_class = AMPDRLConfig
 
     def _make_parts(self) -> dict[str, nn.Module]:

@@ -34,6 +34,7 @@ class AgentConfig:
     first_share: ClassVar[float] = 0.6
     # What is expected of a value, for messages.
     meanings: ClassVar[dict[str, str]] = {
+        "look": 'expected "whole", "closer", values in brackets behind it, or module:name',
         "network": "expected a registered network's name, or module:name",
         "norm": 'expected "group" or "none"',
         "learning_rate_schedule": 'expected "linear", "epochs" or "constant"',
@@ -46,6 +47,9 @@ class AgentConfig:
     network: str | None = None
     """A segmentation network in place of the agent's own: a name that `pixelseg networks` lists, or module:name; None:
     its own."""
+    look: str = "whole"
+    """How it looks at an observation: whole, or closer: the whole image first, then a window of what is left, in 64x64
+    pixels; closer(side=32, margin=1.5, ...) changes that; or module:name of a Look of one's own."""
     width: float = 0.25
     """Scales the network's channels; 1 is the publication's size."""
     norm: Literal["group", "none"] = "group"
@@ -104,6 +108,7 @@ class AgentConfig:
         """Whether each value is valid."""
         return {
             "network": self.network is None or (isinstance(self.network, str) and self.network != ""),
+            "look": isinstance(self.look, str) and self.look != "",
             "width": 0 < self.width < math.inf,
             "norm": self.norm in ("group", "none"),
             "learning_rate": 0 < self.learning_rate < math.inf,

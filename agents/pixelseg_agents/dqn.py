@@ -110,11 +110,9 @@ class DQN(PixelAgent):
         config = self.config
         network: QNetwork | QHeads
         if config.network is None:
-            network = QNetwork(
-                self.channels, config.width, norm=config.norm, dueling=config.dueling, labels=self.labels
-            )
+            network = QNetwork(self.inputs, config.width, norm=config.norm, dueling=config.dueling, labels=self.labels)
         else:
-            other = build_network(config.network, self.channels, config.width, norm=config.norm, labels=0)
+            other = build_network(config.network, self.inputs, config.width, norm=config.norm, labels=0)
             network = QHeads(other, dueling=config.dueling, labels=self.labels)
         self.replay: ReplayBuffer | None = None
         self._remembered: dict[str, Tensor] = {}  # of a checkpoint, until the environment is there

@@ -20,6 +20,7 @@ from pixelseg_agents.learning.asynchronous import train_asynchronously
 from pixelseg_agents.learning.distributed import SharedGenerator
 from pixelseg_agents.learning.episodes import Episodes, epoch_draw
 from pixelseg_agents.learning.errors import TrainingError
+from pixelseg_agents.learning.looking import WHOLE, Look, WholeImage, make_look
 from pixelseg_agents.learning.notes import Notes
 from pixelseg_agents.learning.precision import PLAIN, Mode, Passes, fastest_mode
 from pixelseg_agents.learning.schedule import TrainingSchedule, falling_weight
@@ -89,6 +90,16 @@ class Learner:
     def labels(self) -> int:
         """L, the number of labels."""
         return self.task.labels
+
+    @property
+    def look(self) -> Look:
+        """How it looks at an observation."""
+        return make_look(getattr(self.config, "look", WHOLE))  # a third party's configuration need not have one
+
+    @property
+    def inputs(self) -> int:
+        """Channels that its networks see, of an observation's."""
+        return self.look.inputs(self.task.channels)
 
     @property
     def _buffers(self) -> list[Tensor]:
@@ -257,9 +268,10 @@ class Learner:
             method: one of the module's in place of `forward`.
         """
         module = self.parts[part]
+        passes = self._passes if self.network.training else PLAIN
+        found = self._looked(lambda seen: passes(module, seen, method), observation)
         if self.network.training:  # where `_descend` looks
-            return self._passes(module, observation, method)
-        found = PLAIN(module, observation, method)
+            return found
         for one in found if isinstance(found, (list, tuple)) else (found,):
             if isinstance(one, Tensor) and not torch.isfinite(one).all():
                 raise PixelSegError(
@@ -268,6 +280,13 @@ class Learner:
                 )
         return found
 
+    def _looked(self, network: Callable[[Tensor], Any], observation: Tensor) -> Any:
+        """What a function of batches, such as a network, makes of what the agent looks at."""
+        look = self.look
+        if isinstance(look, WholeImage):
+            return network(observation)
+        return look(network, observation, self.task.kept(observation))
+
     def settle_mode(self) -> Mode:
         """Settles in what mode the passes of training are computed, which `precision="auto"` has to measure."""
         assert self.env is not None
@@ -275,7 +294,8 @@ class Learner:
             config = self.config
             self.mode = Mode(config.precision == "bf16", config.channels_last, config.compile)
             if config.precision == "auto":
-                shape = self.env.observation_space.shape or ()
+                batch, _, *size = self.env.observation_space.shape or ()
+                shape = (batch, self.inputs, *self.look.shape((size[0], size[1])))
                 example = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
                 fastest = self.team.told(fastest_mode(self.network, example))
                 self.mode = replace(fastest, compiled=config.compile)

@@ -86,7 +86,7 @@ class PA3C(ActorCritic):
 
     def _make_parts(self) -> dict[str, nn.Module]:
         config = self.config
-        network = pa3c_network(config, self.channels, self.labels, self.policy.outputs)
+        network = pa3c_network(config, self.inputs, self.labels, self.policy.outputs)
         if not config.reward_map_convolution:
             return {"network": network}
         return {"network": network, "convolution": RewardMapConvolution(config.reward_map_convolution)}
@@ -123,7 +123,7 @@ class PA3C(ActorCritic):
         if self._bytes is None or self._bytes[0] != shape:
             with torch.random.fork_rng(devices=[]), torch.device("meta"):
                 network = self._make_parts()["network"].train()
-                one = kept_bytes(lambda: network(torch.zeros(1, *shape[1:])))
+                one = kept_bytes(lambda: self._looked(network, torch.zeros(1, *shape[1:])))
             weights = sum(parameter.nbytes for parameter in network.parameters())
             self._bytes = shape, max(0, one - weights) * shape[0]
         return self._bytes[1]

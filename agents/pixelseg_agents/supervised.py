@@ -127,7 +127,7 @@ class Supervised(TargetLearner):
     def _make_parts(self) -> dict[str, nn.Module]:
         config = self.config
         network = build_network(
-            config.network or "unet", self.channels, config.width, norm=config.norm, labels=self.labels
+            config.network or "unet", self.inputs, config.width, norm=config.norm, labels=self.labels
         )
         return {"network": network}
 

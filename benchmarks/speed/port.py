@@ -100,7 +100,7 @@ class OnPortNetwork(PA3C):
     """PA3C on the ports' network."""
 
     def _make_parts(self) -> dict[str, nn.Module]:
-        return {"network": PortNetwork(self.channels)}
+        return {"network": PortNetwork(self.inputs)}
 
 
 def ports_way(batch: int, size: int, t_max: int) -> Callable[[], None]:

@@ -21,7 +21,7 @@ class PA3COnUNet(PA3C):
     idle = ("network",)
 
     def _make_parts(self) -> dict[str, nn.Module]:
-        return {"network": ac_network(self.config, self.channels, self.labels)}
+        return {"network": ac_network(self.config, self.inputs, self.labels)}
 
 
 @dataclass(frozen=True)
@@ -41,4 +41,4 @@ class ACOnPA3C(AC):
     config_class = ACOnPA3CConfig
 
     def _make_parts(self) -> dict[str, nn.Module]:
-        return {"network": pa3c_network(self.config, self.channels, self.labels)}
+        return {"network": pa3c_network(self.config, self.inputs, self.labels)}

@@ -16,6 +16,7 @@ from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.options import RUNS_OWN, parse_pairs
 from pixelseg_agents.cli.task import TaskArguments, task_from_json
 from pixelseg_agents.files import read_json, reason, write_atomically
+from pixelseg_agents.learning.looking import look_name, make_look
 from pixelseg_agents.networks import network_class
 from pixelseg_agents.registry import agent_class, load_agent
 from pixelseg_env import OptionError, PixelSegError, check_choice, check_horizon, is_plugin, registered_datasets
@@ -102,12 +103,12 @@ class Run:
         """
         arguments = {} if self.config is None else self.config["arguments"]
         name, hyper = str(arguments.get("agent", "")), arguments.get("hyper")
-        network = hyper.get("network") if isinstance(hyper, dict) else None
+        network, look = (hyper.get(key) if isinstance(hyper, dict) else None for key in ("network", "look"))
         found: tuple[tuple[str, Any, Callable[[str], Any]], ...]
-        found = (("agent", name, agent_class), ("network", network, network_class))
+        found = (("agent", name, agent_class), ("network", network, network_class), ("look", look, make_look))
         for kind, named, find in found:
             try:
-                if is_plugin(named):
+                if is_plugin(named if kind != "look" else look_name(str(named))):
                     find(named)
             except OptionError as error:
                 raise OptionError(f"{self.folder / CONFIG}: its {kind} cannot be had: {reason(error)}") from error

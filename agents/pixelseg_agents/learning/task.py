@@ -10,9 +10,10 @@ from typing import Any, Self
 import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pixelseg_env import OptionError
-from pixelseg_env.dynamics import image_channels
+from pixelseg_env.dynamics import THRESHOLD, image_channels
 
 Draw = Callable[[NDArray[np.int64]], tuple[Any, Any]]
 
@@ -49,6 +50,16 @@ class AgentTask:
     def copies(self) -> int:
         """How often the image comes in an observation: once under the map of each label, or once beside the maps."""
         return 1 if self.observation == "stacked" else self.labels
+
+    def kept(self, observation: Tensor) -> Tensor:
+        """Where the map that an observation shows keeps something, bool (B, H, W); of several labels: any of them.
+
+        When masked, pixels whose image is 0 in every channel look like removed ones.
+        """
+        image = self.image_channels * self.copies
+        if self.observation != "stacked":
+            return (observation[:, :image] != 0).any(1)
+        return (observation[:, image : image + self.labels] >= THRESHOLD).any(1)
 
     @classmethod
     def of(cls, env: Any, agent: str) -> Self:

@@ -1,0 +1,268 @@
+"""How agents look at observations: windows, what networks are shown of them, and what is made of what they say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pixelseg_agents import AC, DQN, PA3C, Closer, Look, PixelRL, Supervised
+from pixelseg_agents.learning.looking import WholeImage, cut_out, make_look, spread_back
+from pixelseg_agents.learning.task import AgentTask
+from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset
+from tests.helpers.env import small_set
+
+SIZES = [(64, 64), (80, 50), (33, 97)]
+
+
+def blob(height: int, width: int, top: int, left: int, side: int) -> Tensor:
+    """A map (1, H, W) that keeps a square."""
+    kept = torch.zeros(1, height, width, dtype=torch.bool)
+    kept[:, top : top + side, left : left + side] = True
+    return kept
+
+
+def turned(maps: Tensor, turn: int) -> Tensor:
+    """One of the eight symmetries of the square, of (..., H, W)."""
+    maps = maps.rot90(turn % 4, (-2, -1))
+    return maps.flip(-1) if turn >= 4 else maps
+
+
+# ---------------------------------------------------------------- windows
+
+
+@settings(max_examples=40)
+@given(
+    size=st.sampled_from(SIZES),
+    place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    side=st.integers(1, 30),
+    turn=st.integers(0, 7),
+)
+def test_a_window_holds_the_object_lies_in_the_image_and_turns_with_it(
+    size: tuple[int, int], place: tuple[float, float], side: int, turn: int
+) -> None:
+    height, width = size
+    kept = blob(height, width, int(place[0] * (height - side)), int(place[1] * (width - side)), side)
+    look = Closer(side=16, smallest=12, border=1)
+    (window,) = look.windows(kept)
+    rows, columns = torch.where(kept[0])
+    for axis, (found, length) in enumerate(((rows, height), (columns, width))):
+        first, end = float(window[axis]), float(window[axis] + window[2])
+        assert first <= float(found.min()), "not all of the object"
+        assert end >= float(found.max()) + 1
+        if float(window[2]) <= length:
+            assert -1e-3 <= first <= end <= length + 1e-3
+    assert 12 <= float(window[2]) <= max(size)
+    image = torch.rand(1, 2, height, width, generator=torch.Generator().manual_seed(side))
+    seen = cut_out(image, look.windows(kept), 16)
+    again = turned(image, turn)
+    assert torch.allclose(cut_out(again, look.windows(turned(kept, turn)), 16), turned(seen, turn), atol=1e-4)
+
+
+def test_pixels_that_stand_alone_do_not_widen_a_window() -> None:
+    draws = torch.Generator().manual_seed(0)
+    kept = blob(128, 128, 40, 50, 20)
+    noisy = kept | (torch.rand(kept.shape, generator=draws) < 0.1)
+    look = Closer(smallest=20)
+    clean, spoilt = look.windows(kept)[0], look.windows(noisy)[0]
+    assert float((clean - spoilt).abs().max()) < 5
+    alone = blob(128, 128, 7, 9, 1)
+    assert look.windows(alone)[0].tolist() == [0, 0, 20], "an object of one pixel is one all the same"
+
+
+def test_first_looks_and_empty_maps_show_the_whole_image() -> None:
+    for height, width in SIZES:
+        longest = max(height, width)
+        for kept in (torch.ones(2, height, width, dtype=torch.bool), torch.zeros(2, height, width, dtype=torch.bool)):
+            for window in Closer().windows(kept):
+                assert window.tolist() == [(height - longest) / 2, (width - longest) / 2, longest]
+
+
+# ---------------------------------------------------------------- resampling
+
+
+@settings(max_examples=40)
+@given(
+    size=st.sampled_from(SIZES),
+    top=st.floats(0, 4),
+    left=st.floats(0, 4),
+    side=st.floats(4, 29),
+    seen=st.integers(8, 40),
+    value=st.floats(-5, 5),
+)
+def test_constant_maps_stay_constant(
+    size: tuple[int, int], top: float, left: float, side: float, seen: int, value: float
+) -> None:
+    windows = torch.tensor([[top, left, side]])
+    images = torch.full((1, 3, *size), value)
+    assert torch.allclose(cut_out(images, windows, seen), torch.tensor(value), atol=1e-4)
+    found = torch.full((1, 2, seen, seen), value)
+    assert torch.allclose(spread_back(found, windows, size), torch.tensor(value), atol=1e-4)
+
+
+@settings(max_examples=40)
+@given(top=st.integers(0, 60), left=st.integers(0, 30), seed=st.integers(0, 99))
+def test_cutting_out_what_was_spread_back_is_the_identity(top: int, left: int, seed: int) -> None:
+    """At the image's own resolution; and what is spread back lies where it was cut out."""
+    windows = torch.tensor([[float(top), float(left), 20.0]])
+    found = torch.rand(1, 4, 20, 20, generator=torch.Generator().manual_seed(seed))
+    spread = spread_back(found, windows, (80, 50))
+    assert torch.allclose(cut_out(spread, windows, 20), found, atol=1e-5)
+    assert torch.allclose(spread[..., top : top + 20, left : left + 20], found, atol=1e-5)
+    if top:  # beyond the window, its edge
+        assert torch.allclose(spread[..., 0, left : left + 20], found[..., 0, :], atol=1e-5)
+
+
+def test_shrinking_is_that_of_torch() -> None:
+    """The whole image: `interpolate` with anti-aliasing is an implementation of somebody else's."""
+    images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    windows = torch.tensor([[0.0, 0.0, 96.0]]).repeat(2, 1)
+    for side in (32, 96, 120):
+        theirs = torch.nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
+        assert torch.allclose(cut_out(images, windows, side), theirs, atol=1e-5)
+        back = torch.nn.functional.interpolate(theirs, (96, 96), mode="bilinear", antialias=True)
+        assert torch.allclose(spread_back(theirs, windows, (96, 96)), back, atol=1e-5)
+
+
+def test_windows_of_a_batch_do_not_depend_on_each_other_and_gradients_flow() -> None:
+    images = torch.rand(3, 2, 70, 90, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    kept = torch.cat([blob(70, 90, 0, 0, 12), blob(70, 90, 30, 60, 25), torch.zeros(1, 70, 90, dtype=torch.bool)])
+    look = Closer(side=24, smallest=16)
+
+    def network(seen: Tensor) -> tuple[Tensor, list[Tensor]]:
+        assert seen.shape[1:] == (3, 24, 24)
+        return seen[:, :2] * 2, [seen[:, 0]]
+
+    (logits, (value,)) = look(network, images, kept)
+    assert logits.shape == (3, 2, 70, 90)
+    assert value.shape == (3, 70, 90)
+    for i in range(3):
+        assert torch.allclose(look(network, images[i : i + 1], kept[i : i + 1])[0], logits[i : i + 1], atol=1e-5)
+    logits.sum().backward()  # type: ignore[no-untyped-call]
+    assert images.grad is not None
+    assert (images.grad.flatten(1).abs().sum(1) > 0).all()
+
+
+# ---------------------------------------------------------------- what the map is, from observations alone
+
+
+def pictures(labels: int, height: int = 12, width: int = 9) -> SegmentationDataset:
+    """`small_set`, its second label being the first one's map turned around."""
+    data = small_set(height=height, width=width)
+    if labels == 1:
+        return data
+    masks = np.stack([data.masks, data.masks[:, ::-1, ::-1]], axis=1)
+    return SegmentationDataset("small", data.images, masks, data.cases, data.slices, label_names=("one", "two"))
+
+
+def kept_by(observation: str, transition: str, **options: Any) -> tuple[Tensor, Tensor]:
+    """What an observation tells of the map after a step, and the map itself."""
+    data = pictures(options.pop("labels", 1))
+    env = PixelSegVectorEnv(3, data, split="all", observation=observation, transition=transition, **options)
+    env.reset(seed=0)
+    env.action_space.seed(1)
+    seen, *_, info = env.step(env.action_space.sample())
+    maps = torch.as_tensor(np.asarray(info["segmentation"], np.float32))
+    return AgentTask.of(env, "test").kept(torch.as_tensor(seen)), maps.flatten(1, -3).amax(
+        1
+    ) if maps.ndim == 4 else maps
+
+
+@pytest.mark.parametrize("observe_time", [False, True])
+@pytest.mark.parametrize("labels", [1, 2])
+@pytest.mark.parametrize("observation", ["masked", "stacked"])
+@pytest.mark.parametrize("transition", ["absorbing", "restorable"])
+def test_an_observation_tells_the_map(observation: str, transition: str, labels: int, observe_time: bool) -> None:
+    kept, maps = kept_by(observation, transition, labels=labels, observe_time=observe_time, horizon=3)
+    there = maps > 0
+    if observation == "stacked":
+        assert torch.equal(kept, there)
+    else:  # pixels that are black in the image look removed
+        assert not (kept & ~there).any()
+        assert kept.float().mean() > 0.9 * there.float().mean()
+
+
+def test_an_observation_tells_a_graded_map() -> None:
+    kept, maps = kept_by("stacked", "additive", horizon=8)
+    assert torch.equal(kept, maps >= 0.5)
+
+
+# ---------------------------------------------------------------- agents
+
+
+def closer_env(**options: Any) -> PixelSegVectorEnv:
+    """Two phantoms in a shape that is no window's."""
+    rules = {"observation": "stacked", "observe_time": True, "horizon": 2} | options
+    return PixelSegVectorEnv(2, pictures(1, 40, 56), split="all", **rules)
+
+
+@pytest.mark.parametrize("agent", [PA3C, AC, DQN, PixelRL, Supervised])
+def test_every_agent_looks_closer(agent: Any, tmp_path: Any) -> None:
+    """Trains, decides every pixel at any size, does so again from a file; its network has never seen but windows."""
+    rules = {"transition": "additive"} if agent is PixelRL else {}
+    env = closer_env(**rules)
+    extra = {"learning_starts": 2} if agent is DQN else {}
+    look = "closer(side=16, smallest=12, border=1)"
+    made = agent(env, look=look, width=0.05, horizons=(1, 2), seed=3, device="cpu", **extra)
+    shapes: set[tuple[int, ...]] = set()
+    made.network.register_forward_pre_hook(lambda module, args: shapes.add(tuple(args[0].shape[2:])))
+    before = [parameter.clone() for parameter in made.network.parameters()]
+    made.learn(2)
+    assert any(not torch.equal(a, b) for a, b in zip(before, made.network.parameters(), strict=True))
+    assert shapes == {(16, 16)}
+    observation = np.concatenate([np.asarray(env.reset(seed=1)[0])] * 2, axis=2)  # 80x56
+    actions, _ = made.predict(observation)
+    assert actions.shape == (2, 80, 56)
+    loaded = agent.load(made.save(tmp_path / "agent"))
+    assert loaded.look == made.look == Closer(side=16, smallest=12, border=1)
+    assert np.array_equal(loaded.predict(observation)[0], actions)
+
+
+@dataclass(frozen=True)
+class Half(Look):
+    """Somebody else's look: every second pixel."""
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Half of it."""
+        return size[0] // 2, size[1] // 2
+
+    def __call__(self, network: Any, observation: Tensor, kept: Tensor) -> Any:
+        """What a network says of every second pixel."""
+        return tuple(
+            one.repeat_interleave(2, -1).repeat_interleave(2, -2) for one in network(observation[..., ::2, ::2])
+        )
+
+
+def test_looks_by_name() -> None:
+    assert make_look("whole") == WholeImage()
+    assert make_look("closer(side=32, context=True)") == Closer(side=32, context=True)
+    env = closer_env()
+    agent = PA3C(env, look=f"{__name__}:Half", width=0.05, horizons=(1, 2), device="cpu").learn(1)
+    assert agent.predict(np.asarray(env.reset(seed=0)[0]))[0].shape == (2, 40, 56)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("closr", "closer"),
+        ("closer(side=4)", "at least 8"),
+        ("closer(sde=32)", "sde"),
+        ("closer(32)", "values need names"),
+        ("closer(side=", "expected a name"),
+        ("closer(side=,)", "expected the form"),
+        ("closer(margin=0.5)", "at least 1"),
+        ("no.such.module:look", "cannot be imported"),
+        ("builtins:dict", "expected a Look"),
+        ("", "expected"),
+    ],
+)
+def test_wrong_looks_are_explained(text: str, message: str) -> None:
+    with pytest.raises(OptionError, match="look") as caught:
+        PA3C(closer_env(), look=text, width=0.05)
+    assert message in str(caught.value)
