@@ -15,6 +15,7 @@ from pixelseg_env.errors import OptionError, shown
 Horizon = int | Sequence[int] | Callable[[int], int]
 
 ORDERS = ("random", "shuffled", "sequential")
+LONGEST = 2**31 - 1  # steps of an episode: what counts them must not overflow
 
 
 class Order:
@@ -67,8 +68,9 @@ def check_horizon(horizon: Any) -> int:
         value = operator.index(horizon)
     except TypeError:
         value = 0
-    if value < 1 or isinstance(horizon, bool):
-        raise OptionError(f"horizon={shown(horizon)}: expected a whole number of steps, at least 1")
+    if not 1 <= value <= LONGEST or isinstance(horizon, bool):
+        most = f" and at most {LONGEST:,}" if value > LONGEST else ""
+        raise OptionError(f"horizon={shown(horizon)}: expected a whole number of steps, at least 1{most}")
     return value
 
 

@@ -12,6 +12,15 @@ SMALL_FIELD = {"sam": False, "dilation": False, "blocks": 1, "head_stride": 2, "
 PUBLISHED = {name: value for name, value in PA3CConfig.stated.items() if name != "width"}
 TUNING: dict[str, Any] = {"passes": 0.5, "tuned": False, "parts": ("val",)}
 TRYING: dict[str, Any] = {"tuned": False, "parts": ("val",)}
+
+
+def _looking(look: str = "closer", observe_time: bool = True, **hyper: Any) -> Setting:
+    """An agent that looks closer at images of 256x256 pixels, and one change to how; see `TRYING`."""
+    rules = {"observation": "stacked"} | ({"observe_time": True} if observe_time else {})
+    plan = {"horizons": (1, 2), "horizon_shares": (0.4, 0.6)}
+    return Setting(hyper={"look": look} | plan | hyper, env=rules, **TRYING)
+
+
 SETTINGS: dict[str, Setting] = {
     "default": Setting(),
     # Table 3
@@ -64,5 +73,13 @@ SETTINGS: dict[str, Setting] = {
     "try-full-heads": Setting(hyper={"head_stride": 1}, **TRYING),
     "try-small-field": Setting(hyper=SMALL_FIELD, **TRYING),
     "try-small-value-loss": Setting(hyper={"value_coefficient": 0.1}, **TRYING),
+    # Looking closer, one change at a time, with --size 256 --horizon 2
+    "look-closer": _looking(),
+    "look-no-window": _looking("closer(smallest=1000000)"),
+    "look-no-time": _looking(observe_time=False),
+    "look-gamma-1": _looking(gamma=1.0),
+    "look-tighter": _looking("closer(margin=1.1, border=2, smallest=40)"),
+    "look-context": _looking("closer(context=True)"),
+    "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),
 }
 SEARCH = tuple(name for name in SETTINGS if name.startswith("tune-"))

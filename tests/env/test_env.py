@@ -361,6 +361,7 @@ def test_unknown_options_name_the_nearest(option: str, nearest: str) -> None:
         ({"split": "tset"}, "Did you mean 'test'"),
         ({"horizon": 0}, "at least 1"),
         ({"horizon": 1.5}, "at least 1"),
+        ({"horizon": 2**63}, "at most 2,147,483,647"),
         ({"render_mode": "rgb"}, "Did you mean 'rgb_array'"),
     ],
 )

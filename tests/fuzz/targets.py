@@ -11,20 +11,22 @@ import gzip
 import importlib.util
 import io
 import json
+import math
 import random
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cv2
 import nibabel as nib
 import numpy as np
 from PIL import Image
 
-from pixelseg_agents import AC, PA3C
+from pixelseg_agents import AC, PA3C, PixelAgent
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.config_file import with_config
 from pixelseg_agents.cli.outputs import Job
@@ -41,6 +43,7 @@ from tests.helpers.data import write_dicom
 Read = Callable[[Path, bytes, random.Random], Any]
 H, W, Z = 12, 16, 3
 NETWORK = 48 << 20  # bytes that an agent takes for an image whose one side is a few thousand pixels, truly
+ENOUGH = 2_000_000  # pixels that are segmented of one file: seconds
 
 
 class RefusedError(PixelSegError):
@@ -91,7 +94,9 @@ def targets() -> dict[str, Target]:
     found["nifti list"] = Target(
         [_listing()], _task_listing(packed), (mutations.json_text,), ("dataset.json", "a.nii.gz", "labelsTr")
     )
-    found["table"] = Target(_tables(), _table(examples), (mutations.csv_text,))
+    found["table"] = Target(
+        _tables(), _table(examples), (mutations.csv_text,), ("spoilt", "a.png: ")
+    )  # it may name that as a mask
     has_dicom = importlib.util.find_spec("pydicom") is not None
     found["dicom"] = Target(
         _dicom() if has_dicom else [b""],
@@ -473,8 +478,27 @@ def _predict(ending: str, examples: _Examples, dataset: str = "folder") -> Read:
 def _run_job(examples: _Examples, rng: random.Random, source: Path, out: Path, dataset: str) -> None:
     """What `pixelseg predict` does once it has read the checkpoint, which takes ten times as long."""
     predictor = FilePredictor(examples.agent, None if rng.random() < 0.5 else (16, 16), 1, dataset)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), _until_enough_is_segmented():
         run_job(predictor, Job(source, out))
+
+
+class _EnoughError(Exception):
+    """So much of a file was read and segmented that the rest, honest work of minutes, would show nothing more."""
+
+
+@contextlib.contextmanager
+def _until_enough_is_segmented() -> Iterator[None]:
+    left, predict = ENOUGH, PixelAgent.predict
+
+    def counted(agent: PixelAgent, observation: Any, *rest: Any, **named: Any) -> Any:
+        nonlocal left
+        left -= math.prod(observation.shape[-2:]) * (len(observation) if observation.ndim == 4 else 1)
+        if left < 0:
+            raise _EnoughError
+        return predict(agent, observation, *rest, **named)
+
+    with mock.patch.object(PixelAgent, "predict", counted), contextlib.suppress(_EnoughError):
+        yield
 
 
 def _predict_with(examples: _Examples) -> Read:
@@ -505,8 +529,9 @@ def _command(*words: Any) -> int:
     Raises:
         RefusedError: it ended with code 2; the message is what it printed.
     """
-    printed = io.StringIO()
-    with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(io.StringIO()):
+    printed, code = io.StringIO(), 0
+    silent = contextlib.redirect_stderr(printed), contextlib.redirect_stdout(io.StringIO())
+    with silent[0], silent[1], _until_enough_is_segmented():
         code = main([str(word) for word in words])
     if code == 2:
         raise RefusedError(printed.getvalue())
