@@ -28,6 +28,7 @@ from pixelseg_agents.networks import known_already, network_class
 from pixelseg_agents.state import check_shapes, restore, settings_of, task_of, tensors_of
 from pixelseg_agents.team import ALONE
 from pixelseg_env import OptionError
+from pixelseg_env.dynamics import observe
 
 
 class PixelAgent(Learner):
@@ -214,6 +215,21 @@ class PixelAgent(Learner):
             ) from error
         actions = keep.to(torch.int8) if as_tensor else keep.cpu().numpy().astype(np.int8)
         return (actions if array.ndim == 4 else actions[0]), state
+
+    def windows(self, images: NDArray[np.float32], maps: NDArray[Any]) -> NDArray[np.float32] | None:
+        """The squares of images that it looks at, when it sees them with these maps; for pictures.
+
+        Args:
+            images: float32 (N, C, H, W) in [0, 1].
+            maps: f(t-1), (N, [L,] H, W).
+
+        Returns:
+            float32 (N, 3): row and column of the square's first edge, and its side, in pixels; None: it sees all.
+        """
+        left = np.ones(len(images), np.int64) if self.task.observe_time else None
+        observation = tensor(observe(images, maps, self.observation, left), self.device)
+        found = self.look.windows(self.task.kept(observation))
+        return None if found is None else found.cpu().numpy()
 
     # ---------------------------------------------------------------- files
 

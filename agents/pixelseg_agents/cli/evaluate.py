@@ -116,7 +116,7 @@ def assess(arguments: EvaluateArguments) -> int:
         **said,
     }
     folder = _report_folder(arguments.out, run.folder / f"evaluation-{name}", about)
-    content = write_report(folder, results, dataset, about, volumes)
+    content = write_report(folder, results, dataset, about, volumes, getattr(agent, "windows", None))
     if arguments.json == "-":
         print(json.dumps(content, indent=1))
         return 0

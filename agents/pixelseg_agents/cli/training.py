@@ -312,7 +312,7 @@ def _evaluate(
     about = {"split": arguments.eval_split, "updates": agent.updates, "checkpoint": "last"}
     volumes, said = volume_report(agent, arguments.task, dataset, arguments.eval_split, results, arguments.batch)
     about |= described(arguments.task, dataset) | said
-    content = write_report(folder, results, dataset, about, volumes)
+    content = write_report(folder, results, dataset, about, volumes, getattr(agent, "windows", None))
     _describe(agent, folder, session, content)
     if volumes:
         print(volumes_text(volumes))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixelseg_agents.evaluation import EvaluationResult, Predictor, ceiling, evaluate, expanded, table
 from pixelseg_agents.evaluation.figures import case_figure, dice_by_step, step_figure
@@ -20,6 +21,7 @@ from pixelseg_agents.team import ALONE, Team
 from pixelseg_env import PixelSegVectorEnv, SegmentationDataset
 from pixelseg_env.datasets import OWN_PIXELS
 
+Windows = Callable[[NDArray[np.float32], NDArray[Any]], NDArray[np.float32] | None]  # of images and maps
 SHOWN_PATIENTS = 30
 REFERENCES: dict[str, Predictor] = {"Otsu": Otsu(), "keep everything": KeepAll()}
 REPORT = "evaluation.json"  # the name in a report's folder
@@ -49,6 +51,7 @@ def write_report(
     dataset: SegmentationDataset,
     about: Mapping[str, Any],
     volumes: Mapping[str, VolumeScores] | None = None,
+    windows: Windows | None = None,
 ) -> dict[str, Any]:
     """Writes `evaluation.json`, `evaluation.md` and the figures.
 
@@ -58,6 +61,7 @@ def write_report(
         dataset: what they were evaluated on.
         about: what the numbers belong to: run, split, ...
         volumes: scores on whole volumes, the agent's first, then the references'; none: there are no volumes.
+        windows: what tells where the agent looked, see `PixelAgent.windows`.
 
     Returns:
         The content of `evaluation.json`; `EvaluationResult.load` reads the agent's part.
@@ -78,7 +82,7 @@ def write_report(
     dice_by_step(expanded({name: result}) | dict(references), folder / "dice_by_step.png")
     if not result.labels:
         case_figure(result, dataset, folder / "cases.png")
-        _step_figure(result, dataset, folder / "segmentation_steps.png")
+        _step_figure(result, dataset, folder / "segmentation_steps.png", windows)
     for number, (label, part) in enumerate(result.labels.items()):
         ending = f"{label.replace(' ', '-')}.png"
         case_figure(part, dataset.label(number), folder / f"cases-{ending}")
@@ -167,12 +171,29 @@ def _markdown(
     ]
 
 
-def _step_figure(result: EvaluationResult, dataset: SegmentationDataset, path: Path) -> None:
+def _step_figure(
+    result: EvaluationResult, dataset: SegmentationDataset, path: Path, windows: Windows | None = None
+) -> None:
     """Four images spread evenly over those with an object: no choice by score."""
     candidates = np.flatnonzero(dataset.masks.any(axis=(1, 2)))
     if not len(candidates):
         candidates = np.arange(len(dataset))
     chosen = candidates[np.unique(np.linspace(0, len(candidates) - 1, 4).round().astype(int))]
-    images, masks, maps = as_judged(result, dataset, chosen.tolist())
     titles = [f"{result.cases[i]}\nslice {result.slices[i]}" for i in chosen]
-    step_figure(images, masks, np.stack(maps), path, titles)
+    looked = None if windows is None else _looked(result, dataset, chosen, windows)
+    if looked is None:
+        images, masks, maps = as_judged(result, dataset, chosen.tolist())
+    else:  # at the size that it was looked at
+        (images, masks), maps = dataset.batch(chosen), [result.maps(int(i)) for i in chosen]
+    step_figure(images, masks, np.stack(maps), path, titles, windows=looked)
+
+
+def _looked(
+    result: EvaluationResult, dataset: SegmentationDataset, chosen: NDArray[np.int64], windows: Windows
+) -> NDArray[np.float32] | None:
+    """The window of every step, float32 (N, T, 3); None: the agent sees whole images."""
+    images, masks = dataset.batch(chosen)
+    maps = np.stack([result.maps(int(i)) for i in chosen])
+    before = np.concatenate([np.ones_like(masks)[:, None], maps[:, :-1]], axis=1)
+    found = [windows(images, before[:, step]) for step in range(maps.shape[1])]
+    return None if any(one is None for one in found) else np.stack(found, axis=1)  # type: ignore[arg-type]

@@ -10,9 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
 
 from pixelseg_agents import AC, DQN, PA3C, Closer, Look, PixelRL, Supervised
+from pixelseg_agents.evaluation.figures import step_figure
 from pixelseg_agents.learning.looking import WholeImage, cut_out, make_look, spread_back
 from pixelseg_agents.learning.task import AgentTask
 from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset
@@ -266,3 +268,24 @@ def test_wrong_looks_are_explained(text: str, message: str) -> None:
     with pytest.raises(OptionError, match="look") as caught:
         PA3C(closer_env(), look=text, width=0.05)
     assert message in str(caught.value)
+
+
+def test_pictures_show_what_was_looked_at(tmp_path: Any) -> None:
+    env = closer_env()
+    agent = PA3C(env, look="closer(side=16, smallest=12, border=1)", width=0.05, horizons=(1, 2), device="cpu")
+    images, targets = env.dataset.batch([0, 1])
+    maps = np.ones((2, 2, 40, 56), np.uint8)
+    maps[1, 0] = 0
+    maps[1, 0, 8:22, 30:40] = 1
+    first, later = (agent.windows(images, before) for before in (np.ones_like(targets), maps[:, 0]))
+    assert first is not None
+    assert later is not None
+    assert (first[:, 2] == 56).all()
+    assert later[0, 2] == 56
+    row, column, side = later[1]
+    assert row <= 8 < 22 <= row + side
+    assert column <= 30 < 40 <= column + side
+    step_figure(images, targets, maps, tmp_path / "a.png", windows=np.stack([first, later], axis=1))
+    pixels = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).astype(int)
+    assert (abs(pixels - (240, 228, 66)).max(-1) < 10).sum() > 500, "yellow frames"
+    assert PA3C(env, width=0.05, device="cpu").windows(images, targets) is None

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from pixelseg_agents.evaluation import EvaluationResult
@@ -41,6 +41,7 @@ from pixelseg_env.rendering import (
 )
 
 RIGHT = (240, 240, 240)
+LOOKED = "#F0E442"  # Okabe and Ito's yellow, which nothing else has
 
 
 def step_figure(
@@ -50,6 +51,7 @@ def step_figure(
     out_path: str | Path,
     titles: Sequence[str] | None = None,
     steps: Sequence[int] | None = None,
+    windows: NDArray[np.float32] | None = None,
 ) -> None:
     """Draws how up to four images are segmented step by step, after the publication's Fig. 4.
 
@@ -63,6 +65,7 @@ def step_figure(
         out_path: the figure; its ending chooses the format.
         titles: N labels for the rows, of one or more lines; of a long line the end is shown.
         steps: the steps to show, from 1 to T; all by default, or ten spread evenly if there are more.
+        windows: float32 (N, T, 3), what the agent looked at in each step, see `Look.windows`; None: whole images.
 
     Raises:
         DataError: the arrays do not fit together, or a step is out of range.
@@ -91,6 +94,10 @@ def step_figure(
         for column, left in enumerate(lefts):
             label = "image" if column == 0 else f"t = {shown[column - 1]}"
             axis.text(left + cell_w / 2, above, label, ha="center", va="bottom", fontsize=8.5)
+        for i, looks in enumerate(windows if windows is not None else ()):
+            for column, step in enumerate(shown):
+                place = lefts[column + 1], tops[2 * i + 1], cell_w, cell_h
+                axis.add_patch(_window(looks[step - 1], factor, place))
         for i, title in enumerate(titles or ()):
             middle = tops[2 * i] + cell_h + gap / 2
             label = "\n".join(shortened(line, 24) for line in title.split("\n"))
@@ -106,9 +113,21 @@ def step_figure(
                 Patch(facecolor=hex_code(CHANGED), label="changed in this step"),
                 Line2D([], [], color=hex_code(SEGMENTATION), linewidth=2, label="segmentation"),
                 Line2D([], [], color=hex_code(TARGET), linewidth=2, label="ground truth"),
+                *([] if windows is None else [Line2D([], [], color=LOOKED, linewidth=1.4, label="looked at")]),
             ],
         )
         save_figure(figure, out_path)
+
+
+def _window(window: NDArray[np.float32], factor: int, place: tuple[int, int, int, int]) -> Rectangle:
+    """The part of a window that lies in a panel, as a frame just inside of it."""
+    left, top, width, height = place
+    first, start, side = (float(value) * factor for value in window)
+    inset = width / 100
+    begin = max(start, inset), max(first, inset)
+    end = min(start + side, width - inset), min(first + side, height - inset)
+    corner = left + begin[0], top + begin[1]
+    return Rectangle(corner, end[0] - begin[0], end[1] - begin[1], fill=False, edgecolor=LOOKED, linewidth=1.4)
 
 
 def _step_panels(images: Any, targets: Any, maps_by_step: Any, shown: Sequence[int], factor: int) -> list[list[RGB]]:
