@@ -19,7 +19,7 @@ from pixelseg_env.datasets.nifti_files import SUFFIXES, Geometry, encode_at, on_
 from pixelseg_env.datasets.pairs import Pair
 from pixelseg_env.datasets.problems import SHOWN, for_each
 from pixelseg_env.datasets.volumes import Source, channel_slices, load_volumes
-from pixelseg_env.errors import DataError, OptionError, PixelSegError
+from pixelseg_env.errors import DataError, OptionError, PixelSegError, shown
 
 ENDING = ".dcm"
 _SPREAD = 0.01  # of a slice's distance: by so much distances may differ in one series
@@ -175,8 +175,8 @@ def _assembled(path: Path, files: Sequence[Path], pixels: bool) -> tuple[NDArray
     for file, item in zip(files, slices, strict=True):
         if (item.Rows, item.Columns) != shape[:2]:
             raise DataError(
-                f"{file}: {item.Rows}x{item.Columns}, but {files[0].name} is {shape[0]}x{shape[1]}; expected one size "
-                "in a series: move the odd files (often a localiser) out of the folder"
+                f"{file}: {shown(item.Rows)}x{shown(item.Columns)}, but {files[0].name} is {shape[0]}x{shape[1]}; "
+                "expected one size in a series: move the odd files (often a localiser) out of the folder"
             )
     if not pixels:
         return np.empty((0, 0, 0), np.float32), Geometry(shape, affine)

@@ -46,6 +46,7 @@ ODD_VALUES: tuple[Any, ...] = (
     {"a": [1]},
 )
 DEEP = 3000  # levels; Python's own limit is 1000
+LARGE = 20_000  # characters of a value that is not repeated any more: twice is enough for gigabytes
 BOMB = gzip.compress(bytes(96 << 20), 9, mtime=0)  # 96 MiB of zeros in 94 KiB
 
 
@@ -369,10 +370,12 @@ def _confused(value: Any, rng: random.Random) -> Any:
     if isinstance(value, list) and value and rng.random() < 0.8:
         k = rng.randrange(len(value))
         if rng.random() < 0.15:
-            return rng.choice((value[:k], value * 3, value[::-1], value * 2000 if len(value) < 20 else value))
+            many = value * 2000 if len(json.dumps(value)) < LARGE else value
+            return rng.choice((value[:k], value * 3, value[::-1], many))
         return [*value[:k], _confused(value[k], rng), *value[k + 1 :]]
     if isinstance(value, str) and value and rng.random() < 0.4:
-        return rng.choice((value.upper(), value + "\x00", value * 1000, value[1:], " " + value, value + ":x"))
+        many = value * 1000 if len(value) < LARGE else value
+        return rng.choice((value.upper(), value + "\x00", many, value[1:], " " + value, value + ":x"))
     if isinstance(value, int | float) and rng.random() < 0.4:
         return rng.choice((-value, value * 1000, value * 10**9, str(value), [value], value + 1, float(value)))
     return rng.choice(ODD_VALUES)

@@ -253,6 +253,8 @@ def test_options_of_many_digits_and_levels() -> None:
         {"task": {"data": [1]}},
         {"task": {"data": ["~nobody-of-this-name/x"]}},
         {"task": {"x" * 5000: 1}},
+        {"task": {"horizon": 2**63}},
+        {"task": {"coarse": "." * 5000}},
     ],
 )
 def test_configurations_of_runs(tmp_path: Path, change: dict[str, Any]) -> None:
@@ -267,6 +269,9 @@ def test_configurations_that_are_no_text(tmp_path: Path) -> None:
     for content in (DEEP.encode(), json.dumps({"arguments": "x" * 5000}).encode("utf-32"), b"9" * 5000):
         path.write_bytes(content)
         _refused(RunError, path, lambda: open_run(tmp_path))
+    coarse = {"agent": "pa3c", "task": {"dataset": "phantom", "coarse": "a"}}
+    path.write_text(json.dumps({"arguments": coarse, "working_folder": "x" * 5000}))
+    _refused(RunError, path, lambda: open_run(tmp_path).task)
     path.write_text(json.dumps({"arguments": {"agent": "no_such_module:x", "task": {}}}))
     _refused(OptionError, path, lambda: open_run(tmp_path).load_agent())
 

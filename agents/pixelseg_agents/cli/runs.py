@@ -57,12 +57,12 @@ class Run:
             began = Path(self.config.get("working_folder", "."))
             coarse = None if task.coarse is None else _found(task.coarse, began)
             task = dataclasses.replace(task, data=tuple(_found(path, began) for path in task.data), coarse=coarse)
+            self._check_others(task)
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OSError) as error:
             raise RunError(
                 f"{self.folder / CONFIG}: does not fit this version of pixelseg-agents ({reason(error)}); "
                 "restore it from a copy, or train again"
             ) from error
-        self._check_others(task)
         return task
 
     def _check_others(self, task: TaskArguments) -> None:

@@ -121,6 +121,13 @@ def test_damage_gaps_and_mixed_series_are_named(tmp_path: Path) -> None:
         ):
             load(tmp_path)
         files.write_dicom(tmp_path / "images/p1", series(1), "1.2.2")
+    many = pydicom.dcmread(paths[1])
+    many.Rows = [12] * 1000
+    many.save_as(paths[1])
+    with pytest.raises(DataError, match=rf"{paths[1].name}: .*expected one size in a series") as caught:
+        load(tmp_path)
+    assert len(str(caught.value)) < 500
+    files.write_dicom(tmp_path / "images/p1", series(1), "1.2.2")
     (tmp_path / "images/p1/other").write_bytes((tmp_path / "images/p0/IM0000").read_bytes())
     with pytest.raises(DataError, match=r"p1: the files of 2 series"):
         load(tmp_path)
