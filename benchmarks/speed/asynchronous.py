@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.speed.asynchronous --out benchmarks/records/speed/asynchronous.json
 
-trains every seed with each number of workers, one after the other, on phantoms, and draws Dice on held-out phantoms
-over wall time. With OMP_NUM_THREADS=1 every worker has one thread. A machine with as many free cores
-as workers is needed for figures that mean something.
+trains every seed with each number of workers, one after the other, on phantoms (or on `--dataset brain --data ...`),
+and draws Dice on held-out images over wall time. With OMP_NUM_THREADS=1 every worker has one thread. A machine with as
+many free cores as workers is needed for figures that mean something.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ class Asynchronous:
     """Numbers of workers."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the trainings."""
+    dataset: str = "phantom"
+    """What is learnt: 150 phantoms, or a data set of files, whose validation patients are held out."""
+    data: tuple[Path, ...] = ()
+    """Folders of that data set."""
     size: int = 48
     """Side of the images in pixels."""
     width: float = 0.25
@@ -60,7 +64,10 @@ def train(options: Asynchronous, workers: int, seed: int) -> Row:
     """One training; its states are kept on the way and scored after it, so that scoring takes no time from it."""
 
     def env(split: str, count: int) -> Any:
-        return gym.make_vec("PixelSegEnv-v0", num_envs=count, split=split, size=options.size, count=150)
+        place: dict[str, Any] = {"count": 150} if options.dataset == "phantom" else {"data": list(options.data)}
+        return gym.make_vec(
+            "PixelSegEnv-v0", num_envs=count, split=split, size=options.size, dataset=options.dataset, **place
+        )
 
     agent = PA3C(env("train", options.batch), seed=seed, device="cpu", width=options.width, workers=workers)
     times: list[tuple[int, float]] = []
@@ -75,7 +82,7 @@ def train(options: Asynchronous, workers: int, seed: int) -> Row:
 
     started = time.perf_counter()
     agent.learn(options.updates, callback=look)
-    held_out, curve = env("test", 15), []
+    held_out, curve = env("test" if options.dataset == "phantom" else "val", 15), []
     for updates, seconds, state in states:
         agent.network.load_state_dict(state)
         dice = float(evaluate(agent, held_out, keep_maps=False).metrics["DICE"].mean())
@@ -112,7 +119,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         first = not any(line.get_label() == label for line in axes.get_lines())
         seconds, dice = zip(*((point["seconds"], point["dice"]) for point in row["curve"]), strict=True)
         axes.plot(seconds, dice, color=colour, label=label if first else None, linewidth=1.5, marker="o", markersize=3)
-    axes.set(xlabel="seconds since the start, that of the processes too", ylabel="Dice on held-out phantoms")
+    axes.set(xlabel="seconds since the start, that of the processes too", ylabel="Dice on held-out images")
     axes.set_ylim(0, 1)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
@@ -130,7 +137,8 @@ def main() -> None:
         for workers in options.workers:
             rows.append(train(options, workers, seed))
             print({name: value for name, value in rows[-1].items() if name != "curve"}, flush=True)
-    record: Row = {"rows": rows, "options": dataclasses.asdict(options) | {"out": options.out.name, "figure": ""}}
+    said = {"out": options.out.name, "figure": "", "data": [folder.name for folder in options.data]}
+    record: Row = {"rows": rows, "options": dataclasses.asdict(options) | said}
     record |= {"cores": os.cpu_count(), "threads_together": torch.get_num_threads()}
     for more, less in ((2, 1), (1, 0), (2, 0)):
         if found := ratios(rows, more, less):
