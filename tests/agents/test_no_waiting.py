@@ -15,7 +15,7 @@ from tests.helpers.fake_cuda import CUDA, FakeCuda, fake_cuda  # noqa: F401
 
 AGENTS: dict[str, dict[str, Any]] = {
     "pa3c": {"reward_map_convolution": 3},
-    "ac": {},
+    "ac": {"look": "closer(side=16, smallest=8)"},
     "dqn": {"learning_starts": 4},
     "double-dqn": {"learning_starts": 4},
     "dueling-dqn": {"learning_starts": 4},
@@ -31,7 +31,7 @@ def make(name: str, **settings: Any) -> Any:
         "PixelSegEnv-v0", num_envs=4, size=16, count=20, backend="torch", device="cuda:0", horizon=5, **task
     )
     width = 0.05 if name == "amp-drl" else 0.1
-    return agent_class(name)(env, device="cuda:0", width=width, **(AGENTS[name] | settings))
+    return agent_class(name)(env, device="cuda:0", width=width, horizons=(1, 3), **(AGENTS[name] | settings))
 
 
 def updates(agent: Any, count: int, cuda: FakeCuda) -> list[int]:
@@ -53,10 +53,10 @@ def updates(agent: Any, count: int, cuda: FakeCuda) -> list[int]:
 @pytest.mark.parametrize("name", AGENTS)
 def test_an_update_stays_on_the_gpu_and_never_waits_for_it(cuda: FakeCuda, name: str) -> None:
     agent = make(name)
-    waits = updates(agent, 4, cuda)
+    waits = updates(agent, 3, cuda)
     assert all(parameter.device == CUDA for part in agent.parts.values() for parameter in part.parameters())
     # `reset` looks whether an action of the last episode was a wrong one: once an update, whatever its steps.
-    assert waits == [1] * 4
+    assert waits == [1] * 3
 
 
 def test_what_waits_and_what_is_elsewhere_is_found(cuda: FakeCuda) -> None:

@@ -60,7 +60,7 @@ def train(key: str, team: Team) -> tuple[list[Tensor], list[dict[str, float]]]:
         "PixelSegEnv-v0", num_envs=BATCH // team.size, size=24, count=40, split="train", order="shuffled", **task
     )
     settings = settings | {count: settings[count] // team.size for count in shared}
-    agent = agent_class(name)(env, seed=3, device="cpu", **settings)
+    agent = agent_class(name)(env, seed=3, device="cpu", horizons=(1, 3), **settings)
     gradients: list[Tensor] = []
     step = agent.apply_gradients
 

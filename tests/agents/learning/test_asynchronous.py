@@ -106,6 +106,7 @@ def workers_are_forked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_worker_is_training_without_workers_and_can_be_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    workers_are_forked(monkeypatch)  # the test of Ctrl-C starts them as they are
     plain = PA3C(make_env(), **CPU).learn(6)
     agent = PA3C(make_env(), workers=1, **CPU)
     seen: list[int] = []
@@ -117,7 +118,6 @@ def test_one_worker_is_training_without_workers_and_can_be_resumed(
     agent.learn(6, callback=callback)
     assert 2 <= agent.updates == agent.episodes // 2 <= 6
     assert not any(tensor.is_shared() for tensor in all_tensors(agent))
-    workers_are_forked(monkeypatch)
     again = PA3C.load(agent.save(tmp_path / "stopped"), env=make_env(), device="cpu").learn(6)
     assert again.updates == again.episodes // 2 == 6
     assert again.passes == plain.passes

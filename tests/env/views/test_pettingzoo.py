@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import multiprocessing
 import pickle
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from pixelseg_env import ActionError, OptionError, PixelSegEnv, SegmentationData
 from pixelseg_env.views.pettingzoo import PixelSegParallelEnv
 from pixelseg_env.views.windows import agent_names, windows
 from tests.helpers.env import INFO_KEYS, REWARDS, TASKS, assert_same, copied, random_actions, small_set, vandalise
+from tests.helpers.fresh import CONTEXT
 
 H, W = 12, 9
 STEP_COSTS = 3  # times its five dictionaries, at most
@@ -447,7 +447,7 @@ def test_a_step_costs_at_most_three_times_its_five_dictionaries() -> None:
 
     A fresh process measures: behind a thousand other tests, on the heap that they leave, 2.2 to 2.5 became up to 3.1.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=CONTEXT) as pool:
         for size in (64, 128):
             step, dictionaries = pool.submit(step_and_dictionaries, size).result()
             assert 1 < step / dictionaries <= STEP_COSTS, size
