@@ -19,7 +19,7 @@ import pytest
 from benchmarks.grid.cells import Cell, Protocol, is_done, record_path
 from benchmarks.grid.commands import read_tuned
 from benchmarks.grid.engine import _in_own_process, _stopped_by_signals, from_text, run_grid, to_text
-from benchmarks.grid.running import run, untrained, updates
+from benchmarks.grid.running import run, run_cell, untrained, updates
 from benchmarks.records import write_record
 from benchmarks.study import MODULE, STUDY
 from benchmarks.study.commands import Run, Search
@@ -160,11 +160,14 @@ def is_alive(process: int) -> bool:
 
 
 def test_a_killed_grid_ends_its_cells_and_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`kill -9` of the grid alone, in the middle of its second cell."""
+    """`kill -9` of the grid alone, in the middle of its second cell; the first was done before."""
     out, begun, go = (tmp_path / name for name in ("out", "begun", "go"))
     (tmp_path / "waiting.py").write_text(WAITS.format(go=str(go), begun=str(begun)))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    protocol = Protocol(size=16, passes=400, width=0.125)
+    again = Run(agents=("keep-all", "waiting:agent"), seeds=(0,), out=out, protocol=protocol)
+    run_cell(out, again.cells()[0])
     words = [sys.executable, "-m", "benchmarks", "run", "--agents", "keep-all", "waiting:agent", "--seeds", "0"]
     words += ["--size", "16", "--passes", "400", "--width", "0.125", "--out", str(out)]
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -182,8 +185,6 @@ def test_a_killed_grid_ends_its_cells_and_goes_on_where_it_was(tmp_path: Path, m
     assert [path.name for path in out.glob("*.json")] == ["phantom-keep-all-default-s0.json"]
     first = out / "phantom-keep-all-default-s0.json"
     before = first.stat().st_mtime_ns
-    protocol = Protocol(size=16, passes=400, width=0.125)
-    again = Run(agents=("keep-all", "waiting:agent"), seeds=(0,), out=out, protocol=protocol)
     assert [is_done(out, one) for one in again.cells()] == [True, False]
     go.touch()
     assert again.main() == 0
