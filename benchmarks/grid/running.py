@@ -28,6 +28,7 @@ from pixelseg_env import SegmentationDataset
 
 CURVE_POINTS = 10
 EXAMPLES = 4
+FEW = 3  # steps, up to which HD95 is taken after each: it takes longer than a step
 
 
 class Stopwatch:
@@ -196,7 +197,8 @@ def judge(cell: Cell, trained: Trained) -> dict[str, Any]:
         env = cell.environment(part, cell.protocol.horizon, trained.coarse)
         if cell.learner.reference:
             agent = agent.moved_to(env)
-        result = evaluate(agent, env, horizon=horizon, keep_maps=part == "test", judge_at=place)
+        watched = ("HD95",) if horizon <= FEW else ()
+        result = evaluate(agent, env, horizon=horizon, keep_maps=part == "test", judge_at=place, by_step=watched)
         said[part] = _in_columns(result)
         if part == "test":
             said["examples"] = _examples(result, env.dataset)
@@ -226,13 +228,15 @@ def peak_mib() -> float:
 
 
 def _in_columns(result: EvaluationResult) -> dict[str, Any]:
-    """The summary, and a list per metric with a value per image, in the order of the data set."""
+    """The summary, and a list per metric with a value per image in the data set's order; of few steps, by step too."""
     columns = {name: values.tolist() for name, values in result.metrics.items()}
+    curves = {"DICE": result.dice_by_step, "BIoU": result.biou_by_step} | result.more_by_step
+    by_step = {name: values.T.tolist() for name, values in curves.items()} if result.more_by_step else None
     return {
         "summary": result.summary(),
         "images": {"case": list(result.cases), "slice": result.slices.tolist(), **columns},
         "first_step_dice": result.dice_by_step[:, 0].tolist(),
-    }
+    } | ({} if by_step is None else {"by_step": by_step})
 
 
 def _examples(result: EvaluationResult, dataset: SegmentationDataset) -> list[dict[str, Any]]:

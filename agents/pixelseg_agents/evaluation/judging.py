@@ -9,14 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelseg_agents.evaluation.results import EvaluationResult, by_label_result
+from pixelseg_agents.evaluation.results import CURVES, EvaluationResult, by_label_result
 from pixelseg_env import METRICS, SegmentationDataset, check_choice
 from pixelseg_env.datasets import fit_image, fit_masks
-from pixelseg_env.metrics import biou, dice
 
 JudgeAt = Literal["native", "size"]
 JUDGED_AT: tuple[JudgeAt, ...] = ("native", "size")
-CURVES = {"DICE": dice, "BIoU": biou}
 DRAWN = 512  # longest side, in pixels, of what is drawn on a file's own pixels
 Maps = NDArray[np.uint8]
 Floats = NDArray[np.float64]

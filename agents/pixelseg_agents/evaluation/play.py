@@ -6,7 +6,7 @@ Everything goes through the public API of the vector environment, so any object 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_agents.evaluation.deciding import Decisions, Predictor
-from pixelseg_agents.evaluation.judging import CURVES, Judge, JudgeAt
-from pixelseg_agents.evaluation.results import EvaluationResult, by_label_result
+from pixelseg_agents.evaluation.judging import Judge, JudgeAt
+from pixelseg_agents.evaluation.results import CURVES, EvaluationResult, by_label_result
 from pixelseg_agents.team import ALONE, Team, shares
 from pixelseg_env import (
     METRICS,
@@ -23,6 +23,7 @@ from pixelseg_env import (
     PixelSegEnv,
     PixelSegVectorEnv,
     SegmentationDataset,
+    check_choice,
     check_horizon,
     to_numpy,
 )
@@ -38,6 +39,7 @@ def evaluate(
     keep_maps: bool = True,
     judge_at: JudgeAt = "native",
     team: Team = ALONE,
+    by_step: Sequence[str] = (),
 ) -> EvaluationResult:
     """Scores every image of the environment's data set, once, in order.
 
@@ -53,19 +55,22 @@ def evaluate(
             and judged by the file's own mask, so that scores can be compared whatever size was decided at. "size": by
             the mask at that size. Where the data set has no files of other sizes, both are the same.
         team: the processes that share the work: each plays on its share of the images, and has all scores in the end.
+        by_step: metrics that are taken after every step, besides Dice and BIoU, such as `("HD95",)`.
 
     Returns:
         The scores, in the order of the data set.
 
     Raises:
-        OptionError: the environment is another one, its episode did not end at the horizon, or `judge_at` is not known.
+        OptionError: the environment is another one, its episode did not end at the horizon, or `judge_at` or a metric
+            is not known.
     """
+    watched = {name: METRICS[check_choice("by_step", name, METRICS)] for name in (*CURVES, *by_step)}
     inner = _inner(env)
     dataset = inner.dataset
     judge = Judge(dataset, judge_at)
     steps = check_horizon(inner.horizon if horizon is None else horizon)
     count, (height, width), labels = len(dataset), dataset.image_shape[1:], dataset.labels
-    curves = {"DICE": np.zeros((labels, count, steps)), "BIoU": np.zeros((labels, count, steps))}
+    curves = {name: np.zeros((labels, count, steps)) for name in watched}
     returns = np.zeros((labels, count))
     final = {name: np.zeros((labels, count)) for name in METRICS}
     packed = np.zeros((labels, count, steps, -(-height * width // 8)), np.uint8) if keep_maps else None
@@ -78,7 +83,7 @@ def evaluate(
     own = shares(count, team)
     for wanted, step, reward, info in play(predictor, env, steps, deterministic, own):
         segmentation = np.ascontiguousarray(by_label(info["segmentation"]))
-        for name, values in judge.scores(wanted, segmentation, CURVES).items():
+        for name, values in judge.scores(wanted, segmentation, watched).items():
             curves[name][:, wanted, step] = values
         if labels == 1:
             returns[0, wanted] += to_numpy(reward)[: len(wanted)].reshape(len(wanted), -1).mean(axis=1)

@@ -19,6 +19,8 @@ from pixelseg_env.metrics import HIGHER_IS_BETTER, METRICS
 
 Floats = NDArray[np.float64]
 
+CURVES = ("DICE", "BIoU")  # taken after every step, always
+
 
 @dataclass(frozen=True)
 class EvaluationResult:
@@ -41,6 +43,7 @@ class EvaluationResult:
             always those that were decided, of `shape`.
         judged_sizes: the sizes (H, W) that the scores were taken at, each once; none: `shape` alone.
         pixels: what "native" pixels are those of: the files, or what a data set has cut out of them.
+        more_by_step: other metrics that were asked for after every step, name to float64 (N, T).
     """
 
     dataset: str
@@ -56,6 +59,7 @@ class EvaluationResult:
     judged_at: str = "size"
     judged_sizes: tuple[tuple[int, int], ...] = ()
     pixels: str = OWN_PIXELS
+    more_by_step: dict[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -126,6 +130,7 @@ class EvaluationResult:
             "return": spread(self.returns),
             "dice_by_step": self.dice_by_step.mean(axis=0).tolist(),
             "biou_by_step": self.biou_by_step.mean(axis=0).tolist(),
+            **_more({name: values.mean(axis=0) for name, values in self.more_by_step.items()}),
         }
 
     def per_case(self) -> list[dict[str, Any]]:
@@ -138,6 +143,7 @@ class EvaluationResult:
                 "return": float(self.returns[i]),
                 "dice_by_step": self.dice_by_step[i].tolist(),
                 "biou_by_step": self.biou_by_step[i].tolist(),
+                **_more({name: values[i] for name, values in self.more_by_step.items()}),
             }
             for i, case in enumerate(self.cases)
         ]
@@ -172,7 +178,9 @@ class EvaluationResult:
     def _from_json(cls, content: dict[str, Any]) -> EvaluationResult:
         summary, rows = content["summary"], content["per_case"]
         height, width = summary["size"]
+        more = [_text(name) for name in summary.get("more_by_step", {})]
         steps = {len(row[name]) for row in rows for name in ("dice_by_step", "biou_by_step")}
+        steps |= {len(row["more_by_step"][name]) for row in rows for name in more}
         if len(steps) != 1 or not min(steps):
             raise ValueError("expected images, each with the same steps")
         return cls(
@@ -187,6 +195,7 @@ class EvaluationResult:
             judged_at=_text(summary.get("judged_at", "size")),  # where all were judged until 0.1
             judged_sizes=tuple((_whole(h), _whole(w)) for h, w in summary.get("judged_sizes", [(height, width)])),
             pixels=_text(summary.get("judged_on", OWN_PIXELS)),
+            more_by_step={name: np.array([_column(row["more_by_step"][name]) for row in rows]) for name in more},
             labels={name: cls._from_json(part) for name, part in content.get("labels", {}).items()},
         )
 
@@ -201,6 +210,11 @@ def _whole(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"expected a whole number, got {type(value).__name__}")
     return value
+
+
+def _more(curves: dict[str, Floats]) -> dict[str, Any]:
+    """The entry of a result's JSON for curves that not every result has."""
+    return {"more_by_step": {name: values.tolist() for name, values in curves.items()}} if curves else {}
 
 
 def _column(values: list[Any]) -> Floats:
@@ -273,7 +287,7 @@ def by_label_result(
     Args:
         dataset: of N images and L labels.
         metrics: name to (L, N).
-        curves: "DICE" and "BIoU" to (L, N, T).
+        curves: "DICE", "BIoU", and what else was asked for, to (L, N, T).
         returns: (L, N).
         judged_at: see `EvaluationResult`.
         judged_sizes: see `EvaluationResult`.
@@ -296,6 +310,7 @@ def by_label_result(
             judged_at=judged_at,
             judged_sizes=judged_sizes,
             pixels=dataset.native_pixels,
+            more_by_step={name: pick(values) for name, values in curves.items() if name not in CURVES},
             **more,
         )
 

@@ -88,7 +88,7 @@ def expected_maps(dataset: SegmentationDataset, steps: int) -> NDArray[np.uint8]
 def test_every_image_once_and_scored_by_step(num_envs: int, flat: bool) -> None:
     dataset = make_dataset()
     env = FakeEnv(dataset, num_envs)
-    result = evaluate(Peeler(flat), env)
+    result = evaluate(Peeler(flat), env, by_step=["HD95"])
     assert len(result) == 7
     assert result.horizon == 4
     assert result.dataset == "tiny"
@@ -104,6 +104,7 @@ def test_every_image_once_and_scored_by_step(num_envs: int, flat: bool) -> None:
         scores = compute_metrics(maps[:, step], dataset.masks)
         np.testing.assert_allclose(result.dice_by_step[:, step], scores["DICE"])
         np.testing.assert_allclose(result.biou_by_step[:, step], scores["BIoU"])
+        np.testing.assert_allclose(result.more_by_step["HD95"][:, step], scores["HD95"])
     for name, values in scores.items():
         np.testing.assert_allclose(result.metrics[name], values)
     telescoped = (1 - dataset.masks.astype(float)) ** 2 - (maps[:, -1] - dataset.masks.astype(float)) ** 2
@@ -288,7 +289,7 @@ def test_summary_over_images_and_over_patients() -> None:
 
 
 def test_save_and_load(tmp_path: Path) -> None:
-    result = evaluate(Peeler(), FakeEnv(make_dataset(), 4))
+    result = evaluate(Peeler(), FakeEnv(make_dataset(), 4), by_step=["HD95", "PPV"])
     path = tmp_path / "new" / "result.json"
     result.save(path)
     assert [file.name for file in path.parent.iterdir()] == ["result.json"]
@@ -298,6 +299,9 @@ def test_save_and_load(tmp_path: Path) -> None:
     loaded = EvaluationResult.load(path)
     assert loaded.to_json() == result.to_json()
     assert loaded.packed is None
+    assert loaded.more_by_step.keys() == {"HD95", "PPV"}
+    with pytest.raises(OptionError, match=r"by_step='HD96'.*HD95"):
+        evaluate(Peeler(), FakeEnv(make_dataset(), 4), by_step=["HD96"])
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"summary": {}, "per_case": 3}'])
