@@ -17,7 +17,7 @@ TRYING: dict[str, Any] = {"tuned": False, "parts": ("val",)}
 def _looking(look: str = "closer", observe_time: bool = True, **hyper: Any) -> Setting:
     """An agent that looks closer at images of 256x256 pixels, and one change to how; see `TRYING`."""
     rules = {"observation": "stacked"} | ({"observe_time": True} if observe_time else {})
-    plan = {"horizons": (1, 2), "horizon_shares": (0.4, 0.6)}
+    plan = {"horizons": (1, 2), "horizon_shares": (0.4, 0.6), "later_background_weight": 1.0}
     return Setting(hyper={"look": look} | plan | hyper, env=rules, **TRYING)
 
 
@@ -80,6 +80,7 @@ SETTINGS: dict[str, Setting] = {
     "look-gamma-1": _looking(gamma=1.0),
     "look-tighter": _looking("closer(margin=1.1, border=2, smallest=40)"),
     "look-context": _looking("closer(context=True)"),
+    "look-later-background": _looking(later_background_weight=0.25),
     "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),
 }
 SEARCH = tuple(name for name in SETTINGS if name.startswith("tune-"))
