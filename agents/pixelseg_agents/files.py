@@ -19,8 +19,10 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(temporary, goal)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:  # a full disk does not say which file it was
+            raise OSError(error.errno, error.strerror, str(goal)) from error
         raise
 
 

@@ -223,7 +223,13 @@ class Learner:
         rate = self._learning_rate(progress, self.updates * self.team.size * self.env.num_envs / pace.images_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        (passes,) = self.team.sums(self._update(horizon, weight))
+        try:
+            found = self._update(horizon, weight)
+        except TrainingError:
+            raise
+        except PixelSegError as error:  # of a reward of somebody's own, say
+            raise type(error)(f"update {self.updates + 1}: {error} (on {self._learnt_from()})") from error
+        (passes,) = self.team.sums(found)
         self._log_notes()
         self.passes += passes
         self.team.copy_from_first(self._buffers)  # running means, which each process has of its own images

@@ -17,8 +17,9 @@ from pixelseg_agents.actor_critic import ActorCritic, actor_critic_heads
 from pixelseg_agents.config import PA3CConfig
 from pixelseg_agents.learning.episodes import Episodes, weight_maps
 from pixelseg_agents.learning.returns import RewardMapConvolution, discounted_returns
-from pixelseg_agents.learning.room import SHARE, free_bytes, kept_bytes, told_apart
+from pixelseg_agents.learning.room import SHARE, differs_again, free_bytes, kept_bytes, sharers, told_apart
 from pixelseg_agents.networks import ActorCriticHeads, PA3CNetwork
+from pixelseg_env import OptionError
 
 
 def pa3c_network(config: PA3CConfig, channels: int, labels: int, actions: int = 1) -> PA3CNetwork | ActorCriticHeads:
@@ -129,10 +130,17 @@ class PA3C(ActorCritic):
         return self._bytes[1]
 
     def _recomputes(self, estimate: int) -> bool:
-        if self.config.recompute is not None:
+        twice = not any(map(differs_again, self.network.modules()))
+        if self.config.recompute and not twice:
+            raise OptionError(
+                "recompute=True: the network has dropout or batch normalisation, so its second pass would not be the "
+                "first one's; leave it out, or choose another network"
+            )
+        if self.config.recompute is not None or not twice:
             return bool(self.config.recompute)
-        if self._free is None:  # once: what an update takes must not change the next one's way
-            self._free = free_bytes(self.device) or 1 << 62
+        if self._free is None:  # once, and for all processes: what an update takes must not change the next one's way
+            own = (free_bytes(self.device) or 1 << 62) // sharers(self.device, self.config.workers)
+            self._free = int(self.team.told(own))
         return estimate > SHARE * self._free
 
     def _learn_step_by_step(self, rollout: Rollout) -> None:

@@ -29,6 +29,7 @@ from pixelseg_agents.cli import main
 from pixelseg_agents.cli.export import preparation
 from pixelseg_agents.evaluation import play
 from pixelseg_agents.export import ExportError
+from pixelseg_agents.learning.looking import WHOLE
 from pixelseg_agents.networks import registered_networks
 from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, load_dataset
 from pixelseg_env.dynamics import OBSERVATIONS, TRANSITIONS
@@ -64,17 +65,19 @@ def masks(path: Path, images: Any) -> NDArray[np.uint8]:
     return np.asarray(session(path).run(["mask"], {"image": floats})[0])
 
 
-TASKS = [(*task, *more) for task in product(TRANSITIONS, OBSERVATIONS) for more in ((False, 1), (True, 2))]
-TASKS += [("absorbing", "masked", True, 1), ("restorable", "stacked", False, 2)]
+CLOSER = "closer(side=16, smallest=12, border=1, context=True)"
+TASKS = [(*task, *more, WHOLE) for task in product(TRANSITIONS, OBSERVATIONS) for more in ((False, 1), (True, 2))]
+TASKS += [("absorbing", "stacked", True, 1, CLOSER), ("restorable", "masked", False, 2, CLOSER)]
 
 
-@pytest.mark.parametrize(("transition", "observation", "observe_time", "labels"), TASKS)
+@pytest.mark.parametrize(("transition", "observation", "observe_time", "labels", "look"), TASKS)
 def test_masks_are_those_of_the_environments_episode(
-    transition: str, observation: str, observe_time: bool, labels: int, tmp_path: Path
+    transition: str, observation: str, observe_time: bool, labels: int, look: str, tmp_path: Path
 ) -> None:
     """Of a batch and a size that it was not traced at, after steps that differ from each other."""
     rules: dict[str, Any] = {"transition": transition, "observation": observation, "observe_time": observe_time}
-    agent = PA3C(environment(labels=labels, **rules), blocks=2, sam=False, horizons=(1,), **SMALL).learn(2)
+    env = environment(labels=labels, **rules)
+    agent = PA3C(env, look=look, blocks=2, sam=False, horizons=(1,), **SMALL).learn(2)
     with torch.no_grad():  # so that steps differ: what is left of the image and of the time decides
         for head in agent.network.policy.modules():
             if isinstance(head, nn.Conv2d):

@@ -15,8 +15,8 @@ from pixelseg_agents.cli.interruption import Interruption
 from pixelseg_agents.cli.progress import RunLogger
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.files import write_atomically
-from pixelseg_agents.learning.errors import TrainingError
 from pixelseg_agents.team import ALONE, Team
+from pixelseg_env import PixelSegError
 
 STATE = "validation.json"  # how the validation scores went, for a session that resumes
 SHOWN = {"train/reward": "reward", "train/dice": "dice", "eval/dice": "eval_dice"}
@@ -73,16 +73,18 @@ class Session:
                 every, logger = arguments.log_interval, self._logger
                 try:
                     agent.learn(arguments.updates, callback=after_update, log_interval=every, logger=logger)
-                except TrainingError as error:
-                    raise TrainingError(f"{error}\n{self._way_back()}") from error
+                except PixelSegError as error:
+                    raise type(error)(f"{error}\n{self._way_back()}") from error
             self._save()
         self._logger.finish(done=self.stopped_early or agent.updates >= arguments.updates)
         return interruption.exit_code
 
     def _way_back(self) -> str:
+        workers = getattr(self._agent.config, "workers", 0)
+        repeats = workers <= 1 and self._agent.device.type == "cpu"  # else who comes first, or the GPU, decides
         return (
             f"The checkpoint of update {self._saved_updates} is kept: `pixelseg train --resume {self._folder}` goes on "
-            "from there, and on a CPU comes to the same"
+            f"from there{', and comes to the same' if repeats else ''}"
         )
 
     def _before_row(self, logger: Logger, step: int) -> None:

@@ -77,7 +77,6 @@ def write_report(
         own, *others = volumes.items()
         content["volumes"] = own[1].to_json()
         content["volumes"]["references"] = {other: scores.to_json()["metrics"] for other, scores in others}
-    write_atomically(folder / REPORT, json.dumps(content, indent=1) + "\n")
     write_atomically(folder / "evaluation.md", "\n".join(_markdown(results, about, volumes)) + "\n")
     dice_by_step(expanded({name: result}) | dict(references), folder / "dice_by_step.png")
     if not result.labels:
@@ -87,6 +86,8 @@ def write_report(
         ending = f"{label.replace(' ', '-')}.png"
         case_figure(part, dataset.label(number), folder / f"cases-{ending}")
         _step_figure(part, dataset.label(number), folder / f"segmentation_steps-{ending}")
+    # Last: where it stands, nothing is missing.
+    write_atomically(folder / REPORT, json.dumps(content, indent=1) + "\n")
     return content
 
 

@@ -20,6 +20,7 @@ from torch.nn.functional import avg_pool2d
 
 from pixelseg_env import OptionError, resolve
 
+LARGEST = 4096  # pixels of a look's side
 Network = Callable[[Tensor], Any]  # of a batch (B, C', h, w): tensors (B, ..., h, w), or a tuple or list of them
 
 
@@ -77,8 +78,9 @@ class Closer(Look):
 
     However large the image is, a look costs one pass of side x side pixels. The window is the box of what the map
     keeps, larger by a margin, square, and moved into the image where it would leave it. Pixels that stand alone in a
-    map do not count: half of a pixel's neighbourhood has to be kept, too, or actions that are drawn by chance would
-    make every window the whole image. What the network says about the window's edge holds for all that lies beyond.
+    map do not count: half of a pixel's neighbourhood, a sixth of the smallest window wide, has to be kept, too, or
+    actions that are drawn by chance would make every window the whole image. What the network says about the window's
+    edge holds for all that lies beyond.
 
     With the observation `"masked"` a pixel that is 0 in every channel counts as removed.
 
@@ -102,7 +104,7 @@ class Closer(Look):
 
     def __post_init__(self) -> None:
         for name, valid, wanted in (
-            ("side", isinstance(self.side, int) and self.side >= 8, "a whole number of at least 8"),
+            ("side", isinstance(self.side, int) and 8 <= self.side <= LARGEST, f"a whole number of 8 to {LARGEST}"),
             ("margin", _is_number(self.margin) and self.margin >= 1, "a number of at least 1"),
             ("border", _is_number(self.border) and self.border >= 0, "a number of at least 0"),
             ("smallest", _is_number(self.smallest) and self.smallest >= 1, "a number of at least 1"),
@@ -122,19 +124,19 @@ class Closer(Look):
     def windows(self, kept: Tensor) -> Tensor:
         """See `Look.windows`; of an empty map the whole image."""
         height, width = kept.shape[-2:]
-        longest = max(height, width)
-        reach = max(1, round(longest / 64))
+        longest = _longest(height, width)
+        reach = max(1, round(self.smallest / 12)) if self.smallest < LARGEST else 1
         near = kept[:, None].float()
         for across in ((1, 0), (0, 1)):  # by rows, then by columns: less work for the same mean
             kernel, padding = [1 + 2 * reach * one for one in across], [reach * one for one in across]
             near = avg_pool2d(near, kernel, 1, padding, count_include_pad=False)
         near = near[:, 0]
         solid = kept & (near > 0.5)
-        solid = torch.where(solid.flatten(1).any(1)[:, None, None], solid, kept)  # an object of a few pixels
+        solid = solid | (kept & ~solid.flatten(1).any(1)[:, None, None])  # an object of a few pixels
         (top, bottom), (left, right) = _extent(solid.any(2)), _extent(solid.any(1))
         box = torch.maximum(bottom - top, right - left)
-        side = (box * self.margin + 2 * self.border).clamp(min(self.smallest, longest), longest)
-        side = torch.where(box > 0, side, torch.full_like(side, longest))
+        side = (box * self.margin + 2 * self.border).clamp_min(float(self.smallest))
+        side = torch.where(box > 0, torch.minimum(side, longest), longest)
         return torch.stack([_edge(top, bottom, side, height), _edge(left, right, side, width), side], dim=1)
 
     def __call__(self, network: Network, observation: Tensor, kept: Tensor) -> Any:
@@ -143,7 +145,7 @@ class Closer(Look):
         seen = [cut_out(observation, windows, self.side)]
         if self.context:
             seen.append(cut_out(observation, self.windows(torch.zeros_like(kept)), self.side))
-        share = (windows[:, 2] / max(size)).view(-1, 1, 1, 1)
+        share = (windows[:, 2] / _longest(*size)).view(-1, 1, 1, 1)
         seen.append(share.expand(-1, self.own_planes, self.side, self.side))
         return _each(network(torch.cat(seen, dim=1)), lambda found: spread_back(found, windows, size))
 
@@ -186,7 +188,7 @@ def spread_back(found: Tensor, windows: Tensor, size: tuple[int, int]) -> Tensor
         )
         for axis, length in enumerate(size)
     )
-    flat = found.reshape(len(found), -1, *found.shape[-2:])
+    flat = found.flatten(1, -3) if found.ndim > 3 else found[:, None]
     spread = (rows[:, None] @ flat) @ columns[:, None].transpose(-1, -2)
     return spread.reshape(*found.shape[:-2], *size)
 
@@ -209,16 +211,20 @@ def _weights(places: Tensor, step: Tensor, count: int, outside: float | None) ->
 
 def _extent(there: Tensor) -> tuple[Tensor, Tensor]:
     """The first and the last line of those that hold something, and one more: float32 (B,) each, alike if none does."""
-    lines = torch.arange(there.shape[1], device=there.device)
-    first = torch.where(there, lines, there.shape[1]).amin(1)
-    last = torch.where(there, lines + 1, 0).amax(1)
-    return first.float(), torch.maximum(first, last).float()
+    lines = torch.arange(there.shape[1], device=there.device).float()
+    first = torch.where(there, lines, lines[-1] + 1).amin(1)
+    return first, torch.maximum(first, torch.where(there, lines + 1, lines[0]).amax(1))
 
 
 def _edge(first: Tensor, last: Tensor, side: Tensor, length: int) -> Tensor:
     """Where a window of this side begins: around the box, inside of the image, or around the image if it is larger."""
     middle = torch.minimum(torch.maximum((first + last) / 2, side / 2), length - side / 2)
-    return torch.where(side < length, middle, torch.full_like(middle, length / 2)) - side / 2
+    return torch.where(side < length, middle, torch.as_tensor(length) / 2) - side / 2
+
+
+def _longest(height: Any, width: Any) -> Tensor:
+    """The longer side, a tensor: where an agent is traced sizes are, too, and must stay what they are computed from."""
+    return torch.maximum(torch.as_tensor(height), torch.as_tensor(width)).float()
 
 
 def _each(found: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -271,7 +277,7 @@ def _values(text: str, inside: str) -> dict[str, Any]:
     try:
         call = ast.parse(f"f({inside})", mode="eval").body
         if not isinstance(call, ast.Call) or call.args:
-            raise ValueError("values need names")
+            raise ValueError
         return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords if word.arg}
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise OptionError(f'look={text!r}: {error}; expected the form "closer(side=32, margin=1.5)"') from error
+        raise OptionError(f'look={text!r}: expected the form "closer(side=32, margin=1.5)"') from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pixelseg_agents.learning.errors import TrainingError
 
@@ -52,6 +52,18 @@ def free_bytes(device: torch.device) -> int | None:
         with contextlib.suppress(OSError, ValueError):
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
     return min(found) if found else None
+
+
+def sharers(device: torch.device, workers: int) -> int:
+    """How many processes of one training share a device's memory: workers, or those that torchrun has started here."""
+    return 1 if device.type == "cuda" else max(1, workers, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def differs_again(module: nn.Module) -> bool:
+    """Whether a second pass of the same batch through a layer is not the first: it draws, or counts what it saw."""
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 import pixelseg_env
 from pixelseg_agents import PA3C
-from pixelseg_agents.evaluation import EvaluationResult, evaluate, segment, table
+from pixelseg_agents.evaluation import EvaluationResult, evaluate, report, segment, table
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.references import KeepAll, Otsu, Random
 from pixelseg_env import PixelSegEnv, SegmentationDataset
@@ -326,6 +327,30 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # as a write says it, without the file
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*result\.json'"):
+        write_atomically(path, "new")
+
+
+def test_the_scores_of_a_report_are_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run with scores is done; one whose disk was full before has to be able to go on."""
+    dataset = make_dataset()
+    result = evaluate(Peeler(), FakeEnv(dataset, 4))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "step_figure", full)
+        with pytest.raises(OSError, match="No space left"):
+            report.write_report(tmp_path, {"mine": result}, dataset, {})
+    assert not (tmp_path / report.REPORT).exists()
+    report.write_report(tmp_path, {"mine": result}, dataset, {})
+    assert (tmp_path / report.REPORT).exists()
 
 
 def test_table_lines_up() -> None:

@@ -253,9 +253,11 @@ def test_looks_by_name() -> None:
     ("text", "message"),
     [
         ("closr", "closer"),
-        ("closer(side=4)", "at least 8"),
+        ("closer(side=4)", "8 to 4096"),
+        ("closer(side=2000000)", "8 to 4096"),
+        ("closer(side=np.inf)", "expected the form"),
         ("closer(sde=32)", "sde"),
-        ("closer(32)", "values need names"),
+        ("closer(32)", "expected the form"),
         ("closer(side=", "expected a name"),
         ("closer(side=,)", "expected the form"),
         ("closer(margin=0.5)", "at least 1"),
@@ -289,3 +291,18 @@ def test_pictures_show_what_was_looked_at(tmp_path: Any) -> None:
     pixels = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).astype(int)
     assert (abs(pixels - (240, 228, 66)).max(-1) < 10).sum() > 500, "yellow frames"
     assert PA3C(env, width=0.05, device="cpu").windows(images, targets) is None
+
+
+def test_what_a_network_is_shown() -> None:
+    """The window, the whole image where it stays in view, and how large the window is."""
+    images = torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(4))
+    kept, seen = blob(64, 64, 20, 30, 10), []
+    look = Closer(side=16, margin=1.5, border=3, smallest=12, context=True)
+    (window,) = look.windows(kept)
+    assert window.tolist() == [25 - 10.5, 35 - 10.5, 10 * 1.5 + 2 * 3]
+    look(lambda one: seen.append(one) or one, images, kept)
+    (shown,) = seen
+    assert shown.shape[1] == look.inputs(2) == 5
+    assert torch.equal(shown[:, :2], cut_out(images, window[None], 16))
+    assert torch.equal(shown[:, 2:4], cut_out(images, torch.tensor([[0.0, 0.0, 64.0]]), 16))
+    assert torch.allclose(shown[:, 4], torch.tensor(21 / 64))

@@ -133,3 +133,48 @@ def test_an_image_that_is_too_large_to_predict_is_told(monkeypatch: pytest.Monke
     monkeypatch.setattr(agent, "_keep", full)
     with pytest.raises(OptionError, match=r"predict: memory is too short for observations \(1, 1, 16, 16\)"):
         agent.predict(torch.zeros(1, 16, 16))
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout2d(0.5), nn.BatchNorm2d(3)])
+def test_layers_that_differ_the_second_time_are_not_computed_twice(
+    layer: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixelseg_agents.pa3c.free_bytes", lambda device: 100)
+    agent = make()
+    assert agent._recomputes(1000)
+    agent.network.add_module("own", layer)
+    assert not agent._recomputes(1000)
+    asked = make(recompute=True)
+    asked.network.add_module("own", layer)
+    with pytest.raises(OptionError, match=r"recompute=True: the network has dropout or batch normalisation"):
+        asked.learn(1)
+    for harmless in (nn.Dropout(0.0), nn.BatchNorm2d(3, track_running_stats=False)):
+        fine = make()
+        fine.network.add_module("own", harmless)
+        assert fine._recomputes(1000)
+
+
+def test_processes_share_the_memory_and_decide_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [1000]
+    monkeypatch.setattr("pixelseg_agents.pa3c.free_bytes", lambda device: free[0])
+    assert [make()._recomputes(need) for need in (400, 600)] == [False, True]
+    assert make(workers=4)._recomputes(400)
+    agent = make()
+    assert not agent._recomputes(400)
+    free[0] = 1
+    assert not agent._recomputes(400), "what an update takes must not change the next one's way"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    free[0] = 1000
+    assert make()._recomputes(400)
+
+
+def test_a_reward_that_ends_a_training_is_told_with_update_and_images() -> None:
+    calls = []
+
+    def spoilt(previous: Any, current: Any, target: Any) -> Any:
+        calls.append(1)
+        return (current == target) * (float("nan") if len(calls) > 20 else 1.0)
+
+    env = gym.make_vec("PixelSegEnv-v0", num_envs=2, split="train", size=16, count=20, reward=spoilt)
+    with pytest.raises(OptionError, match=r"update \d+: .*NaN.* \(on phantom_\d+ \(slice 0\)"):
+        PA3C(env, device="cpu", width=0.06, horizons=(4,)).learn(20)
