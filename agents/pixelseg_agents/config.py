@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
+from pixelseg_agents.learning.looking import WHOLE
 from pixelseg_agents.learning.schedule import TrainingSchedule
 from pixelseg_env import OptionError, did_you_mean
 
@@ -73,8 +74,8 @@ class AgentConfig:
     """What that factor falls to, geometrically, at 80 % of the steps; 1 is plain Eq. 12."""
     later_background_weight: float | None = None
     """Factor on background pixels' rewards from the second step on; None: by task (0.25 under Eq. 12 where zero is
-    final, else 1). Ten looks are ten chances to lose a pixel: at 0.25 a later step zeroes one that is background at
-    odds above 4."""
+    final and looks see the whole, else 1). Ten looks are ten chances to lose a pixel: at 0.25 a later step zeroes one
+    that is background at odds above 4."""
     augmentation: bool = True
     """Flips, rotations by 90 degrees and brightness."""
     max_gradient_norm: float = 1.0
@@ -134,7 +135,8 @@ class AgentConfig:
         horizons = self.horizons or HORIZONS.get((transition, observation), self.default_horizons)
         later = self.later_background_weight
         if later is None:
-            later = LATER_BACKGROUND_WEIGHT if transition == "absorbing" else 1.0
+            again = transition == "absorbing" and self.look == WHOLE  # a later look sees the same, and less of it
+            later = LATER_BACKGROUND_WEIGHT if again else 1.0
         spelt_out = dataclasses.replace(self, horizons=horizons, later_background_weight=later)
         return dataclasses.replace(spelt_out, horizon_shares=spelt_out.shares)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -48,6 +49,17 @@ class Pace:
     schedule: TrainingSchedule
     start_weight: Any
     images_per_epoch: int
+
+
+@contextlib.contextmanager
+def _threads_of_a_worker(workers: int) -> Iterator[None]:
+    """As many threads as each of them will compute with."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // max(1, workers)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Learner:
@@ -303,7 +315,8 @@ class Learner:
                 batch, _, *size = self.env.observation_space.shape or ()
                 shape = (batch, self.inputs, *self.look.shape((size[0], size[1])))
                 example = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
-                fastest = self.team.told(fastest_mode(self.network, example))
+                with _threads_of_a_worker(getattr(config, "workers", 0)):
+                    fastest = self.team.told(fastest_mode(self.network, example))
                 self.mode = replace(fastest, compiled=config.compile)
         self._passes = Passes(self.mode)
         for part in self.parts.values():

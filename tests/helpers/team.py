@@ -12,7 +12,7 @@ import torch
 from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
-from pixelseg_agents import cli
+from pixelseg_agents import cli, learner
 from pixelseg_agents.registry import agent_class
 from pixelseg_agents.team import Team, joined
 
@@ -25,7 +25,7 @@ AGENTS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "pa3c": ("pa3c", {"width": 0.1}, ()),
     "pa3c, recomputing": ("pa3c", {"width": 0.1, "recompute": True}, ()),
     "pa3c, convolution": ("pa3c", {"width": 0.1, "reward_map_convolution": 3}, ()),
-    "ac": ("ac", {"width": 0.1}, ()),
+    "ac": ("ac", {"width": 0.1, "learning_rate_schedule": "epochs"}, ()),
     "dqn": ("dqn", {"width": 0.1, "learning_starts": 8, "replay_batch": BATCH}, ("replay_batch",)),
     "double-dqn": ("double-dqn", {"width": 0.1, "learning_starts": 8, "replay_batch": BATCH}, ("replay_batch",)),
     "dueling-dqn": ("dueling-dqn", {"width": 0.1, "learning_starts": 8, "replay_batch": BATCH}, ("replay_batch",)),
@@ -56,6 +56,7 @@ def train(key: str, team: Team) -> tuple[list[Tensor], list[dict[str, float]]]:
     """The gradients of every step of a short training, one after another in one tensor each, and its log."""
     name, settings, shared = AGENTS[key]
     task = {"transition": "additive", "observation": "stacked"} if name == "pixelrl" else {}
+    learner.EPOCHS_PER_DECAY = 0.5  # type: ignore[assignment]  # not 25, which would take long
     env = gym.make_vec(
         "PixelSegEnv-v0", num_envs=BATCH // team.size, size=24, count=40, split="train", order="shuffled", **task
     )

@@ -107,8 +107,8 @@ def test_one_worker_is_training_without_workers_and_can_be_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workers_are_forked(monkeypatch)  # the test of Ctrl-C starts them as they are
-    plain = PA3C(make_env(), **CPU).learn(6)
-    agent = PA3C(make_env(), workers=1, **CPU)
+    plain = PA3C(make_env(order="shuffled"), **CPU).learn(6)
+    agent = PA3C(make_env(order="shuffled"), workers=1, **CPU)
     seen: list[int] = []
 
     def callback(agent: Any) -> bool:
@@ -118,7 +118,7 @@ def test_one_worker_is_training_without_workers_and_can_be_resumed(
     agent.learn(6, callback=callback)
     assert 2 <= agent.updates == agent.episodes // 2 <= 6
     assert not any(tensor.is_shared() for tensor in all_tensors(agent))
-    again = PA3C.load(agent.save(tmp_path / "stopped"), env=make_env(), device="cpu").learn(6)
+    again = PA3C.load(agent.save(tmp_path / "stopped"), env=make_env(order="shuffled"), device="cpu").learn(6)
     assert again.updates == again.episodes // 2 == 6
     assert again.passes == plain.passes
     assert same(parameters(again), parameters(plain))

@@ -52,6 +52,9 @@ def test_two_processes_have_the_gradients_of_one_with_twice_the_batch(two: Path,
     logged = json.loads((two / "rows.json").read_text())[key]
     assert [row.keys() for row in logged] == [row.keys() for row in rows]
     assert logged[0] == pytest.approx(rows[0], rel=1e-4, abs=1e-5)
+    rates = [[row["train/learning_rate"] for row in each] for each in (logged, rows)]
+    assert rates[0] == rates[1]
+    assert rates[0][-1] < rates[0][0]
 
 
 def test_one_of_them_writes_the_run_and_any_number_goes_on_with_it(two: Path, tmp_path: Path) -> None:

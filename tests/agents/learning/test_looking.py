@@ -245,6 +245,8 @@ def test_looks_by_name() -> None:
     assert make_look("whole") == WholeImage()
     assert make_look("closer(side=32, context=True)") == Closer(side=32, context=True)
     env = closer_env()
+    assert PA3C(env, width=0.05, device="cpu").config.later_background_weight == 0.25
+    assert PA3C(env, look="closer", width=0.05, device="cpu").config.later_background_weight == 1
     agent = PA3C(env, look=f"{__name__}:Half", width=0.05, horizons=(1, 2), device="cpu").learn(1)
     assert agent.predict(np.asarray(env.reset(seed=0)[0]))[0].shape == (2, 40, 56)
 
