@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 RUN ?= runs/phantom-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help install train test lint slow fuzz mutants bench-env bench-train bench-gpu test-rllib test-benchmarl test-nnunet clean
+.PHONY: help install train test test-packages lint slow fuzz mutants bench-env bench-train bench-gpu test-rllib test-benchmarl test-nnunet clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,8 +24,11 @@ lint: .venv/installed  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint  ## lint, types and the test suite, which builds and tries both distributions too
+test: lint  ## lint, types and the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-packages: .venv/installed  ## build both distributions, install them away from the checkout and try them there; a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow or not slow" tests/packaging/test_packaging.py
 
 slow: .venv/installed  ## the tests that take minutes each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow

@@ -125,7 +125,7 @@ def test_a_broken_update_does_not_pass(fault: type[PA3C]) -> None:
     assert score(train(fault, updates=updates)) < LEARNT - 0.1
 
 
-@pytest.mark.parametrize("fault", [SwappedActions, ShuffledRewards])
+@pytest.mark.parametrize("fault", [SwappedActions, pytest.param(ShuffledRewards, marks=pytest.mark.slow)])
 def test_a_broken_environment_does_not_pass(fault: type[VectorWrapper]) -> None:
     assert score(train(env=fault(make_env("train")))) < LEARNT - 0.1
 

@@ -60,6 +60,7 @@ print("found:", *(outcomes[mutant] for mutant in all_of_them))
 """
 
 
+@pytest.mark.slow
 def test_planted_mutants_are_judged_rightly() -> None:
     result = subprocess.run([sys.executable, "-c", PLANTED], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert "found: failed survived time import survived\n" in result.stdout, result.stdout + result.stderr

@@ -137,18 +137,21 @@ def test_agents_built_away_from_the_repository_say_what_is_missing(tmp_path: Pat
     assert "PKG-INFO" in done.stderr
 
 
+@pytest.mark.slow
 def test_environment_alone_works_without_torch(built: dict[str, Built], tmp_path: Path) -> None:
     python = make_environment(tmp_path / "venv", [built["pixelseg-env"].wheel])
     (tmp_path / "empty").mkdir()
     assert run([python, SMOKE, "env"], tmp_path / "empty") == "env: sound\n"
 
 
+@pytest.mark.slow
 def test_both_train_evaluate_and_predict(built: dict[str, Built], tmp_path: Path) -> None:
     python = make_environment(tmp_path / "venv", [one.wheel for one in built.values()])
     (tmp_path / "empty").mkdir()
     assert run([python, SMOKE, "agents"], tmp_path / "empty") == "agents: sound\n"
 
 
+@pytest.mark.slow
 def test_tests_of_the_source_distribution_run(built: dict[str, Built], tmp_path: Path) -> None:
     """Without agents and torch: what can do without them is collected, and quick tests pass."""
     source = built["pixelseg-env"].source

@@ -113,7 +113,7 @@ def test_done_cells_are_skipped_and_other_options_are_refused(done: Path, tmp_pa
 def test_failed_cells_stop_no_other_and_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One that no process can be had for, and one whose last words are no text; the one that goes on is of SB3."""
+    """One that no process can be had for, and one whose last words are no text."""
     started = subprocess.Popen
 
     def scarce(*args: Any, **options: Any) -> Any:
@@ -121,7 +121,7 @@ def test_failed_cells_stop_no_other_and_are_named(
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(subprocess, "Popen", scarce)
-    unborn, loud, fine = cell("otsu"), cell(f"{__name__}:noise"), cell("examples.sb3_agents:a2c")
+    unborn, loud, fine = cell("otsu"), cell(f"{__name__}:noise"), cell("examples.own_agent:Threshold")
     assert run_grid([unborn, loud, fine, fine], tmp_path) == [unborn.name, loud.name]
     said = capsys.readouterr().out
     for failed, why in ((unborn, "Cannot allocate memory"), (loud, "ValueError: after noise")):
@@ -159,6 +159,7 @@ def is_alive(process: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_killed_grid_ends_its_cells_and_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`kill -9` of the grid alone, in the middle of its second cell; the first was done before."""
     out, begun, go = (tmp_path / name for name in ("out", "begun", "go"))

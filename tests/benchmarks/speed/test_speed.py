@@ -88,6 +88,7 @@ print(len(data), seconds, (resident() - before) / (data.images.nbytes + data.mas
 """
 
 
+@pytest.mark.slow
 @needs_real_data
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read from /proc")
 def test_the_tumour_slices_load_quickly_and_in_little_memory() -> None:

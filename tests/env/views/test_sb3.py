@@ -247,6 +247,7 @@ def test_the_example_beats_otsu(algorithm: Any) -> None:
     assert dice_of(results, algorithm) > dice_of(results, "Otsu") + 0.1
 
 
+@pytest.mark.slow
 def test_swapped_actions_do_not_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     """The margin above is one that a broken view misses."""
     plain = PixelVecEnv.step_async
