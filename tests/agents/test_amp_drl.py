@@ -97,6 +97,7 @@ class Lines(KVWriter):
         pass
 
 
+@pytest.mark.slow
 def test_pretraining_reconstructs_and_fine_tuning_segments(tmp_path: Any) -> None:
     lines = Lines()
     env = phantoms("train", size=24)

@@ -40,7 +40,15 @@ onnxruntime = pytest.importorskip("onnxruntime", reason='needs the extra: pip in
 
 SMALL = {"width": 0.03, "device": "cpu", "seed": 3}
 LARGE = ("swin-unet", "transunet")  # thousands of nodes: 5 and more seconds each
-KIN = ("unet-31m", "unet3+", "resunet++", "double-dqn", "amp-drl")  # do nothing that their next of kin do not
+KIN = (
+    "unet-31m",
+    "unet++",
+    "unet3+",
+    "attention-unet",
+    "resunet++",
+    "double-dqn",
+    "amp-drl",
+)  # do nothing that their next of kin do not
 
 
 def environment(count: int = 2, size: Any = 16, labels: int = 1, horizon: int = 3, **rules: Any) -> PixelSegVectorEnv:

@@ -55,6 +55,7 @@ def test_passes_that_are_left_out_are_counted() -> None:
     assert two["pixels_that_differ"] == three["pixels_that_differ"] == 0
 
 
+@pytest.mark.slow
 def test_the_script_measures_every_stack_and_the_report_shows_it(tmp_path: Path) -> None:
     rows = [env_speed.one_stack(stack, "cpu", 2, 16, 0.02) for stack in env_speed.STACKS]
     copies = [env_speed.step_against_copy(backend, "cpu", 2, 16, 0.02) for backend in ("numpy", "torch")]
