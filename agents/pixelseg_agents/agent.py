@@ -19,7 +19,7 @@ from pixelseg_agents.files import reason
 from pixelseg_agents.learner import Learner
 from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.learning.episodes import tensor
-from pixelseg_agents.learning.looking import WHOLE, look_name
+from pixelseg_agents.learning.looking import WHOLE
 from pixelseg_agents.learning.notes import Notes
 from pixelseg_agents.learning.precision import PLAIN, Mode
 from pixelseg_agents.learning.room import out_of_memory
@@ -288,7 +288,7 @@ class PixelAgent(Learner):
             config = cls.config_class.from_dict(settings["config"])
             if network is not None:
                 config = config.replace(network=network)
-            if not known_already(look := look_name(getattr(config, "look", WHOLE))):
+            if not known_already(look := getattr(config, "look", WHOLE)):
                 raise CheckpointError(
                     f"{path}: looks at images with {look}, whose module is not imported here. If you trust it, import "
                     "it first, or put the run's config.json beside the file"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.logger import Logger, configure
 from torch import Tensor, nn
 
-from pixelseg_agents.learning.asynchronous import train_asynchronously
+from pixelseg_agents.learning.asynchronous import share_of_threads, train_asynchronously
 from pixelseg_agents.learning.distributed import SharedGenerator
 from pixelseg_agents.learning.episodes import Episodes, epoch_draw
 from pixelseg_agents.learning.errors import TrainingError
@@ -55,7 +55,7 @@ class Pace:
 def _threads_of_a_worker(workers: int) -> Iterator[None]:
     """As many threads as each of them will compute with."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // max(1, workers)))
+    torch.set_num_threads(share_of_threads(max(1, workers)))
     try:
         yield
     finally:

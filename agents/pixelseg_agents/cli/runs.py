@@ -16,7 +16,7 @@ from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.options import RUNS_OWN, parse_pairs
 from pixelseg_agents.cli.task import TaskArguments, task_from_json
 from pixelseg_agents.files import read_json, reason, write_atomically
-from pixelseg_agents.learning.looking import look_name, make_look
+from pixelseg_agents.learning.looking import make_look
 from pixelseg_agents.networks import network_class
 from pixelseg_agents.registry import agent_class, load_agent
 from pixelseg_env import OptionError, PixelSegError, check_choice, check_horizon, is_plugin, registered_datasets
@@ -108,7 +108,7 @@ class Run:
         found = (("agent", name, agent_class), ("network", network, network_class), ("look", look, make_look))
         for kind, named, find in found:
             try:
-                if is_plugin(named if kind != "look" else look_name(str(named))):
+                if is_plugin(named):
                     find(named)
             except OptionError as error:
                 raise OptionError(f"{self.folder / CONFIG}: its {kind} cannot be had: {reason(error)}") from error

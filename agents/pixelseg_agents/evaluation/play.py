@@ -83,17 +83,19 @@ def evaluate(
     own = shares(count, team)
     for wanted, step, reward, info in play(predictor, env, steps, deterministic, own):
         segmentation = np.ascontiguousarray(by_label(info["segmentation"]))
-        for name, values in judge.scores(wanted, segmentation, watched).items():
-            curves[name][:, wanted, step] = values
+        last = step == steps - 1
+        found = judge.scores(wanted, segmentation, METRICS if last else watched)
+        for name in watched:
+            curves[name][:, wanted, step] = found[name]
         if labels == 1:
             returns[0, wanted] += to_numpy(reward)[: len(wanted)].reshape(len(wanted), -1).mean(axis=1)
         else:  # the scalar is the mean over labels
             returns[:, wanted] += by_label(info["reward_map"]).mean(axis=(-2, -1), dtype=np.float64)
         if packed is not None:
             packed[:, wanted, step] = np.packbits(segmentation.reshape(labels, len(wanted), -1), axis=-1)
-        if step == steps - 1:
-            for name, values in judge.scores(wanted, segmentation, METRICS).items():
-                final[name][:, wanted] = values
+        if last:
+            for name in METRICS:
+                final[name][:, wanted] = found[name]
 
     final, curves = ({name: team.total_array(one) for name, one in found.items()} for found in (final, curves))
     returns, packed = team.total_array(returns), None if packed is None else team.total_array(packed)

@@ -268,11 +268,6 @@ def make_look(text: str) -> Look:
     return found
 
 
-def look_name(text: str) -> str:
-    """The name in such a text."""
-    return text.partition("(")[0].strip()
-
-
 def _values(text: str, inside: str) -> dict[str, Any]:
     try:
         call = ast.parse(f"f({inside})", mode="eval").body
