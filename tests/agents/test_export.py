@@ -130,7 +130,8 @@ def test_every_agent_is_exported(name: str, tmp_path: Path) -> None:
     agent = agent_class(name)(environment(**rules), **SMALL)
     done = export_onnx(agent, tmp_path / "model.onnx", 2)
     env = environment(3, (37, 53), horizon=2, **rules)
-    np.testing.assert_array_equal(masks(done.path, env.dataset.images), played(agent, env, 2))
+    # A pixel that round-off decides leads to some others at the next step, on one processor and not on another.
+    assert np.mean(masks(done.path, env.dataset.images) != played(agent, env, 2)) < 0.01
     kinds = {node.op_type for node in _nodes(done.path)}
     assert not {one for one in kinds if one.startswith("Random")}, "the decision is the likeliest"
 

@@ -212,7 +212,8 @@ def refined(unet: Supervised, reward: str, kind: Any = PixelRL, wrapper: Any = N
     )
 
 
-@pytest.mark.parametrize("reward", [pytest.param("squared_error", marks=pytest.mark.slow), "cross_entropy"])
+@pytest.mark.slow
+@pytest.mark.parametrize("reward", ["squared_error", "cross_entropy"])
 def test_pixelrl_improves_its_coarse_maps(unet: Supervised, reward: str) -> None:
     found = refined(unet, reward)
     assert found > score(unet, horizon=1) + BETTER

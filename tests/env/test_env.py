@@ -40,7 +40,11 @@ def checked(env: gym.Env[Any, Any]) -> None:
     assert not unknown
 
 
-@pytest.mark.parametrize(("transition", "observation"), TASKS)
+# Every transition and every observation once; the others of the four are slow.
+@pytest.mark.parametrize(
+    ("transition", "observation"),
+    [pytest.param(*task, marks=[pytest.mark.slow] * (n in (1, 2))) for n, task in enumerate(TASKS)],
+)
 def test_check_env_with_every_reward(transition: str, observation: str) -> None:
     for reward in REWARDS:
         # check_env makes one environment of each render mode by itself; "human" waits for its frame rate.

@@ -69,7 +69,8 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert (one / "evaluation.json").read_text() == (other / "evaluation.json").read_text()
 
 
-@pytest.mark.parametrize("update", [3, 4, 10])  # within a row, at its end, at the very end
+# Within a row, at its end, at the very end.
+@pytest.mark.parametrize("update", [3, pytest.param(4, marks=pytest.mark.slow), 10])
 def test_interrupted_and_resumed_equals_uninterrupted(
     update: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -176,7 +176,7 @@ def hangs(previous: Any, current: Any, target: Any) -> Any:
 def test_what_happens_to_a_worker_is_told_and_all_end(reward: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     workers_are_forked(monkeypatch)
     agent = PA3C(make_env(reward=reward), workers=1, **CPU)
-    monkeypatch.setattr(asynchronous, "PATIENCE", 3.0)
+    monkeypatch.setattr(asynchronous, "PATIENCE", 1.5)
     before = parameters(agent)
     started = time.monotonic()
     with pytest.raises(TrainingError, match=f"(?s){said}"):

@@ -20,7 +20,7 @@ from tests.helpers.data import REAL_DATA, needs_real_data
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("torch", marks=pytest.mark.slow)])
 def test_a_step_is_a_few_copies_of_its_bytes(backend: str) -> None:
     """RESULTS.md has the measured ratios (bar: 1.5); neighbours only ever add, so a high one is measured again."""
     # NumPy's in a process of its own: in this one's fragmented heap freed memory goes back to the system and must be

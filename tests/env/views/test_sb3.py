@@ -240,7 +240,8 @@ def dice_of(results: dict[str, Any], name: str) -> float:
     return float(results[name].metrics["DICE"].mean())
 
 
-@pytest.mark.parametrize("algorithm", ["a2c", pytest.param("dqn", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["a2c", "dqn"])
 def test_the_example_beats_otsu(algorithm: Any) -> None:
     torch.set_num_threads(1)
     results = sb3_agents.main(sb3_agents.Options(algorithm=algorithm, rounds=30))
