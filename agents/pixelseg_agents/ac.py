@@ -57,7 +57,7 @@ class AC(ActorCritic):
             logits, values = self._forward(episodes.observation)
             passes += len(logits)
             with torch.no_grad():
-                keep = self.policy.sample(logits, sampling)
+                keep = self.policy.sample(logits, sampling, self.config.exploration)
             returns = episodes.step(keep) * weights[min(episodes.steps - 1, 1)]
             if not episodes.over:
                 with torch.no_grad():

@@ -15,6 +15,7 @@ from pixelseg_agents.config import PolicyConfig
 from pixelseg_agents.learner import ASIDE
 from pixelseg_agents.learning.distributions import Bernoulli, Categorical
 from pixelseg_agents.learning.episodes import Episodes, tensor
+from pixelseg_agents.learning.policy_gradient import POLICY_GRADIENTS
 from pixelseg_agents.networks import ActorCriticHeads, build_network
 from pixelseg_env import OptionError
 
@@ -62,12 +63,12 @@ class ActorCritic(PixelAgent):
             actions: that were taken.
             returns: what they led to; no gradient goes into them but that of Eq. 8's convolution.
             playing: 1 for the pixels that count, over which every term is a mean.
-            total: how many pixels count, where this is a part of a batch; None: those of `playing`, of all processes.
+            total: by what the weight of every decision is divided, where this is a part of a batch; None: `_total`.
         """
         config: Any = self.config
-        share = playing / (self.team.total(playing.sum()) if total is None else total).clamp_min(1)
+        share = playing / (self._total(playing) if total is None else total).clamp_min(1)
         advantage = (returns - values).detach()
-        policy_loss = -(self.policy.log_probability(logits, actions) * advantage * share).sum()
+        policy_loss = (self._policy_loss(logits, actions, advantage) * share).sum()
         # Of the pixels that play, as the policy's: a zeroed pixel is worth 0 for good, and when t_max first exceeds 1
         # black images by the thousand would otherwise redraw the trunk that both heads share (benchmarks/LOG.md).
         value_loss = ((values - returns) ** 2 * share).sum()
@@ -80,6 +81,16 @@ class ActorCritic(PixelAgent):
             "advantage": advantage.abs().mean() / self.team.size,
             "keep": actions.mean() / self.team.size,
         }
+
+    def _total(self, playing: Tensor) -> Tensor:
+        """How many pixels count in a batch of all processes; every decision weighs one of so many."""
+        return self.team.total(playing.sum())
+
+    def _policy_loss(self, logits: Tensor, actions: Tensor, advantage: Tensor) -> Tensor:
+        """What moves the policy of every pixel, ([T,] B, [L,] H, W); arguments as of `_losses`."""
+        config: Any = self.config
+        loss = POLICY_GRADIENTS[config.policy_gradient]
+        return loss(self.policy, logits, actions, advantage, config.exploration, config.logit_limit)
 
     def _record_episodes(self, episodes: Episodes, horizon: int) -> None:
         """As `PixelAgent`'s; and what tells whether the policy can still learn."""

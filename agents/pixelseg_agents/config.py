@@ -18,6 +18,12 @@ START_BIAS = {("absorbing", "masked"): 4.0, ("absorbing", "stacked"): 4.0, ("res
 # on one-step episodes it takes a carved map for another picture, and flickers (measured: benchmarks/LOG.md).
 HORIZONS = {("restorable", "stacked"): (2, 3, 10)}
 
+# What goes with a policy gradient. The natural one leaves a policy that is wrong no rest, so it needs no entropy bonus.
+POLICY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "vanilla": {"exploration": 0.0, "logit_limit": 0.0, "entropy_coefficient": 0.02, "equal_steps": False},
+    "natural": {"exploration": 0.1, "logit_limit": 4.0, "entropy_coefficient": 0.0, "equal_steps": True},
+}
+
 LATER_BACKGROUND_WEIGHT = 0.25
 EQUATION_12 = re.compile(r"(?:\d[\w.+-]*\*)?(?:squared_error|sign)")  # the same on maps of 0 and 1; or times a number
 
@@ -200,12 +206,23 @@ class PolicyConfig(AgentConfig):
     meanings: ClassVar[dict[str, str]] = AgentConfig.meanings | {
         "preview_every": "expected a whole number of at least 0",
         "workers": "expected a whole number of at least 0",
+        "policy_gradient": 'expected "vanilla" or "natural"',
+        "exploration": "expected a number from 0 to 1; above 0 with the natural gradient, which divides by it",
     }
 
     start_bias: float | None = None
     """Log-odds of "keep" at the start; None: by task (0 where the first horizon is 1)."""
-    entropy_coefficient: float = 0.02
-    """Weight of the policy's entropy, which keeps it from settling too early."""
+    policy_gradient: Literal["vanilla", "natural"] = "vanilla"
+    """What a sampled action's advantage does to a pixel's policy. vanilla: the likelihood-ratio gradient, as published;
+    natural: that divided by the policy's Fisher information, so that a policy which is certain, and wrong, still
+    learns."""
+    exploration: float | None = None
+    """Share of the training's actions that are drawn uniformly; None: 0, with the natural gradient 0.1."""
+    logit_limit: float | None = None
+    """Log-odds beyond which a policy is not pushed any further; 0: none; None: none, with the natural gradient 4."""
+    entropy_coefficient: float | None = None
+    """Weight of the policy's entropy, which keeps it from settling too early; None: 0.02, with the natural gradient
+    0."""
     value_coefficient: float = 0.5
     """Weight of the value loss."""
     preview_every: int = 0
@@ -223,13 +240,20 @@ class PolicyConfig(AgentConfig):
         return super()._checks() | {
             "preview_every": isinstance(self.preview_every, int) and self.preview_every >= 0,
             "workers": self.workers >= 0,
-            "entropy_coefficient": self.entropy_coefficient >= 0,
+            "policy_gradient": self.policy_gradient in POLICY_DEFAULTS,
+            "exploration": self.exploration is None
+            or (0 <= self.exploration <= 1 and (self.exploration > 0 or self.policy_gradient != "natural")),
+            "logit_limit": self.logit_limit is None or self.logit_limit >= 0,
+            "entropy_coefficient": self.entropy_coefficient is None or self.entropy_coefficient >= 0,
             "value_coefficient": self.value_coefficient >= 0,
         }
 
     def for_task(self, transition: str, observation: str) -> Self:
-        """As `AgentConfig`'s, `start_bias` too."""
+        """As `AgentConfig`'s, with `start_bias` and what goes with the policy gradient."""
         spelt_out = super().for_task(transition, observation)
+        usual = POLICY_DEFAULTS[self.policy_gradient].items()
+        open_ones: dict[str, Any] = {name: value for name, value in usual if getattr(self, name, value) is None}
+        spelt_out = dataclasses.replace(spelt_out, **open_ones)
         if self.start_bias is not None:
             return spelt_out
         # A one-step episode needs no bias; a longer one must not zero the image before it is learnt from.
@@ -278,6 +302,9 @@ class PA3CConfig(PolicyConfig):
     """The heads work at 1/head_stride of the resolution: 1, 2, 4 or 8."""
     detail: bool = True
     """The trunk's first block joins behind the heads, at full resolution."""
+    equal_steps: bool | None = None
+    """Whether every step of an episode weighs the same, however few pixels are left in it, or every decision of a
+    pixel does; None: decisions, with the natural gradient steps."""
     reward_map_convolution: int = 0
     """Side of the learnable kernel of Eq. 8, odd; 0: off."""
     recompute: bool | None = None

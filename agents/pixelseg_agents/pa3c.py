@@ -143,10 +143,18 @@ class PA3C(ActorCritic):
             self._free = int(self.team.told(own))
         return estimate > SHARE * self._free
 
+    def _total(self, playing: Tensor) -> Tensor:
+        """Of a batch of T steps, (T, B, [L,] H, W); with `equal_steps` a number for each step."""
+        if not self.config.equal_steps:
+            return super()._total(playing)
+        steps = self.team.total(playing.flatten(1).sum(1)).clamp_min(1) * len(playing)
+        return steps.view(-1, *(1,) * (playing.ndim - 1))
+
     def _learn_step_by_step(self, rollout: Rollout) -> None:
         """What `_learn` does, with a pass and a gradient for each step by itself: memory for one step at a time."""
         assert self.logger is not None
-        total, count = self.team.total(rollout.playing.sum()), len(rollout.observations)
+        count = len(rollout.observations)
+        totals = self._total(rollout.playing).expand(count, *(1,) * (rollout.playing.ndim - 1))
         returns = rollout.returns
         leaf = returns.detach().requires_grad_(returns.requires_grad)
         found: dict[str, Tensor] = {}
@@ -155,7 +163,7 @@ class PA3C(ActorCritic):
             for step, observation in enumerate(rollout.observations):
                 logits, values = self._forward(observation)
                 batch = (logits, values, rollout.actions[step], leaf[step], rollout.playing[step])
-                losses = self._losses(*batch, total)
+                losses = self._losses(*batch, totals[step])
                 for name, value in losses.items():
                     share = 1 / count if name in ("advantage", "keep") else 1.0
                     found[name] = found.get(name, 0.0) + share * value.detach()
@@ -182,7 +190,7 @@ class PA3C(ActorCritic):
         for step in range(horizon):
             step_logits, step_values = self._forward(episodes.observation)
             with torch.no_grad():
-                action = self.policy.sample(step_logits, sampling)
+                action = self.policy.sample(step_logits, sampling, self.config.exploration)
             seen.append(episodes.observation)
             logits.append(step_logits)
             values.append(step_values)

@@ -24,7 +24,7 @@ class PixelRLConfig(PA3CConfig):
     default_horizons: ClassVar[tuple[int, ...]] = (1, 3, 10)
     first_share: ClassVar[float] = 0.3
 
-    entropy_coefficient: float = 0.001
+    entropy_coefficient: float | None = 0.001
 
 
 class PixelRL(PA3C):

@@ -21,6 +21,11 @@ def _looking(look: str = "closer", observe_time: bool = True, **hyper: Any) -> S
     return Setting(hyper={"look": look} | plan | hyper, env=rules, **TRYING)
 
 
+def _gradient(**hyper: Any) -> Setting:
+    """An agent that looks once, and what its advantages do; see `TRYING`."""
+    return Setting(hyper={"horizons": (1,)} | hyper, **TRYING)
+
+
 SETTINGS: dict[str, Setting] = {
     "default": Setting(),
     # Table 3
@@ -81,6 +86,16 @@ SETTINGS: dict[str, Setting] = {
     "look-tighter": _looking("closer(margin=1.1, border=2, smallest=40)"),
     "look-context": _looking("closer(context=True)"),
     "look-later-background": _looking(later_background_weight=0.25),
+    "look-natural": _looking(policy_gradient="natural"),
     "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),
+    # One look, and what moves the policy, one change at a time, with --horizon 1
+    "gradient-vanilla": _gradient(),
+    "gradient-vanilla-explores": _gradient(exploration=0.1),
+    "gradient-vanilla-limit": _gradient(logit_limit=4.0),
+    "gradient-vanilla-no-entropy": _gradient(entropy_coefficient=0.0),
+    "gradient-natural": _gradient(policy_gradient="natural"),
+    "gradient-natural-explores-less": _gradient(policy_gradient="natural", exploration=0.02),
+    "gradient-natural-no-limit": _gradient(policy_gradient="natural", logit_limit=0.0),
+    "gradient-natural-entropy": _gradient(policy_gradient="natural", entropy_coefficient=0.02),
 }
 SEARCH = tuple(name for name in SETTINGS if name.startswith("tune-"))

@@ -14,9 +14,13 @@ class Bernoulli:
 
     outputs = 1
 
-    def sample(self, logits: Tensor, generator: torch.Generator) -> Tensor:
-        """Draws actions, bool, of the logits' shape."""
-        return rand(logits.shape, generator) < logits.sigmoid()
+    def sample(self, logits: Tensor, generator: torch.Generator, exploration: float = 0.0) -> Tensor:
+        """Draws actions, bool, of the logits' shape; a share `exploration` of them uniformly."""
+        return rand(logits.shape, generator) < self.behaviour(logits.sigmoid(), exploration)
+
+    def behaviour(self, probability: Tensor, exploration: float) -> Tensor:
+        """What an action's probability becomes when a share of the actions is uniform."""
+        return (1 - exploration) * probability + exploration / 2 if exploration else probability
 
     def mode(self, logits: Tensor) -> Tensor:
         """The likelier actions."""
@@ -25,6 +29,10 @@ class Bernoulli:
     def log_probability(self, logits: Tensor, actions: Tensor) -> Tensor:
         """Log pi(a), of the logits' shape."""
         return -F.binary_cross_entropy_with_logits(logits, actions.to(logits.dtype), reduction="none")
+
+    def score(self, logits: Tensor, actions: Tensor) -> Tensor:
+        """The log-odds of the actions, of the logits' shape."""
+        return logits * (2 * actions.to(logits.dtype) - 1)
 
     def entropy(self, logits: Tensor) -> Tensor:
         """The entropy of every pixel's policy, in nats."""
@@ -37,10 +45,16 @@ class Categorical:
     def __init__(self, outputs: int) -> None:
         self.outputs = outputs
 
-    def sample(self, logits: Tensor, generator: torch.Generator) -> Tensor:
-        """Draws actions, uint8 (..., H, W), by the Gumbel-max trick."""
+    def sample(self, logits: Tensor, generator: torch.Generator, exploration: float = 0.0) -> Tensor:
+        """Draws actions, uint8 (..., H, W), by the Gumbel-max trick; a share `exploration` of them uniformly."""
         uniform = rand(logits.shape, generator).clamp_min(1e-12)
+        if exploration:
+            logits = self.behaviour(logits.softmax(dim=-3), exploration).log()
         return (logits - (-uniform.log()).log()).argmax(dim=-3).to(torch.uint8)
+
+    def behaviour(self, probability: Tensor, exploration: float) -> Tensor:
+        """What an action's probability becomes when a share of the actions is uniform."""
+        return (1 - exploration) * probability + exploration / self.outputs if exploration else probability
 
     def mode(self, logits: Tensor) -> Tensor:
         """The likeliest actions, uint8 (..., H, W)."""
@@ -49,6 +63,11 @@ class Categorical:
     def log_probability(self, logits: Tensor, actions: Tensor) -> Tensor:
         """Log pi(a), (..., H, W)."""
         return logits.log_softmax(dim=-3).gather(-3, actions.long().unsqueeze(-3)).squeeze(-3)
+
+    def score(self, logits: Tensor, actions: Tensor) -> Tensor:
+        """The actions' logits above the mean of all, (..., H, W)."""
+        taken = logits.gather(-3, actions.long().unsqueeze(-3)).squeeze(-3)
+        return taken - logits.mean(dim=-3)
 
     def entropy(self, logits: Tensor) -> Tensor:
         """The entropy of every pixel's policy, in nats, (..., H, W)."""
