@@ -231,6 +231,26 @@ class PixelAgent(Learner):
         found = self.look.windows(self.task.kept(observation))
         return None if found is None else found.cpu().numpy()
 
+    @torch.no_grad()
+    def seen(self, observation: NDArray[np.float32] | Tensor) -> NDArray[np.float32]:
+        """The images as its network is shown them; for pictures.
+
+        Args:
+            observation: float32 (B, C, H, W).
+
+        Returns:
+            float32 (B, C', h, w) in [0, 1], with the channels of an image: of a window where it looks closer.
+        """
+        shown: list[Tensor] = []
+
+        def network(batch: Tensor) -> Tensor:
+            shown.append(batch)
+            return batch
+
+        self._looked(network, tensor(observation, self.device))
+        found: NDArray[np.float32] = shown[0][:, : self.task.image_channels].cpu().numpy()
+        return found
+
     # ---------------------------------------------------------------- files
 
     def memory(self) -> dict[str, Tensor]:

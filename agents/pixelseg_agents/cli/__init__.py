@@ -21,6 +21,7 @@ commands:
   train          train an agent; leaves a run folder with checkpoint, log, figures and scores
   evaluate       score a trained agent on held-out patients
   compare        set runs side by side: a table of scores, and their learning curves
+  render         show an agent at work: an animation of what it looks at and what it removes
   predict        segment your own images or NIfTI volumes with a trained agent
   export         write a trained agent with its steps as one ONNX file, for use without PyTorch
   networks       list the networks that --network takes, with parameters and GFLOP
@@ -33,7 +34,7 @@ A first run, without any files:
   pixelseg evaluate runs/first
 """
 
-COMMANDS = ("check", "train", "evaluate", "compare", "predict", "export", "networks", "export-nnunet")
+COMMANDS = ("check", "train", "evaluate", "compare", "render", "predict", "export", "networks", "export-nnunet")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from pixelseg_agents.evaluation.figures import case_figure, dice_by_step, step_f
 from pixelseg_agents.evaluation.judging import JudgeAt, as_judged
 from pixelseg_agents.evaluation.results import size_text
 from pixelseg_agents.evaluation.volumes import VolumeScores, mean_row
+from pixelseg_agents.evaluation.watching import images_with_objects
 from pixelseg_agents.files import write_atomically
 from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_agents.team import ALONE, Team
@@ -175,11 +176,8 @@ def _markdown(
 def _step_figure(
     result: EvaluationResult, dataset: SegmentationDataset, path: Path, windows: Windows | None = None
 ) -> None:
-    """Four images spread evenly over those with an object: no choice by score."""
-    candidates = np.flatnonzero(dataset.masks.any(axis=(1, 2)))
-    if not len(candidates):
-        candidates = np.arange(len(dataset))
-    chosen = candidates[np.unique(np.linspace(0, len(candidates) - 1, 4).round().astype(int))]
+    """Four images, see `images_with_objects`."""
+    chosen = np.array(images_with_objects(dataset, 4))
     titles = [f"{result.cases[i]}\nslice {result.slices[i]}" for i in chosen]
     looked = None if windows is None else _looked(result, dataset, chosen, windows)
     if looked is None:

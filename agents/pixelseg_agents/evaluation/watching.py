@@ -1,0 +1,117 @@
+"""What an agent looks at, what it makes of it, and what it does: an episode, step by step, for pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelseg_env import PixelSegVectorEnv, SegmentationDataset, to_numpy
+from pixelseg_env.metrics import dice
+
+
+@dataclass(frozen=True)
+class WatchedStep:
+    """One step of one image's episode. Of several labels, maps hold their union.
+
+    Attributes:
+        seen: the image as the network was shown it, float32 (C, h, w); None: the agent does not tell.
+        window: the square of the image that this is, row and column of its first edge and its side, float32 (3,);
+            None: all of it.
+        probability: with which every pixel is kept, float32 (H, W); None: the agent has no such numbers.
+        before: f(t-1), uint8 (H, W).
+        after: f(t), uint8 (H, W).
+        dice: after the step.
+    """
+
+    seen: NDArray[np.float32] | None
+    window: NDArray[np.float32] | None
+    probability: NDArray[np.float32] | None
+    before: NDArray[np.uint8]
+    after: NDArray[np.uint8]
+    dice: float
+
+
+@dataclass(frozen=True)
+class WatchedEpisode:
+    """An image's episode.
+
+    Attributes:
+        image: float32 (C, H, W) in [0, 1].
+        target: uint8 (H, W).
+        title: what the image is called.
+        steps: in their order.
+    """
+
+    image: NDArray[np.float32]
+    target: NDArray[np.uint8]
+    title: str
+    steps: tuple[WatchedStep, ...]
+
+
+def watch(agent: Any, env: PixelSegVectorEnv, images: Sequence[int], horizon: int) -> list[WatchedEpisode]:
+    """Plays one episode on each of some images with an agent's likeliest actions, and keeps what there is to see.
+
+    Args:
+        agent: a predictor. What `PixelAgent` has besides (`seen`, `windows`, `keep_probability`) is shown.
+        env: of as many images at once as there are images; it is left at the end of the episodes.
+        images: their numbers in the environment's data set.
+        horizon: steps of an episode.
+
+    Returns:
+        An episode for each image.
+    """
+    dataset, index = env.dataset, np.asarray(images)
+    observation, info = env.reset(options={"index": index, "horizon": horizon})
+    pictures, targets = dataset.batch(index)[0], _union(info["target"])
+    steps: list[list[WatchedStep]] = [[] for _ in index]
+    before = _union(info["segmentation"])
+    for _ in range(horizon):
+        seen = agent.seen(observation) if hasattr(agent, "seen") else [None] * len(index)
+        windows = agent.windows(pictures, info["segmentation"]) if hasattr(agent, "windows") else None
+        kept = _probability(agent, observation)
+        actions, _ = agent.predict(observation)
+        observation, _, _, _, info = env.step(actions)
+        info = info.get("final_info", info)  # autoreset within the step: the ended episode's own info
+        after = _union(info["segmentation"])
+        for k, found in enumerate(steps):
+            found.append(
+                WatchedStep(
+                    seen[k],
+                    None if windows is None else windows[k],
+                    None if kept is None else kept[k],
+                    before[k],
+                    after[k],
+                    float(dice(after[k], targets[k])),
+                )
+            )
+        before = after
+    titles = [f"{dataset.cases[i]}, slice {dataset.slices[i]}" for i in index.tolist()]
+    each = zip(pictures, targets, titles, steps, strict=True)
+    return [WatchedEpisode(image, target, title, tuple(found)) for image, target, title, found in each]
+
+
+def images_with_objects(dataset: SegmentationDataset, count: int) -> list[int]:
+    """The numbers of images spread evenly over those with an object: no choice by score."""
+    there = np.flatnonzero(dataset.masks.reshape(len(dataset), -1).any(axis=1))
+    there = there if len(there) else np.arange(len(dataset))
+    places = np.unique(np.linspace(0, len(there) - 1, count).round().astype(int))
+    return [int(one) for one in there[places]]
+
+
+def _union(maps: Any) -> NDArray[np.uint8]:
+    """Maps (B, [L,] H, W), of labels or probabilities, as (B, H, W) of 0 and 1."""
+    array = to_numpy(maps)
+    array = (array >= 0.5).astype(np.uint8)
+    return array if array.ndim == 3 else array.max(axis=1)
+
+
+def _probability(agent: Any, observation: Any) -> NDArray[np.float32] | None:
+    keeps = getattr(agent, "keep_probability", None)
+    if keeps is None or getattr(agent, "transition", "") == "additive":
+        return None
+    found: NDArray[np.float32] = keeps(observation)
+    return found if found.ndim == 3 else found.max(axis=1)

@@ -1,0 +1,126 @@
+"""Episodes to look at: what is drawn is what the agent saw and did, and `pixelseg render` writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixelseg_agents import DQN, PA3C
+from pixelseg_agents.cli import main
+from pixelseg_agents.evaluation import evaluate
+from pixelseg_agents.evaluation.figures.episodes import episode_animation, episode_sheet
+from pixelseg_agents.evaluation.watching import images_with_objects, watch
+from pixelseg_env import DataError, PixelSegVectorEnv
+from tests.helpers.cli import train_tiny
+from tests.helpers.figures import undrawn
+
+LOOK = "closer(side=16, smallest=6, border=0)"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("render") / "run"
+    with undrawn():
+        assert train_tiny(folder, "--look", LOOK, "--observe-time", updates=4) == 0
+    return folder
+
+
+@pytest.mark.parametrize(("labels", "observation"), [(1, "masked"), (2, "stacked")])
+def test_what_is_watched_is_what_is_played(labels: int, observation: str) -> None:
+    env = PixelSegVectorEnv(3, "phantom", size=16, count=12, labels=labels, observation=observation)
+    agent = PA3C(env, look=LOOK, width=0.05, device="cpu", seed=1)
+    with np.errstate(all="raise"):
+        episodes = watch(agent, env, [4, 0, 7], 2)
+    result = evaluate(agent, env, 2)
+    for episode, image in zip(episodes, (4, 0, 7), strict=True):
+        np.testing.assert_allclose(episode.image, env.dataset.batch(np.array([image]))[0][0])
+        parts = result.labels.values() if labels > 1 else [result]
+        maps = np.max([one.maps(image) for one in parts], axis=0)
+        before = np.ones_like(maps[0])
+        for step, after in zip(episode.steps, maps, strict=True):
+            np.testing.assert_array_equal(step.before, before)
+            np.testing.assert_array_equal(step.after, after)
+            assert step.seen is not None
+            assert step.seen.shape == (len(episode.image), 16, 16)
+            assert step.window is not None
+            assert 6 <= step.window[2] <= 16
+            assert step.probability is not None
+            if labels == 1:
+                np.testing.assert_array_equal(step.after, (step.probability > 0.5) & (before == 1))
+            before = after
+
+
+def test_agents_of_others_are_watched_too() -> None:
+    class Other:
+        def predict(self, observation, state=None, episode_start=None, deterministic=True):  # type: ignore[no-untyped-def]
+            return (observation[:, 0] > 0.5).astype(np.int8), state
+
+    env = PixelSegVectorEnv(1, "phantom", size=16, count=12)
+    for agent in (Other(), DQN(env, width=0.05, device="cpu")):
+        (episode,) = watch(agent, env, [2], 1)
+        assert episode.steps[0].probability is None
+        assert (episode.steps[0].seen is None) == isinstance(agent, Other)
+
+
+def test_images_are_spread_over_those_with_an_object() -> None:
+    dataset = PixelSegVectorEnv(1, "phantom", size=16, count=20, split="all").dataset
+    dataset = dataset.subset(np.arange(20)) if hasattr(dataset, "subset") else dataset
+    assert images_with_objects(dataset, 3) == [0, 10, 19]
+    assert images_with_objects(dataset, 99) == list(range(20))
+
+
+def test_the_command_writes_animations_and_sheets(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", str(run), "--images", "2"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("Dice") == 2
+    with Image.open(run / "episode.gif") as gif:
+        assert gif.n_frames >= 2 * 2 * 2  # images, steps, looks and decisions
+        first = np.asarray(gif.convert("RGB"), int)
+        gif.seek(1)
+        assert np.abs(np.asarray(gif.convert("RGB"), int) - first).max() > 100
+        height = gif.height
+    kept = (run / "episode.gif").read_bytes()
+    assert main(["render", str(run)]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert (run / "episode.gif").read_bytes() == kept
+    assert main(["render", str(run), "--images", "1", "--no-untrained", "--overwrite"]) == 0
+    with Image.open(run / "episode.gif") as gif:
+        assert gif.height < height
+    assert main(["render", str(run), "--images", "1", "--out", str(run / "one.mp4")]) == 0
+    video = cv2.VideoCapture(str(run / "one.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) / video.get(cv2.CAP_PROP_FPS) > 3
+    video.release()
+    assert main(["render", str(run), "--images", "1", "--out", str(run / "steps.png")]) == 0
+    assert Image.open(run / "steps.png").height > 300
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "picture.jpg"], r"picture.jpg: expected a file that ends in .gif, .mp4, .png, .svg, .pdf"),
+        (["--images", "0"], "--images 0: expected 1 to 20"),
+        (["--horizon", "0"], "horizon"),
+    ],
+)
+def test_wrong_words(run: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", str(run), "--overwrite", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_checkpoint_alone_does_not_tell_its_images(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "alone.safetensors").write_bytes((run / "checkpoint.safetensors").read_bytes())
+    assert main(["render", str(tmp_path / "alone.safetensors")]) == 2
+    assert "expected a run's folder" in capsys.readouterr().err
+
+
+def test_pictures_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="at least one"):
+        episode_animation({}, tmp_path / "a.gif")
+    with pytest.raises(DataError, match="at least one"):
+        episode_sheet([], tmp_path / "a.png")
