@@ -258,6 +258,19 @@ def test_networks_without_options_are_the_published_ones() -> None:
     assert not ActorCriticUNet(width=0.05).policy.bias.any()
 
 
+def test_channels_are_those_of_the_publication() -> None:
+    """At a width where rounding to multiples of 4 hides no slip."""
+    with torch.device("meta"):
+        network, unet = PA3CNetwork(3, 4.0, head_stride=4, detail=True), UNet(3, 4.0)
+    for part, channels in (
+        (network.trunk, [32, 32, 64, 64, 128, 128, 128, 256, 256, 256]),
+        (network.policy.coarse, [256, 256, 256, 128, 16 * 4**2]),
+        (unet.encoder, [32, 32, 64, 64, 128, 128, 256, 256, 512, 512]),
+    ):
+        found = [layer.out_channels for layer in part.modules() if isinstance(layer, nn.Conv2d)]
+        assert found == [4 * one for one in channels]
+
+
 def test_the_last_features_are_normalised_but_have_no_relu() -> None:
     for last in (UNet(3, 0.125).decoder.levels[-1][-1], tiny().policy[3], tiny(detail=True).value.coarse[3]):
         assert [type(layer) for layer in last] == [nn.Conv2d, nn.GroupNorm]
