@@ -109,6 +109,8 @@ def test_arithmetic_is_that_of_the_maps() -> None:
     ]
     for expected, reward in cases:
         np.testing.assert_allclose(reward(*arrays), expected, rtol=1e-6)
+    largest = float(np.finfo(np.float32).max)
+    assert squared_error.scale(largest)(*arrays).max() == np.float32(largest)
 
 
 def test_what_is_no_reward_is_refused() -> None:
@@ -294,6 +296,7 @@ def test_boundary_by_its_definition(seed: int, height: int, width: int) -> None:
 
 def test_a_reward_with_defaults_composes_without_parentheses_too() -> None:
     for made, wanted in (
+        (balanced(), "balanced(10)"),
         (0.3 * balanced, "0.3*balanced(10)"),
         (balanced / 2, "0.5*balanced(10)"),
         (squared_error + balanced, "squared_error + balanced(10)"),
@@ -306,7 +309,7 @@ def test_a_reward_with_defaults_composes_without_parentheses_too() -> None:
         (balanced.scale(2), "2*balanced(10)"),
         (balanced(3).clip(-1, 1), "(balanced(3)).clip(-1, 1)"),
     ):
-        assert str(made) == wanted
+        assert str(made) == repr(made) == wanted
         assert resolve_reward(wanted) == made
 
 
