@@ -124,6 +124,26 @@ def test_the_loop_ends_with_the_horizon_or_where_nothing_changes(tmp_path: Path)
     assert sums[0] > sums[1] > sums[2]
 
 
+class Late(nn.Module):
+    """A policy that removes what is dark at the last step, and nothing before."""
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        seen, left = observation[:, 0], observation[:, -1]
+        logits = torch.where(left > 0.9, seen - 0.5, torch.ones_like(seen))
+        return logits, logits
+
+
+def test_the_loop_goes_on_after_a_step_without_change_where_time_is_observed(tmp_path: Path) -> None:
+    agent = PA3C(environment(observe_time=True), **SMALL)
+    agent.parts["network"] = Late()
+    env = environment(3, (37, 53), observe_time=True)
+    *first, last = (info["segmentation"] for *_, info in play(agent, env, 3))
+    assert all(one.all() for one in first)
+    assert 0 < last.mean() < 1
+    export_onnx(agent, tmp_path / "model.onnx", 3)
+    np.testing.assert_array_equal(masks(tmp_path / "model.onnx", env.dataset.images), last)
+
+
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in KIN)) for n in registered_agents()])
 def test_every_agent_is_exported(name: str, tmp_path: Path) -> None:
     rules = {"transition": "additive", "observation": "stacked"} if name == "pixelrl" else {}

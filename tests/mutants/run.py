@@ -154,7 +154,7 @@ def watched(targets: Sequence[Target], scratch: Path) -> Seen:
     """Runs all tests once, in a process of its own.
 
     Raises:
-        SystemExit: one fails without any mutation.
+        SystemExit: one fails without any mutation, or none calls a file's functions.
     """
     result = scratch / "seen.pickle"
     pid = os.fork()
@@ -168,6 +168,9 @@ def watched(targets: Sequence[Target], scratch: Path) -> Seen:
     seen = pickle.loads(result.read_bytes()) if result.exists() else None
     if not isinstance(seen, Seen):
         raise SystemExit("the tests fail without a mutation: see above")
+    called = {name.split(" ")[0] for names in seen.calls.values() for name in names}
+    if idle := [path for target in targets for path in target.paths if path not in called]:
+        raise SystemExit(f"no test calls {', '.join(idle)}: is it another copy that is imported (PYTHONPATH)?")
     return seen
 
 

@@ -35,6 +35,7 @@ LOSSES_OF_ACTOR_CRITICS = (  # the others train
     "a_pixel_that_has_left_the_game_teaches_nothing",
     "terms_of_parts_add_up_to_those_of_the_batch",
 )
+REWARDS_OF_PROBABILITIES = ("a_trajectory_by_the_definition", "rewards_add_up_to_what_the_episode_changed")
 TARGETS = (
     Target((f"{LEARNING}/returns.py",), ("tests/agents/learning/test_returns.py",)),
     Target((f"{LEARNING}/replay.py",), ("tests/agents/learning/test_replay.py",)),
@@ -52,8 +53,16 @@ TARGETS = (
         _in("tests/env", "test_dynamics", "test_additive", "test_labels", "test_time", "test_torch_backend"),
     ),
     Target(
-        _in("pixelseg_env/rewards", "base", "catalogue", "check", "context", "expression", "guard", "registry"),
+        _in("pixelseg_env/rewards", "base", "check", "context", "expression", "guard", "registry"),
         ("tests/env/rewards", "tests/env/test_actions_and_rewards.py"),
+    ),
+    Target(
+        ("pixelseg_env/rewards/catalogue.py",),
+        (
+            "tests/env/rewards",
+            "tests/env/test_actions_and_rewards.py",
+            *(f"tests/env/test_additive.py::test_{name}" for name in REWARDS_OF_PROBABILITIES),
+        ),
     ),
     Target(("pixelseg_env/metrics.py",), ("tests/env/test_metrics.py", "tests/env/test_volume_metrics.py")),
     Target(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +90,6 @@ def assess(arguments: EvaluateArguments) -> int:
     if arguments.batch < 1:
         raise OptionError(f"--batch {arguments.batch}: expected 1 or more")
     scores = None if arguments.json in (None, "-") else Path(str(arguments.json))
-    if scores is not None and scores.exists():
-        _about_of(scores, "--json")  # now rather than after the evaluation
     run = open_run(arguments.run)
     agent = run.load_agent(device=arguments.device, which=arguments.checkpoint)
     task = _task(arguments, run, agent)
@@ -98,31 +98,25 @@ def assess(arguments: EvaluateArguments) -> int:
     _check_fits(run, agent, task, dataset)
     if warning := too_short(agent, task.horizon):
         print(f"pixelseg: warning: {warning}", file=sys.stderr)
-    results = evaluate_all(agent, title_of(agent), env, arguments.judge_at)
-    volumes, said = volume_report(agent, task, dataset, arguments.split, results, arguments.batch)
-    trained_on = run.task.dataset if run.task else task.dataset
-    name = arguments.split if task.dataset == trained_on else f"{task.dataset}-{arguments.split}"
-    if run.task is not None and task.horizon != run.task.horizon:
-        name += f"-horizon-{task.horizon}"
-    if arguments.checkpoint != "last":
-        name += f"-{arguments.checkpoint}"
-    if arguments.judge_at == "size":
-        name += "-at-size"
     about = {
         "split": arguments.split,
         "updates": agent.updates,
         "checkpoint": arguments.checkpoint,
         **described(task, dataset),
-        **said,
     }
-    folder = _report_folder(arguments.out, run.folder / f"evaluation-{name}", about)
+    # Now rather than after the evaluation, which may take hours.
+    folder = _report_folder(arguments.out, run.folder / f"evaluation-{_name(arguments, run, task)}", about)
+    _check_writable(folder, "--out")
+    if scores is not None:
+        _check_scores(scores, about)
+    results = evaluate_all(agent, title_of(agent), env, arguments.judge_at)
+    volumes, said = volume_report(agent, task, dataset, arguments.split, results, arguments.batch)
+    about |= said
     content = write_report(folder, results, dataset, about, volumes, getattr(agent, "windows", None))
     if arguments.json == "-":
         print(json.dumps(content, indent=1))
         return 0
     if scores is not None:
-        if scores.exists() and not _of_same_data(before := _about_of(scores, "--json"), about):
-            raise DataError(f"{scores}: scores of other data ({before.get('data')}); choose another --json")
         write_atomically(scores, json.dumps(content, indent=1) + "\n")
     print(patients_text(results))
     print()
@@ -134,6 +128,46 @@ def assess(arguments: EvaluateArguments) -> int:
     print(summary_text(results))
     print(f"{run.file(arguments.checkpoint)}, update {agent.updates}. Written to {folder}")
     return 0
+
+
+def _name(arguments: EvaluateArguments, run: Run, task: TaskArguments) -> str:
+    """What tells this evaluation's folder from those of other splits, data and rules."""
+    trained_on = run.task.dataset if run.task else task.dataset
+    name: str = arguments.split if task.dataset == trained_on else f"{task.dataset}-{arguments.split}"
+    if run.task is not None and task.horizon != run.task.horizon:
+        name += f"-horizon-{task.horizon}"
+    if arguments.checkpoint != "last":
+        name += f"-{arguments.checkpoint}"
+    if arguments.judge_at == "size":
+        name += "-at-size"
+    return name
+
+
+def _check_writable(folder: Path, option: str) -> None:
+    """Makes sure that a folder can be written to, or made.
+
+    Raises:
+        DataError: it cannot.
+    """
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror}); choose another {option}") from error
+
+
+def _check_scores(scores: Path, about: dict[str, Any]) -> None:
+    """Makes sure that a file of scores can be written, and that none of other data is lost.
+
+    Raises:
+        DataError: it cannot, or one would be.
+    """
+    if scores.exists() and not _of_same_data(before := _about_of(scores, "--json"), about):
+        raise DataError(f"{scores}: scores of other data ({before.get('data')}); choose another --json")
+    _check_writable(scores.parent, "--json")
 
 
 def _report_folder(wanted: Path | None, usual: Path, about: dict[str, Any]) -> Path:

@@ -9,8 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import numpy as np
 import pytest
 import torch
 
-from pixelseg_agents import PA3C
+import pixelseg_agents
+from pixelseg_agents import PA3C, CheckpointError
 from pixelseg_agents.checkpoint import load_checkpoint
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.progress import ProgressCSV
@@ -203,6 +205,89 @@ def test_a_full_disk_is_told_and_what_was_saved_stays(
     assert (run / CHECKPOINT).read_bytes() == saved
     assert not [path for path in run.iterdir() if ".safetensors." in path.name]
     assert main(["train", "--resume", str(run), "--updates", "6", "--log", "none"]) == 0
+
+
+NOBODY, CANNOT = 65534, 77  # a user without rights; an exit code
+
+
+def unprivileged(work: Callable[[], int], *needed: Path) -> int | None:
+    """The exit code of some work in a process that may write where its user may, as root may everywhere."""
+    process = os.fork()
+    if not process:
+        try:
+            if os.geteuid() == 0:
+                try:
+                    os.setgroups([])
+                    os.setgid(NOBODY)
+                    os.setuid(NOBODY)
+                except OSError:
+                    os._exit(CANNOT)
+            readable = all(os.access(path, os.R_OK) for path in (*needed, Path(pixelseg_agents.__file__)))
+            os._exit(work() if readable else CANNOT)
+        finally:
+            os._exit(99)
+    code = ended(process)
+    if code == CANNOT:
+        pytest.skip("root's rights cannot be given up here")
+    return code
+
+
+@pytest.fixture
+def unwritable(whole: Path) -> Iterator[Path]:
+    """A folder with a run and an empty folder, where nothing can be written; beside it one that is open to all."""
+    with tempfile.TemporaryDirectory() as name:  # pytest's own is closed to other users
+        folder = Path(name) / "closed"
+        shutil.copytree(whole, folder / "run")
+        (folder / "empty").mkdir()
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        (folder.parent / "open").mkdir()
+        (folder.parent / "open").chmod(0o777)
+        folder.parent.chmod(0o755)
+        yield folder
+
+
+def test_folders_that_cannot_be_written_to_are_named(
+    unwritable: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is computed, and nothing is left there."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr("pixelseg_agents.cli.evaluate.evaluate_all", lambda *_: os._exit(98))
+    agent, before = PA3C.load(unwritable / "run" / CHECKPOINT, device="cpu"), sorted(unwritable.rglob("*"))
+    train, run = ["train", *TINY, *PHANTOM, "--updates", "1", "--out"], str(unwritable / "run")
+
+    def saved() -> int:
+        try:
+            agent.save(unwritable / "agent")
+        except CheckpointError as error:
+            print(error, file=sys.stderr)
+            return 2
+        return 0
+
+    for work, named in (
+        (lambda: main([*train, str(unwritable / "new/run")]), "new/run: cannot be written (PP); choose another folder"),
+        (lambda: main([*train, str(unwritable / "empty")]), "empty: cannot be written (PP); choose another folder"),
+        (lambda: main(["train", "--resume", run, "--updates", "20"]), "run: cannot be written (PP)"),
+        (lambda: main(["evaluate", run]), "run/evaluation-test: cannot be written (PP); choose another --out"),
+        (
+            lambda: main(["evaluate", run, "--out", str(unwritable / "run/config.json/a")]),
+            "run/config.json/a: cannot be written (Not a directory); choose another --out",
+        ),
+        (
+            lambda: main(
+                ["evaluate", run, "--out", str(unwritable.parent / "open/a"), "--json", str(unwritable / "a.json")]
+            ),
+            f"{unwritable}: cannot be written (PP); choose another --json",
+        ),
+        (saved, "agent.safetensors: cannot be written (PP)"),
+    ):
+        assert unprivileged(work, unwritable / "run/config.json") == 2, named
+        told = capfd.readouterr().err
+        assert named.replace("PP", "Permission denied") in told
+        assert str(unwritable) in told
+        assert "Traceback" not in told
+    assert sorted(unwritable.rglob("*")) == before
+    assert not list((unwritable.parent / "open").iterdir())
 
 
 def test_a_training_that_blows_up_says_how_to_see_it_again(

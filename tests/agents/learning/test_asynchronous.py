@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from pixelseg_agents import AC, PA3C, CheckpointError, Otsu, TrainingError, evaluate
+from pixelseg_agents import AC, PA3C, CheckpointError, Otsu, SegmentationNetwork, TrainingError, evaluate
 from pixelseg_agents.learning import asynchronous, sharing
 from pixelseg_agents.learning.asynchronous import Member, all_tensors
 from pixelseg_agents.learning.sharing import Parcel, SharedTensors
@@ -27,6 +27,27 @@ from tests.helpers.cli import PHANTOM, TINY
 from tests.helpers.fresh import CONTEXT
 
 CPU = {"device": "cpu", "seed": 3, "width": 0.03}
+
+
+class Normalised(SegmentationNetwork):
+    """Batch normalisation, whose running means no gradient changes."""
+
+    label, source, features = "Normalised", "tests", 4
+
+    def __init__(self, channels: int = 3, width: float = 1.0, *, norm: str = "group", labels: int = 1) -> None:
+        super().__init__()
+        self.labels = labels
+        self.layers = nn.Sequential(nn.Conv2d(channels, self.features, 3, padding=1), nn.BatchNorm2d(self.features))
+
+    def decode(self, observation: Tensor) -> Tensor:
+        features: Tensor = self.layers(observation)
+        return features
+
+    def outputs(self, observation: Tensor) -> list[Tensor]:
+        raise NotImplementedError
+
+
+NORMALISED = f"{__name__}:{Normalised.__name__}"
 
 
 @pytest.fixture(autouse=True)
@@ -67,32 +88,40 @@ class NeverFetched(Member):
         pass
 
 
-def joined(kind: type[Any], member: type[Member], updates: int = 5) -> list[Tensor]:
-    """The shared parameters after some updates of one member."""
-    agent = kind(make_env(), **CPU)
-    common = SharedTensors(all_tensors(agent))
-    other = kind(make_env(), device="cpu", seed=3, width=0.03)
-    other.logger = asynchronous.configure(None, [])
-    worker = member(other, common, torch.zeros(1, dtype=torch.int64), threading.Lock())
-    pace = other.pace(updates)
-    for update in range(updates):
-        worker.update(update, pace)
-    return common.views()[: len(agent._parameters)]
+def joined(kind: type[Any], member: type[Member], members: int = 1, **options: Any) -> list[Tensor]:
+    """Everything that is shared, after five updates that some members did in turn."""
+    common = SharedTensors(all_tensors(kind(make_env(), **CPU, **options)))
+    crew = []
+    for _ in range(members):
+        agent = kind(make_env(), **CPU, **options)
+        agent.logger = asynchronous.configure(None, [])
+        crew.append(member(agent, common, torch.zeros(1, dtype=torch.int64), threading.Lock()))
+    pace = crew[0].agent.pace(5)
+    for update in range(5):
+        one = crew[update % members]
+        one.agent.episodes = 2 * update
+        one.update(update, pace)
+        one.publish_buffers()
+    return common.views()
 
 
-@pytest.mark.parametrize("kind", [PA3C, AC])
-def test_a_member_does_what_training_without_workers_does(kind: type[Any]) -> None:
-    agent = kind(make_env(), **CPU)
-    before = parameters(agent)
+@pytest.mark.parametrize(("kind", "network"), [(PA3C, None), (AC, None), (PA3C, NORMALISED)])
+def test_members_in_turn_do_what_training_without_workers_does(kind: type[Any], network: str | None) -> None:
+    """Parameters, running means and moments."""
+    agent = kind(make_env(), **CPU, network=network)
+    before = [tensor.clone() for tensor in all_tensors(agent)]
     agent.learn(5)
-    assert same(parameters(agent), joined(kind, Member))
-    assert not same(parameters(agent), before)
+    assert len(agent._buffers) == (3 if network else 0)
+    for members in (1, 2):
+        assert same(all_tensors(agent), joined(kind, Member, members, network=network))
+    assert not any(torch.equal(a, b) for a, b in zip(before, all_tensors(agent), strict=True) if a.numel() > 1)
 
 
 @pytest.mark.parametrize("fault", [CopiedOnce, NeverFetched])
 def test_planted_faults_change_what_comes_out(fault: type[Member]) -> None:
     """What the test above would see of the faults that public code has."""
-    assert not same(PA3C(make_env(), **CPU).learn(5)._parameters, joined(PA3C, fault))
+    agent = PA3C(make_env(), **CPU).learn(5)
+    assert not same(agent._parameters, joined(PA3C, fault)[: len(agent._parameters)])
 
 
 # ---------------------------------------------------------------- in processes
@@ -107,8 +136,9 @@ def test_one_worker_is_training_without_workers_and_can_be_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workers_are_forked(monkeypatch)  # the test of Ctrl-C starts them as they are
-    plain = PA3C(make_env(order="shuffled"), **CPU).learn(6)
-    agent = PA3C(make_env(order="shuffled"), workers=1, **CPU)
+    options = {**CPU, "network": NORMALISED}
+    plain = PA3C(make_env(order="shuffled"), **options).learn(6)
+    agent = PA3C(make_env(order="shuffled"), workers=1, **options)
     seen: list[int] = []
 
     def callback(agent: Any) -> bool:
@@ -121,7 +151,7 @@ def test_one_worker_is_training_without_workers_and_can_be_resumed(
     again = PA3C.load(agent.save(tmp_path / "stopped"), env=make_env(order="shuffled"), device="cpu").learn(6)
     assert again.updates == again.episodes // 2 == 6
     assert again.passes == plain.passes
-    assert same(parameters(again), parameters(plain))
+    assert same(all_tensors(again), all_tensors(plain))
     with pytest.raises(CheckpointError, match="PA3C"):
         AC.load(tmp_path / "stopped.safetensors")
 

@@ -169,6 +169,7 @@ def test_attention_by_its_formula() -> None:
     attended = value @ weights.transpose(1, 2)
     expected = features.flatten(2) + attention.output.weight[:, :, 0, 0] @ attended + attention.output.bias[:, None]
     torch.testing.assert_close(attention(features).flatten(2), expected, atol=1e-5, rtol=1e-4)
+    assert [SpatialAttention(channels).key.out_channels for channels in (2, 4, 256)] == [1, 1, 64]
 
 
 # ------------------------------------------------------------------------------------------------ U-Nets and heads
@@ -243,6 +244,44 @@ def test_published_numbers_of_parameters_of_u_nets() -> None:
     assert dueling == grouped[1] + 33
     assert three == grouped[1] + 4 * 33
     assert (UNet.published, UNet31M.published, UNet.multiple) == (7.77, 31.03, 16)
+
+
+def test_networks_without_options_are_the_published_ones() -> None:
+    with torch.device("meta"):
+        for kind in (UNet, UNet31M, QNetwork, ActorCriticUNet):
+            assert parameter_count(kind()) == parameter_count(kind(3, 1.0, norm="group", labels=1))
+        network = PA3CNetwork()
+        asked = PA3CNetwork(3, 1.0, sam=True, blocks=4, norm="group", head_stride=2, detail=False, labels=1, actions=1)
+    assert parameter_count(network) == parameter_count(asked)
+    assert network.trunk[-1][0][0].dilation == (2, 2)
+    assert not PA3CNetwork(width=0.05).policy.output.bias.any()
+    assert not ActorCriticUNet(width=0.05).policy.bias.any()
+
+
+def test_channels_are_those_of_the_publication() -> None:
+    """At a width where rounding to multiples of 4 hides no slip."""
+    with torch.device("meta"):
+        network, unet = PA3CNetwork(3, 4.0, head_stride=4, detail=True), UNet(3, 4.0)
+    for part, channels in (
+        (network.trunk, [32, 32, 64, 64, 128, 128, 128, 256, 256, 256]),
+        (network.policy.coarse, [256, 256, 256, 128, 16 * 4**2]),
+        (unet.encoder, [32, 32, 64, 64, 128, 128, 256, 256, 512, 512]),
+    ):
+        found = [layer.out_channels for layer in part.modules() if isinstance(layer, nn.Conv2d)]
+        assert found == [4 * one for one in channels]
+
+
+def test_the_last_features_are_normalised_but_have_no_relu() -> None:
+    for last in (UNet(3, 0.125).decoder.levels[-1][-1], tiny().policy[3], tiny(detail=True).value.coarse[3]):
+        assert [type(layer) for layer in last] == [nn.Conv2d, nn.GroupNorm]
+
+
+@pytest.mark.parametrize(("labels", "actions"), [(2, 1), (1, 2)])
+def test_pa3c_has_a_policy_for_each_label_or_action(labels: int, actions: int) -> None:
+    network = tiny(labels=labels, actions=actions)
+    logits, values = network(torch.rand(3, 2, 16, 24))
+    assert logits.shape == (3, 2, 16, 24)
+    assert values.shape == ((3, 2, 16, 24) if labels > 1 else (3, 16, 24))
 
 
 @pytest.mark.parametrize(("labels", "actions"), [(1, 1), (3, 1), (1, 8)])

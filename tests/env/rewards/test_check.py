@@ -123,6 +123,10 @@ def differs(p: Any, c: Any, t: Any) -> Any:
     return (c * 2.0) if isinstance(c, np.ndarray) else c * 1.0
 
 
+def differs_by_little(p: Any, c: Any, t: Any) -> Any:
+    return c * 1.0 if isinstance(c, np.ndarray) else c * 1.5 - 0.5
+
+
 def unsigned(p: Any, c: Any, t: Any) -> Any:
     """Wraps by its own doing, and in NumPy alone."""
     return (c.astype(np.uint8) - t.astype(np.uint8)) if isinstance(c, np.ndarray) else c - t
@@ -150,6 +154,7 @@ FAULTS = [
     (writes_by_the_back_door, "NumPy and torch differ"),  # maps of 0 and 1 are copies, which it may spoil
     (Learns(), "keeps an autograd graph"),
     (differs, "NumPy and torch differ (2 and 1 at one pixel)"),
+    (differs_by_little, "NumPy and torch differ (0 and -0.5 at one pixel)"),
     (unsigned, "NumPy and torch differ (255 and -1 at one pixel)"),
     (divides, "NaN or infinite"),
     (shrinks, "expected a map of shape"),
@@ -170,9 +175,54 @@ def test_faults_are_found_and_not_registered(function: Any, words: str) -> None:
         check_reward(0.5 * as_reward(function) + squared_error)
 
 
-def test_a_write_to_maps_of_probabilities_is_found() -> None:
+def fills_by_the_back_door(p: Any, c: Any, t: Any) -> Any:
+    if isinstance(c, torch.Tensor):
+        c.data.fill_(1)
+    return squared_error(p, c, t)
+
+
+@pytest.mark.parametrize("function", [writes_by_the_back_door, fills_by_the_back_door])
+def test_a_write_to_maps_of_probabilities_is_found(function: Any) -> None:
     with pytest.raises(OptionError, match="changes its inputs"):
-        check_reward(writes_by_the_back_door, graded=True)
+        check_reward(function, graded=True)
+
+
+def test_what_functions_are_tried_on() -> None:
+    """Maps of 0 and 1, of every kind that makes a difference, at every step of an episode."""
+    seen: list[Any] = []
+
+    def watching(p: Any, c: Any, t: Any, step: Any, horizon: Any, image: Any, action: Any) -> Any:
+        if isinstance(t, np.ndarray) and t.ndim == 2:  # one image
+            seen.append((p, c, t, step, horizon, image, action))
+        return 0 * t
+
+    check_reward(watching)
+    thorough = len(seen)
+    register_reward("watching", watching)
+    quick, seen = seen[thorough:], seen[:thorough]
+    assert 0 < len(quick) < thorough / 2
+    for some in (quick, seen):
+        previous, current, target, step, horizon, image, action = map(np.array, zip(*some, strict=True))
+        assert all(set(np.unique(one)) == {0, 1} for one in (previous, current, target, action))
+        assert 0.3 < action.mean() < 0.7
+        assert image.shape[1] > 1
+        assert ((step >= 1) & (step <= horizon)).all()
+        share = target.mean(axis=(1, 2))
+        mixed = (share > 0.2) & (share < 0.8)
+        right, wrong = ((one == target).all(axis=(1, 2)) for one in (previous, 1 - previous))
+        assert (right & mixed).any()
+        assert (wrong & mixed).any()
+        assert (mixed & ~right & ~wrong & (previous != previous[:, :1, :1]).any(axis=(1, 2))).any(), "at random"
+    assert (horizon.min(), horizon.max()) == (1, 10)
+    assert {0, 1, target[0].size} <= set(target[right].sum(axis=(1, 2)).tolist()), "nothing, one pixel, everything"
+
+
+@pytest.mark.parametrize("found", ["much", None, [[1.0], [1.0, 2.0]]])
+@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy])
+def test_what_is_no_map_is_refused(found: Any, convert: Any) -> None:
+    maps = [convert(np.ones((2, 3), np.uint8)) for _ in range(3)]
+    with pytest.raises(OptionError, match="map of numbers"):
+        as_reward(lambda p, c, t: found)(*maps)
 
 
 def test_what_is_right_passes() -> None:
@@ -232,6 +282,13 @@ def test_registering_is_quick_and_leaves_torch_alone() -> None:
         "p.rewards.resolve_reward('0.5*mine + sign'); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_torch_numpy_is_tried_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    check_reward(lambda p, c, t: c * 1.0)
+    with pytest.raises(OptionError, match="map of shape"):
+        check_reward(shrinks)
 
 
 def test_a_graph_is_refused_in_a_step_too() -> None:

@@ -82,6 +82,8 @@ def test_a_reward_is_read_back_from_its_text_pickled_and_the_same_on_torch(rewar
     for twin in (resolve_reward(str(reward)), pickle.loads(pickle.dumps(reward)), copy.deepcopy(reward)):
         np.testing.assert_array_equal(twin(*arrays), earned)
         assert twin == reward
+        assert hash(twin) == hash(reward)
+    assert repr(reward) == str(reward)
     tensor = reward(*(torch.from_numpy(one) for one in arrays))
     assert tensor.dtype == torch.float32
     np.testing.assert_allclose(tensor.numpy(), earned, rtol=1e-5, atol=1e-5)
@@ -97,6 +99,8 @@ def test_arithmetic_is_that_of_the_maps() -> None:
         (s / 4, squared_error / 4),
         (s * 3, squared_error.scale(3)),
         (s * 3, np.float64(3) * squared_error),
+        (s * 6, (3 * squared_error).scale(2)),
+        (s - kept, own + squared_error),
         (np.clip(3 * s, -1, 2), (3 * squared_error).clip(-1, 2)),
         (np.clip(s, 0, None), squared_error.clip(0)),
         (s - kept, squared_error + own),
@@ -105,10 +109,21 @@ def test_arithmetic_is_that_of_the_maps() -> None:
     ]
     for expected, reward in cases:
         np.testing.assert_allclose(reward(*arrays), expected, rtol=1e-6)
+    largest = float(np.finfo(np.float32).max)
+    assert squared_error.scale(largest)(*arrays).max() == np.float32(largest)
 
 
 def test_what_is_no_reward_is_refused() -> None:
-    for wrong in (lambda: squared_error + 1, lambda: squared_error * sign, lambda: 1 / squared_error):
+    without_text = type("WithoutText", (Reward,), {"__call__": own})
+    without_map = type("WithoutMap", (Reward,), {"to_spec": lambda self: "mine"})
+    for wrong in (
+        lambda: squared_error + 1,
+        lambda: 1 + squared_error,
+        lambda: squared_error * sign,
+        lambda: 1 / squared_error,
+        without_text,
+        without_map,
+    ):
         with pytest.raises(TypeError):
             wrong()
     for wrong, words in (
@@ -141,6 +156,7 @@ def test_what_is_no_reward_is_refused() -> None:
         ("their_rewards:Toll", as_reward(Toll())),
         ("their_rewards:Toll(3, only='lost') * 2", 2 * as_reward(Toll(3, "lost"))),
         ("(their_rewards:bonus).clip(0, 1)", as_reward(own).clip(0, 1)),
+        ("their_rewards:Toll(3, only='a:b')", as_reward(Toll(3, "a:b"))),
     ],
 )
 def test_text_is_read(text: str, reward: Reward) -> None:
@@ -191,6 +207,24 @@ def test_registered_names_stand_in_expressions_and_come_back() -> None:
     with pytest.raises(OptionError, match=r"cannot be written down.*register_reward"):
         (sign + (lambda p, c, t: c)).to_spec()
     assert "lambda" in repr(as_reward(lambda p, c, t: c))
+
+
+def test_what_leads_back_to_a_function_or_an_object_is_its_text() -> None:
+    module = own.__module__
+    assert as_reward(Toll(2.5, None)).to_spec() == f"{module}:Toll(2.5, None)"  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="cannot be written down"):
+        as_reward(Toll([2.5])).to_spec()  # type: ignore[arg-type]
+
+    def paid(previous: Any, current: Any, target: Any) -> Any:
+        return 1 * current
+
+    theirs: Any = sys.modules["their_rewards"]
+    paid.__module__, paid.__qualname__ = "their_rewards", "paid"
+    theirs.paid = as_reward(paid)  # as a decorator leaves it
+    assert as_reward(paid).to_spec() == "their_rewards:paid"
+    theirs.paid = as_reward(own)  # another one has taken the name
+    with pytest.raises(OptionError, match="cannot be written down"):
+        as_reward(paid).to_spec()
 
 
 @pytest.mark.parametrize(
@@ -262,16 +296,21 @@ def test_boundary_by_its_definition(seed: int, height: int, width: int) -> None:
 
 def test_a_reward_with_defaults_composes_without_parentheses_too() -> None:
     for made, wanted in (
+        (balanced(), "balanced(10)"),
         (0.3 * balanced, "0.3*balanced(10)"),
         (balanced / 2, "0.5*balanced(10)"),
         (squared_error + balanced, "squared_error + balanced(10)"),
-        (balanced - sign, "balanced(10) - sign"),
-        (-balanced, "-balanced(10)"),
-        (balanced.clip(-1, 1), "balanced(10).clip(-1, 1)"),
+        (balanced + sign, "balanced(10) + sign"),
+        (balanced - sign, "balanced(10) - 1*sign"),
+        (own + balanced, f"{own.__module__}:own + balanced(10)"),
+        (own - balanced, f"{own.__module__}:own - 1*balanced(10)"),
+        (-balanced, "-1*balanced(10)"),
+        (balanced.clip(-1, 1), "(balanced(10)).clip(-1, 1)"),
         (balanced.scale(2), "2*balanced(10)"),
-        (balanced(3).clip(-1, 1), "balanced(3).clip(-1, 1)"),
+        (balanced(3).clip(-1, 1), "(balanced(3)).clip(-1, 1)"),
     ):
-        assert str(resolve_reward(made)) == str(resolve_reward(wanted)), wanted
+        assert str(made) == repr(made) == wanted
+        assert resolve_reward(wanted) == made
 
 
 def test_a_plug_in_has_the_methods_of_a_reward() -> None:

@@ -101,6 +101,7 @@ def test_shapes_with_labels_and_on_torch() -> None:
         for counts, values in ((context.step, [1, 2]), (context.steps_left, [4, 3]), (context.horizon, [5, 5])):
             assert type(counts) is type(convert(action))
             assert tuple(counts.shape) == (2, 1, 1, 1)
+            assert str(counts.dtype).endswith("int64")
             assert counts.reshape(-1).tolist() == values
     steps = torch.tensor([3, 3])
     assert RewardContext.of(steps, torch.tensor([3, 4]), torch.from_numpy(image), torch.from_numpy(action)).steps_left[
@@ -108,6 +109,7 @@ def test_shapes_with_labels_and_on_torch() -> None:
     ].tolist() == [0, 1]
     one = RewardContext.of(2, 5, image[0], action[0])
     assert (one.step, one.steps_left, one.horizon) == (2, 3, 5)
+    assert {type(one.step), type(one.steps_left), type(one.horizon)} == {int}
 
 
 def test_what_the_environment_owns_cannot_be_written_to() -> None:
@@ -144,6 +146,8 @@ def test_a_context_is_asked_for_where_it_lacks() -> None:
         (lambda p, c, step: c, "three maps first"),
         (lambda p, c, t, stp: c, "'stp' is not known.*step, steps_left, horizon, image, action"),
         (lambda p, c, t, *, tim: c, "'tim' is not known"),
+        (lambda p, c, **others: c, "three maps first"),
+        (lambda p, c, t, step, /: c, "'step' must not be positional-only"),
     ],
 )
 def test_wrong_signatures_are_refused_at_once(function: Any, words: str) -> None:
@@ -167,6 +171,7 @@ def test_other_signatures_that_are_fine() -> None:
         (lambda p, c, t, step=7: c, {"step"}),
         (lambda p, c, t, **others: c, set()),
         (np.maximum, set()),
+        (max, set()),  # has no signature
         (Callable_(), {"steps_left"}),
     ):
         assert as_reward(function).needs == needs

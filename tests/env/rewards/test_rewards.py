@@ -83,6 +83,7 @@ def test_a_batch_is_its_images(name: str) -> None:
     function = resolve_reward(name)
     batch = function(maps[1], maps[2], target)
     assert batch.dtype == np.float32
+    assert batch.flags.writeable, "it is the caller's own"
     assert np.unique(batch).size > 1
     for i in range(4):
         np.testing.assert_array_equal(batch[i], function(maps[1][i], maps[2][i], target[i]))
@@ -92,6 +93,7 @@ def test_registered_balanced_has_the_documented_factor() -> None:
     one, zero = np.ones((1, 1), np.uint8), np.zeros((1, 1), np.uint8)
     assert resolve_reward("balanced")(one, zero, one) == -10
     assert resolve_reward("balanced")(one, zero, zero) == 1
+    assert balanced(0.5)(one, zero, one) == -0.5
     for wrong in (0, -1, float("nan")):
         with pytest.raises(OptionError, match="foreground_weight"):
             balanced(wrong)
@@ -145,6 +147,7 @@ def test_any_number_type_becomes_float32() -> None:
     [
         (lambda p, c, g: np.float32(1), r"expected a map of shape \(.*12, 9\), the function returned \(\)"),
         (lambda p, c, g: g[..., :4].astype(np.float32), r"returned \(.*12, 4\)"),
+        (lambda p, c, g: np.concatenate([g, g], axis=-1), r"returned \(.*12, 18\)"),
         (lambda p, c, g: np.full(g.shape, "much"), "map of numbers"),
         (lambda p, c, g: None, "map of numbers"),
     ],
@@ -205,8 +208,9 @@ def test_a_reward_may_reuse_its_buffer_or_return_a_broadcast() -> None:
 
 
 def test_names_must_be_text_and_weights_numbers() -> None:
-    with pytest.raises(OptionError, match="non-empty string"):
-        register_reward(3, squared_error)  # type: ignore[arg-type]
+    for name in (3, "", "a:b"):
+        with pytest.raises(OptionError, match="non-empty string without a colon"):
+            register_reward(name, squared_error)  # type: ignore[arg-type]
     for weight in (0, -1, float("inf"), "a"):
         with pytest.raises(OptionError, match="foreground_weight"):
             balanced(weight)  # type: ignore[arg-type]
