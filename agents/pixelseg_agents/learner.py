@@ -228,7 +228,8 @@ class Learner:
         """Does update number `updates`, and counts it."""
         assert self.env is not None
         assert self.logger is not None
-        self.network.train()  # a callback may have predicted
+        if not self.network.training:  # a callback may have predicted
+            self.network.train()
         horizon = pace.schedule.horizon(self.updates)
         progress = pace.schedule.progress(self.updates)
         weight = falling_weight(progress, pace.start_weight, self.config.final_foreground_weight)
@@ -244,7 +245,8 @@ class Learner:
         (passes,) = self.team.sums(found)
         self._log_notes()
         self.passes += passes
-        self.team.copy_from_first(self._buffers)  # running means, which each process has of its own images
+        if self.team.size > 1:  # running means, which each process has of its own images
+            self.team.copy_from_first(self._buffers)
         self.updates += 1
         self.episodes += self.env.num_envs * self.team.size
         self.logger.record_mean("train/foreground_weight", float(np.mean(weight)))

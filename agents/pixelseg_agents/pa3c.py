@@ -130,18 +130,21 @@ class PA3C(ActorCritic):
         return self._bytes[1]
 
     def _recomputes(self, estimate: int) -> bool:
-        twice = not any(map(differs_again, self.network.modules()))
-        if self.config.recompute and not twice:
-            raise OptionError(
-                "recompute=True: the network has dropout or batch normalisation, so its second pass would not be the "
-                "first one's; leave it out, or choose another network"
-            )
-        if self.config.recompute is not None or not twice:
-            return bool(self.config.recompute)
-        if self._free is None:  # once, and for all processes: what an update takes must not change the next one's way
-            own = (free_bytes(self.device) or 1 << 62) // sharers(self.device, self.config.workers)
-            self._free = int(self.team.told(own))
-        return estimate > SHARE * self._free
+        """Whether a second pass of a batch is done for its gradient; layers are asked only where it would be."""
+        wanted = self.config.recompute
+        if wanted is None:
+            if self._free is None:  # once, and for all: what an update takes must not change the next one's way
+                own = (free_bytes(self.device) or 1 << 62) // sharers(self.device, self.config.workers)
+                self._free = int(self.team.told(own))
+            wanted = estimate > SHARE * self._free
+        if not wanted or not any(map(differs_again, self.network.modules())):
+            return wanted
+        if self.config.recompute is None:
+            return False
+        raise OptionError(
+            "recompute=True: the network has dropout or batch normalisation, so its second pass would not be the "
+            "first one's; leave it out, or choose another network"
+        )
 
     def _total(self, playing: Tensor) -> Tensor:
         """Of a batch of T steps, (T, B, [L,] H, W); with `equal_steps` a number for each step."""
