@@ -131,14 +131,14 @@ class PA3C(ActorCritic):
 
     def _recomputes(self, estimate: int) -> bool:
         """Whether a second pass of a batch is done for its gradient; layers are asked only where it would be."""
-        wanted = self.config.recompute
+        wanted: bool | None = self.config.recompute
         if wanted is None:
             if self._free is None:  # once, and for all: what an update takes must not change the next one's way
                 own = (free_bytes(self.device) or 1 << 62) // sharers(self.device, self.config.workers)
                 self._free = int(self.team.told(own))
             wanted = estimate > SHARE * self._free
         if not wanted or not any(map(differs_again, self.network.modules())):
-            return wanted
+            return bool(wanted)
         if self.config.recompute is None:
             return False
         raise OptionError(
