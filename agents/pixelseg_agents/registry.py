@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,12 @@ AGENTS: dict[str, Any] = {
 ALIASES = {"unet": "supervised"}  # the name until 0.1
 NEEDED = ("learn", "predict", "save", "load", "config_class", "name")
 
-PRESETS = ("default", "published")
+PRESETS = ("default", "closer", "published")
+# An agent that looks closer, and the rules of the game under which its second step has something to do.
+CLOSER: dict[str, Any] = {"look": "closer", "horizons": (1, 2), "horizon_shares": (0.4, 0.6)}
+PRESET_TASKS: dict[str, dict[str, Any]] = {
+    "closer": {"horizon": 2, "observation": "stacked", "observe_time": True},
+}
 
 
 def register_agent(name: str, agent: Any, *, overwrite: bool = False) -> None:
@@ -89,6 +95,13 @@ def preset_config(name: str, preset: str) -> Any:
     config_class = agent_class(name).config_class
     if preset == "default":
         return config_class()
+    if preset == "closer":
+        fields = {item.name for item in dataclasses.fields(config_class)} - set(getattr(agent_class(name), "idle", ()))
+        if lacks := CLOSER.keys() - fields:
+            raise OptionError(
+                f"preset={preset!r}: agent {name!r} takes no {', '.join(sorted(lacks))}; use preset='default'"
+            )
+        return config_class(**CLOSER)
     if not hasattr(config_class, "published"):
         raise OptionError(f"preset={preset!r}: agent {name!r} has no published settings; use preset='default'")
     return config_class.published()

@@ -13,7 +13,7 @@ from pixelseg_agents.cli.config_file import check_config, with_config
 from pixelseg_agents.cli.runs import CONFIG, RunError, open_run
 from pixelseg_agents.cli.task import TaskArguments
 from pixelseg_agents.cli.training import TrainArguments, train
-from pixelseg_agents.registry import PRESETS, agent_class, preset_config
+from pixelseg_agents.registry import PRESET_TASKS, PRESETS, agent_class, preset_config
 from pixelseg_env import OptionError
 
 TRAIN = """\
@@ -56,9 +56,10 @@ def train_arguments(words: list[str]) -> TrainArguments[Any]:
         kinds = (TrainArguments, TaskArguments, agent_class(agent).config_class)
         check_config(typed_words, {item.name for kind in kinds for item in dataclasses.fields(kind)})
         shown = preset_config(agent, preset)  # with what is left to the task spelt out, so that --help shows it
+        task = TaskArguments(**PRESET_TASKS.get(preset, {}))
         if hasattr(shown, "for_task"):
-            shown = shown.for_task(peek.transition or "absorbing", peek.observation or "masked")
-        defaults = TrainArguments(hyper=_unchecked(shown), agent=agent)
+            shown = shown.for_task(peek.transition or task.transition, peek.observation or task.observation)
+        defaults = TrainArguments(hyper=_unchecked(shown), agent=agent, task=task)
     kind: Any = TrainArguments
     given = parse(kind[type(defaults.hyper)], words, "train", TRAIN, defaults)
     changed = _changes(defaults, given)

@@ -43,8 +43,9 @@ class TrainArguments(Generic[ConfigT]):
     """Arguments of `pixelseg train`."""
 
     agent: Annotated[str, arg(help=AGENT)] = "pa3c"
-    preset: Literal["default", "published"] = "default"
-    """Where the agent's hyperparameters start from; the flags below change single ones."""
+    preset: Literal["default", "closer", "published"] = "default"
+    """Where the agent's hyperparameters start from: its own, those of an agent that looks closer in its second and last
+    step (closer; for images of more than 64x64), or the publication's; the flags below change single ones."""
     updates: int = 2000
     """Training length: one update is one batch of episodes (PA3C: one gradient step; AC and the DQNs: one per step)."""
     batch: int = 8

@@ -11,7 +11,7 @@ from pixelseg_agents import load_agent
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.config_file import with_config
 from pixelseg_agents.cli.train import train_arguments
-from tests.helpers.cli import rows_of, train_tiny
+from tests.helpers.cli import PHANTOM, rows_of, train_tiny
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +129,27 @@ def test_groups_in_a_config_file_of_ones_own_keep_its_out(tmp_path: Path) -> Non
     path.write_text("out: elsewhere\nupdates: 7\ntask:\n  size: 24\nhyper:\n  width: 0.5\n")
     found = train_arguments(["--config", str(path)])
     assert (found.out, found.updates, found.task.size, found.hyper.width) == (Path("elsewhere"), 7, 24, 0.5)
+
+
+def test_the_preset_that_looks_closer_sets_the_rules_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "--preset", "closer", *PHANTOM, "--look", "closer(side=16, smallest=8)"]
+    words += "--size 24 --width 0.05 --updates 2 --batch 2 --log none --device cpu".split()
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    stored = json.loads((tmp_path / "run/config.json").read_text())["arguments"]
+    task, hyper = stored["task"], stored["hyper"]
+    assert (task["horizon"], task["observation"], task["observe_time"]) == (2, "stacked", True)
+    assert hyper["horizons"] == [1, 2]
+    assert hyper["look"] == "closer(side=16, smallest=8)"
+    assert main(["train", "--resume", str(tmp_path / "run"), "--updates", "3"]) == 0
+    typed = [*words, *"--observation masked --horizon 3 --horizons 1 2 3 --no-observe-time".split()]
+    assert main([*typed, "--out", str(tmp_path / "other")]) == 0
+    other = json.loads((tmp_path / "other/config.json").read_text())["arguments"]
+    assert (other["task"]["horizon"], other["task"]["observation"], other["task"]["observe_time"]) == (
+        3,
+        "masked",
+        False,
+    )
+    assert other["hyper"]["horizons"] == [1, 2, 3]
+    capsys.readouterr()
+    assert main([*words, "--agent", "amp-drl", "--out", str(tmp_path / "third")]) == 2
+    assert "preset='closer': agent 'amp-drl' takes no look" in capsys.readouterr().err
