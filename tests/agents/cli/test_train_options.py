@@ -133,7 +133,7 @@ def test_groups_in_a_config_file_of_ones_own_keep_its_out(tmp_path: Path) -> Non
 
 def test_the_preset_that_looks_closer_sets_the_rules_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "--preset", "closer", *PHANTOM, "--look", "closer(side=16, smallest=8)"]
-    words += "--size 24 --width 0.05 --updates 2 --batch 2 --log none --device cpu".split()
+    words += ["--size", "24", "--width", "0.05", "--updates", "2", "--batch", "2", "--log", "none", "--device", "cpu"]
     assert main([*words, "--out", str(tmp_path / "run")]) == 0
     stored = json.loads((tmp_path / "run/config.json").read_text())["arguments"]
     task, hyper = stored["task"], stored["hyper"]
@@ -141,7 +141,7 @@ def test_the_preset_that_looks_closer_sets_the_rules_too(tmp_path: Path, capsys:
     assert hyper["horizons"] == [1, 2]
     assert hyper["look"] == "closer(side=16, smallest=8)"
     assert main(["train", "--resume", str(tmp_path / "run"), "--updates", "3"]) == 0
-    typed = [*words, *"--observation masked --horizon 3 --horizons 1 2 3 --no-observe-time".split()]
+    typed = [*words, *["--observation", "masked", "--horizon", "3", "--horizons", "1", "2", "3", "--no-observe-time"]]
     assert main([*typed, "--out", str(tmp_path / "other")]) == 0
     other = json.loads((tmp_path / "other/config.json").read_text())["arguments"]
     assert (other["task"]["horizon"], other["task"]["observation"], other["task"]["observe_time"]) == (
