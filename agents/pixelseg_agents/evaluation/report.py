@@ -93,10 +93,12 @@ def write_report(
 
 
 def summary_text(results: Mapping[str, EvaluationResult]) -> str:
-    """The table over images, and the first and the last step's Dice."""
+    """The table over images, and the first and the last step's Dice and BIoU."""
     name, result = next(iter(results.items()))
     count = result.summary()
-    first, last = (float(result.dice_by_step[:, t].mean()) for t in (0, -1))
+    (dice, last_dice), (biou, last_biou) = (
+        [float(curve[:, t].mean()) for t in (0, -1)] for curve in (result.dice_by_step, result.biou_by_step)
+    )
     return "\n".join(
         [
             f"{count['images']} images of {count['patients']} patients, mean ± sd over images (HD95 in pixels), "
@@ -104,7 +106,8 @@ def summary_text(results: Mapping[str, EvaluationResult]) -> str:
             "",
             table(expanded(results)),
             "",
-            f"{name}: mean Dice {first:.3f} after step 1, {last:.3f} after step {result.horizon}.",
+            f"{name}: mean Dice {dice:.3f} and BIoU {biou:.3f} after step 1, {last_dice:.3f} and {last_biou:.3f} "
+            f"after step {result.horizon}.",
         ]
     )
 
