@@ -49,6 +49,7 @@ class AgentConfig:
         "horizons": "expected whole numbers of at least 1",
         "precision": 'expected "fp32", "bf16" or "auto"',
         "horizon_shares": "expected as many positive numbers as horizons",
+        "missing_sequences": "expected a number from 0 to 1, and 0 without augmentation",
     }
 
     network: str | None = None
@@ -84,6 +85,9 @@ class AgentConfig:
     that is background at odds above 4."""
     augmentation: bool = True
     """Flips, rotations by 90 degrees and brightness."""
+    missing_sequences: float = 0.0
+    """Part of augmentation: share of the images in which some channels are replaced by another one, as data sets do
+    where an MR sequence is missing."""
     max_gradient_norm: float = 1.0
     """Gradients are scaled down to this norm; 0: off."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
@@ -127,6 +131,7 @@ class AgentConfig:
             "foreground_weight": self.foreground_weight in (None, "ratio") or float(self.foreground_weight or 0) > 0,
             "final_foreground_weight": self.final_foreground_weight > 0,
             "later_background_weight": self.later_background_weight is None or self.later_background_weight > 0,
+            "missing_sequences": 0 <= self.missing_sequences <= self.augmentation,
             "max_gradient_norm": self.max_gradient_norm >= 0,
             "precision": self.precision in ("fp32", "bf16", "auto"),
         }

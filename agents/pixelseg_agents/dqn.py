@@ -289,6 +289,7 @@ class DQN(PixelAgent):
             generator=draws,
             device=self.device,
             copies=self.task.copies,
+            missing=self.config.missing_sequences,
         )
 
     def _explored(self, q: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:

@@ -88,6 +88,8 @@ SETTINGS: dict[str, Setting] = {
     "look-later-background": _looking(later_background_weight=0.25),
     "look-natural": _looking(policy_gradient="natural"),
     "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),
+    # Patients whose missing sequences are replaced by another one, with --horizon 1
+    "missing-third": _gradient(policy_gradient="natural", missing_sequences=0.33),
     # One look, and what moves the policy, one change at a time, with --horizon 1
     "gradient-vanilla": _gradient(),
     "gradient-vanilla-explores": _gradient(exploration=0.1),

@@ -25,6 +25,8 @@ class Augmentation:
         generator: where the draws come from (on the CPU).
         device: of the tensors that will be transformed.
         brightness: gamma and gain are drawn log-uniformly from [1 - b, 1 / (1 - b)].
+        missing: share of the images in which some channels are replaced by another one, as data sets do where an MR
+            sequence is missing: of the other channels, each at even odds.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Augmentation:
         device: torch.device,
         copies: int = 1,
         brightness: float = 0.2,
+        missing: float = 0.0,
     ) -> None:
         flips = randint(0, 2, (3, batch), generator, rows=1).bool()
         self._horizontal, self._vertical = flips[0].to(device), flips[1].to(device)
@@ -46,6 +49,13 @@ class Augmentation:
         spread = -torch.log(torch.tensor(1.0 - brightness))
         draws = rand((2, batch, channels, 1, 1), generator, rows=1).repeat(1, 1, copies, 1, 1)
         self._gamma, self._gain = torch.exp((2 * draws - 1) * spread).to(device)
+        self._sources: Tensor | None = None  # which channel each one shows, int64 (B, channels of the images)
+        if missing and channels > 1:
+            own = torch.arange(channels).expand(batch, channels)
+            stand_in = randint(0, channels, (batch, 1), generator)
+            gone = (rand((batch, channels), generator) < 0.5) & (rand((batch, 1), generator) < missing)
+            first = torch.arange(copies).view(1, copies, 1) * channels
+            self._sources = (torch.where(gone, stand_in, own)[:, None] + first).flatten(1).to(device)
 
     def maps(self, maps: Tensor) -> Tensor:
         """Turns maps (B, ..., H, W) the way the policy sees them."""
@@ -56,6 +66,8 @@ class Augmentation:
     def observation(self, observation: Tensor) -> Tensor:
         """Turns observations (B, C, H, W) and changes the brightness of their image channels."""
         image, rest = observation[:, : self._channels], observation[:, self._channels :]
+        if self._sources is not None:
+            image = image.gather(1, self._sources[..., None, None].expand_as(image))
         image = (image.clamp_min(0).pow(self._gamma) * self._gain).clamp(0, 1)
         return self.maps(torch.cat([image, rest], dim=1))
 

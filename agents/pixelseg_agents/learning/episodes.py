@@ -28,6 +28,7 @@ class Episodes:
         horizon: t_max, handed to `reset`.
         seed: of the environment's draw.
         augmentation: where its draws come from (on the CPU); None: without it.
+        missing: see `Augmentation`.
         device: of the tensors.
         task: what observations hold and what actions do.
         index: which image each episode shows, int64 (B,); None: as the environment draws them.
@@ -56,13 +57,14 @@ class Episodes:
         device: torch.device,
         task: AgentTask,
         index: NDArray[np.int64] | None = None,
+        missing: float = 0.0,
     ) -> None:
         self._env, self._device, self._absorbing = env, device, task.transition == "absorbing"
         options = {"horizon": horizon} | ({} if index is None else {"index": index})
         raw, self.info = env.reset(seed=seed, options=options)
-        missing = [key for key in INFO_KEYS if key not in self.info]
-        if missing:
-            raise OptionError(f"the environment's info lacks {', '.join(missing)}; see PixelSegVectorEnv for them")
+        lacks = [key for key in INFO_KEYS if key not in self.info]
+        if lacks:
+            raise OptionError(f"the environment's info lacks {', '.join(lacks)}; see PixelSegVectorEnv for them")
         self._on_device = isinstance(raw, Tensor)  # the backend is torch: hand actions over as they are
         self._turn: Augmentation | None = None
         if augmentation is not None:
@@ -73,6 +75,7 @@ class Episodes:
                 generator=augmentation,
                 device=device,
                 copies=task.copies,
+                missing=missing,
             )
         self.foreground = self._maps(tensor(self.info["target"], device).float())
         self.reward = torch.zeros((), dtype=torch.float64, device=device)

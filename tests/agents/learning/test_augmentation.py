@@ -91,3 +91,41 @@ def test_the_generator_decides() -> None:
     image = torch.rand(8, 1, 6, 6)
     assert torch.equal(drawn((8, 6, 6), 1, 5).observation(image), drawn((8, 6, 6), 1, 5).observation(image))
     assert not torch.equal(drawn((8, 6, 6), 1, 5).observation(image), drawn((8, 6, 6), 1, 6).observation(image))
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_missing_sequences_show_another_one_of_the_same_image(copies: int) -> None:
+    """Masked observations have the image once for each label, under its map; a stacked map behind it stays."""
+    images = torch.rand(400, 3, 2, 2)
+    seen = torch.cat([images] * copies + [torch.full((400, 1, 2, 2), 0.5)], dim=1)
+    turn = Augmentation(
+        400,
+        3,
+        square=True,
+        generator=torch.Generator().manual_seed(0),
+        device=torch.device("cpu"),
+        copies=copies,
+        brightness=0.0,
+        missing=0.6,
+    )
+    turned = turn.observation(seen)
+    back = turn.restore(turned)  # as maps are turned back
+    assert (back[:, -1] == 0.5).all()
+    shown = back[:, :-1].view(400, copies, 3, 2, 2)
+    same = (shown[:, 0, :, None] - images[:, None]).abs().amax((-2, -1)) < 1e-6  # (image, shown channel, own channel)
+    assert same.any(2).all(), "every channel is one of the same image"
+    strangers = ~same[:, torch.arange(3), torch.arange(3)]
+    replaced = strangers.any(1)
+    assert 0.6 * 0.75 - 0.08 < replaced.float().mean() < 0.6 * 0.75 + 0.08  # two others, each at even odds
+    stand_ins = [{int(k) for k in same[i].int().argmax(1)[strangers[i]]} for i in replaced.nonzero().flatten()]
+    assert all(len(one) == 1 for one in stand_ins), "one channel stands in for all that are missing"
+    assert set.union(*stand_ins) == {0, 1, 2}
+    for copy in range(1, copies):
+        assert torch.equal(shown[:, copy], shown[:, 0])
+
+
+def test_without_missing_sequences_draws_are_as_they_were() -> None:
+    images = torch.rand(8, 3, 4, 4)
+    one, other = (drawn((8, 4, 4), 3).observation(images) for _ in range(2))
+    assert torch.equal(one, other)
+    assert drawn((8, 4, 4), 3)._sources is None
