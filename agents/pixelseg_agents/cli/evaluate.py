@@ -14,11 +14,12 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, PATHS, Split, Which, parse
-from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag
+from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag, format_size
 from pixelseg_agents.cli.runs import CONFIG, Run, open_run, run_size, too_short
 from pixelseg_agents.cli.task import DATA_KEYS, TaskArguments, described
 from pixelseg_agents.cli.volumes import volume_report
 from pixelseg_agents.evaluation import JudgeAt, sees_time
+from pixelseg_agents.evaluation.familiar import LOOKS, unfamiliar, warning_of
 from pixelseg_agents.evaluation.report import (
     REPORT,
     evaluate_all,
@@ -109,6 +110,8 @@ def assess(arguments: EvaluateArguments) -> int:
     _check_writable(folder, "--out")
     if scores is not None:
         _check_scores(scores, about)
+    for warning in _unlike_training(run, task, dataset):
+        print(f"pixelseg: warning: {warning}", file=sys.stderr)
     results = evaluate_all(agent, title_of(agent), env, arguments.judge_at)
     volumes, said = volume_report(agent, task, dataset, arguments.split, results, arguments.batch)
     about |= said
@@ -202,6 +205,16 @@ def _about_of(written: Path, option: str) -> dict[str, Any]:
 
 def _of_same_data(before: dict[str, Any], about: dict[str, Any]) -> bool:
     return all(before.get(key) == json.loads(json.dumps(about[key])) for key in DATA_KEYS)
+
+
+def _unlike_training(run: Run, task: TaskArguments, dataset: SegmentationDataset) -> list[str]:
+    """What the images have that the agent was not trained on; a run of an older version does not tell."""
+    looks = (run.config or {}).get(LOOKS)
+    found = [warning_of(unfamiliar(dataset, looks), len(set(dataset.cases)))] if looks else []
+    if run.task is not None and task.size != run.task.size:
+        sizes = f"{format_size(task.size)}, and were at {format_size(run.task.size)} in training"
+        found.append(f"images are decided at {sizes}")
+    return [one for one in found if one]
 
 
 def _check_fits(run: Run, agent: Any, task: TaskArguments, dataset: SegmentationDataset) -> None:

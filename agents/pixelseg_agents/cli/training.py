@@ -22,6 +22,7 @@ from pixelseg_agents.cli.runs import Run, RunError, check_free, held, open_run, 
 from pixelseg_agents.cli.session import Session
 from pixelseg_agents.cli.task import TaskArguments, described, task_from_json
 from pixelseg_agents.cli.volumes import volume_report
+from pixelseg_agents.evaluation.familiar import LOOKS, looks_of
 from pixelseg_agents.evaluation.figures import learning_curve
 from pixelseg_agents.evaluation.report import evaluate_all, summary_text, volumes_text, write_report
 from pixelseg_agents.evaluation.results import EvaluationResult
@@ -241,6 +242,7 @@ def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str,
         "working_folder": str(Path.cwd()),  # what relative paths among the arguments are relative to
         "arguments": arguments.to_json(),
         SET: describe(env.dataset),
+        LOOKS: looks_of(env.dataset),
         "device": str(agent.device),
         "processes": team.size,
         "in_force": {k: v for k, v in agent.config.to_dict().items() if k not in getattr(agent, "idle", ())}
