@@ -1,0 +1,97 @@
+"""What each step is worth: a table from records of few steps, means over images, gains over patients.
+
+    python -m benchmarks.study.steps benchmarks/records/looking
+
+A row is an agent under a setting with a number of passes. Scores after every step are means over all images of the
+folds, or of the test patients; the gain of the last step over the first is the mean over patients, each the mean of its
+images and of the seeds, with a 95 % interval over patients (`statistics.difference`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.grid.statistics import difference
+from benchmarks.records import read_records
+from pixelseg_env import DataError
+
+METRICS = {"DICE": "Dice", "BIoU": "BIoU", "HD95": "HD95"}
+GAINS = ("gain in Dice", "in BIoU", "in HD95")
+Group = tuple[str, str, str, int]  # data set, agent, setting, passes
+
+
+def read(folders: Iterable[Path]) -> list[dict[str, Any]]:
+    """The records in folders that hold scores after every step.
+
+    Raises:
+        DataError: there are none.
+    """
+    found = [one for folder in folders for one in read_records(folder)]
+    kept = [one for one in found if any("by_step" in one.get(part, {}) for part in ("test", "val"))]
+    if not kept:
+        raise DataError(f"{', '.join(map(str, folders))}: no record has scores after every step")
+    return kept
+
+
+def by_patient(records: Sequence[Mapping[str, Any]], part: str, metric: str, step: int) -> NDArray[np.float64]:
+    """Scores after a step, (S, P): one row per seed, and the patients of all its folds, each the mean of its images."""
+    rows: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for one in records:
+        for case, score in zip(one[part]["images"]["case"], one[part]["by_step"][metric][step], strict=True):
+            rows[one["cell"]["seed"]][case].append(score)
+    cases = sorted(set.intersection(*(set(row) for row in rows.values())))
+    return np.array([[np.mean(row[case]) for case in cases] for row in rows.values()])
+
+
+def table(records: Sequence[Mapping[str, Any]], part: str) -> str:
+    """The table, in Markdown."""
+    groups: dict[Group, list[Mapping[str, Any]]] = defaultdict(list)
+    for one in records:
+        if part in one and "by_step" in one[part]:
+            cell = one["cell"]
+            passes = int(cell["protocol"]["passes"])
+            groups[cell["dataset"], cell["agent"], cell["setting"], passes].append(one)
+    columns = ("data", "agent", "setting", "passes", "step", "Dice ↑", "BIoU ↑", "HD95 ↓", *GAINS, "runs")
+    head = [f"| {' | '.join(columns)} |", f"| {' | '.join(['---'] * 3 + ['---:'] * (len(columns) - 3))} |"]
+    return "\n".join(head + [line for key, group in sorted(groups.items()) for line in _lines(key, group, part)])
+
+
+def _lines(key: Group, group: Sequence[Mapping[str, Any]], part: str) -> list[str]:
+    """A line for each step; the last has what was gained since the first."""
+    steps = len(group[0][part]["by_step"]["DICE"])
+    lines = []
+    for step in range(steps):
+        means = {m: np.mean([v for one in group for v in one[part]["by_step"][m][step]]) for m in METRICS}
+        cells = [f"{means['DICE']:.3f}", f"{means['BIoU']:.3f}", f"{means['HD95']:.1f}"]
+        gains = ["", "", ""]
+        if step and step == steps - 1:
+            gains = [_gain(group, part, metric, step) for metric in METRICS]
+        lines.append(f"| {' | '.join([*map(str, key), str(step + 1), *cells, *gains, str(len(group))])} |")
+    return lines
+
+
+def _gain(group: Sequence[Mapping[str, Any]], part: str, metric: str, step: int) -> str:
+    mean, low, high = difference(by_patient(group, part, metric, step), by_patient(group, part, metric, 0))
+    digits = 1 if metric == "HD95" else 3
+    return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+
+
+def main() -> None:
+    """Prints the tables of validation and of test patients."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path)
+    records = read(parser.parse_args().folders)
+    for part, told in (("val", "validation"), ("test", "test")):
+        if any("by_step" in one.get(part, {}) for one in records):
+            print(f"**{told.capitalize()} patients**\n\n{table(records, part)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""The table of what each step is worth says what its records say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.records import write_record
+from benchmarks.study.steps import by_patient, read, table
+from pixelseg_env import DataError
+
+
+def a_record(seed: int, fold: int, gain: float) -> dict[str, Any]:
+    """Two patients with an image and with three, which gain alike at the second step; of another fold other ones."""
+    cases = [f"p{fold}a"] + [f"p{fold}b"] * 3
+    first = [0.5, 0.6, 0.7, 0.8]
+    scores = {m: [first, [value + gain for value in first]] for m in ("DICE", "BIoU", "HD95")}
+    protocol = {"passes": 100}
+    cell = {"dataset": "brain", "agent": "pa3c", "setting": "look-closer", "seed": seed, "fold": fold}
+    return {"cell": cell | {"protocol": protocol}, "val": {"images": {"case": cases}, "by_step": scores}}
+
+
+def test_the_table_pools_folds_and_seeds(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        for fold in range(3):
+            write_record(tmp_path / f"r{seed}{fold}.json", a_record(seed, fold, 0.1 + 0.1 * seed))
+    write_record(tmp_path / "other.json", {"cell": {}, "val": {}})
+    records = read([tmp_path])
+    assert len(records) == 6
+    scores = by_patient(records, "val", "DICE", 0)
+    assert scores.shape == (2, 6)
+    np.testing.assert_allclose(scores[0], [0.5, 0.7] * 3)
+    last = table(records, "val").splitlines()[-1]
+    assert "| brain | pa3c | look-closer | 100 | 2 | 0.800 | 0.800 | 0.8 | +0.150 (+0.150 to +0.150)" in last
+    assert last.endswith("| 6 |")
+
+
+def test_records_without_steps_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="after every step"):
+        read([tmp_path])
