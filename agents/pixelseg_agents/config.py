@@ -287,12 +287,17 @@ class PA3CConfig(PolicyConfig):
         "augmentation": False,
     }
     # What describes PA3C's own network, and nothing about another one.
-    of_own_network: ClassVar[tuple[str, ...]] = ("sam", "dilation", "blocks", "head_stride", "detail")
+    of_own_network: ClassVar[tuple[str, ...]] = (
+        *("sam", "dilation", "sam_form", "dilate_every_layer", "finest"),
+        *("blocks", "head_stride", "detail"),
+    )
     # The second step is first met as the last of an episode, where keeping a pixel pays at once (benchmarks/LOG.md).
     default_horizons: ClassVar[tuple[int, ...]] = (1, 2, 10)
     meanings: ClassVar[dict[str, str]] = PolicyConfig.meanings | {
         "blocks": "expected 2, 3 or 4, or 1 with detail=False",
         "head_stride": "expected 1, 2, 4 or 8",
+        "sam_form": 'expected "attention" or "softmax"',
+        "finest": "expected 1, or 2 with detail=False and head_stride of 2 or more",
         "reward_map_convolution": "expected 0 (off) or an odd kernel size",
     }
 
@@ -300,6 +305,13 @@ class PA3CConfig(PolicyConfig):
     """Spatial attention on conv4-3 (ablation: off)."""
     dilation: bool = True
     """Dilated convolutions (ablation: off)."""
+    sam_form: Literal["attention", "softmax"] = "attention"
+    """How Eq. 1 is read: attention among positions, or softmax(W * f + f) as it is printed."""
+    dilate_every_layer: bool = False
+    """No 3x3 convolution but the last has a dilation below 2: another reading of the publication."""
+    finest: int = 1
+    """The first block works at 1/finest of the resolution, 1 or 2; 2: scales of 1/2 to 1/16, as published (with
+    detail=False)."""
     blocks: int = 4
     """Blocks of the trunk, 1 to 4; with 1, no SAM and no dilation a pixel sees its neighbourhood, and what
     the normalisation shares."""
@@ -340,6 +352,8 @@ class PA3CConfig(PolicyConfig):
         kernel = self.reward_map_convolution
         return super()._checks() | {
             "blocks": self.blocks in (1, 2, 3, 4) and self.blocks > self.detail,
+            "sam_form": self.sam_form in ("attention", "softmax"),
+            "finest": self.finest in (1, 2) and not (self.finest == 2 and (self.detail or self.head_stride == 1)),
             "head_stride": self.head_stride in (1, 2, 4, 8),
             "reward_map_convolution": kernel == 0 or (kernel > 0 and kernel % 2 == 1),
         }

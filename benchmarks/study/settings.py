@@ -88,6 +88,11 @@ SETTINGS: dict[str, Setting] = {
     "look-later-background": _looking(later_background_weight=0.25),
     "look-natural": _looking(policy_gradient="natural"),
     "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),
+    # Other readings of the publication's network, with --horizon 1
+    "reading-no-detail": _gradient(detail=False),
+    "reading-softmax": _gradient(sam_form="softmax"),
+    "reading-dilate-every-layer": _gradient(dilate_every_layer=True),
+    "reading-finest-2": _gradient(finest=2, detail=False),
     # Patients whose missing sequences are replaced by another one, with --horizon 1
     "missing-third": _gradient(policy_gradient="natural", missing_sequences=0.33),
     # One look, and what moves the policy, one change at a time, with --horizon 1

@@ -15,6 +15,7 @@ TRUNK_CHANNELS = ((32, 32), (64, 64), (128, 128, 128), (256, 256, 256))  # half 
 TRUNK_DILATION = (1, 1, 2, 2)  # per block
 HEAD_CHANNELS = (256, 256, 256, 128)
 HEAD_DILATION = (1, 2, 4, 1)
+EVERY_LAYER = 2  # the least dilation where every layer is dilated
 DETAIL_CHANNELS = 16  # what a head hands over to the full resolution
 STRIDE = 8  # of conv4: three 2x2 poolings
 
@@ -42,6 +43,25 @@ class SpatialAttention(nn.Module):
         attended = F.scaled_dot_product_attention(query, key, value)  # (B, HW, C/4)
         correction: Tensor = self.output(attended.transpose(1, 2).reshape(features.shape[0], -1, height, width))
         return features + correction
+
+
+class SoftmaxAttention(nn.Module):
+    """SAM as Eq. 1 is printed: softmax(W * f + f) over the positions, with one 1x1 convolution W.
+
+    Times the number of positions, so that the mean stays 1: the equation alone would hand on numbers of 1 / (H W),
+    which no layer behind it could see beside the other sources. With 256 channels that is 65,792 parameters
+    (published: 0.066 M, which does not tell the two readings apart).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to (B, C, H, W)."""
+        height, width = features.shape[-2:]
+        shares = (self.mix(features) + features).flatten(2).softmax(dim=-1)
+        return (shares * (height * width)).reshape(features.shape)
 
 
 class _Head(nn.Sequential):
@@ -125,14 +145,19 @@ class PA3CNetwork(nn.Module):
       1/2, 42 at 1/4, and 676 at full resolution.
     - The policy of a pixel is Bernoulli: one logit, the log-odds of *keep* against *zero*.
 
-    Any image size works: the input is padded at the right and bottom (edge values) to a multiple of 8 and
-    the outputs are cut back.
+    Any image size works: the input is padded at the right and bottom (edge values) to a multiple of 8 (with
+    `finest=2` of 16) and the outputs are cut back.
 
     Args:
         channels: C of the observation.
         width: scales every number of channels (rounded to multiples of 4).
         sam: with spatial attention, or without it (the ablation).
         dilation: with dilated convolutions, or plain ones (the ablation).
+        sam_form: `"attention"` (queries, keys and values, see `SpatialAttention`) or `"softmax"` (see
+            `SoftmaxAttention`): two readings of Eq. 1.
+        dilate_every_layer: no layer has a dilation below 2, as the publication's words can be read.
+        finest: the resolution of conv1 is 1 / finest, 1 or 2. With 2 the scales are the published 1/2 to 1/16: the
+            image is pooled before conv1.
         blocks: how many blocks of the trunk there are, 1 to 4. With 1, no SAM, no dilation and `head_stride=2` a pixel
             is decided by 22 x 22 pixels around it (normalisation's mean and spread of the whole image apart).
         norm: `"group"` (GroupNorm after every 3x3 convolution) or `"none"` (as published, as far as known).
@@ -151,6 +176,9 @@ class PA3CNetwork(nn.Module):
         *,
         sam: bool = True,
         dilation: bool = True,
+        sam_form: str = "attention",
+        dilate_every_layer: bool = False,
+        finest: int = 1,
         blocks: int = len(TRUNK_CHANNELS),
         norm: str = "group",
         head_stride: int = 2,
@@ -161,18 +189,23 @@ class PA3CNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.head_stride, self.detail, self.labels, self.actions = head_stride, detail, labels, actions
+        self.finest = finest
+        least = EVERY_LAYER if dilate_every_layer else 1
+        trunk_rates, rates = (
+            tuple(max(rate, least) if dilation else 1 for rate in rates) for rates in (TRUNK_DILATION, HEAD_DILATION)
+        )
         trunk = []
         inputs = channels
-        for block, rate in zip(TRUNK_CHANNELS[:blocks], TRUNK_DILATION[:blocks], strict=True):
+        for block, rate in zip(TRUNK_CHANNELS[:blocks], trunk_rates[:blocks], strict=True):
             layers = []
             for outputs in block:
-                layers.append(convolution(inputs, scaled(outputs, width), rate if dilation else 1, norm))
+                layers.append(convolution(inputs, scaled(outputs, width), rate, norm))
                 inputs = scaled(outputs, width)
             trunk.append(nn.Sequential(*layers))
         self.trunk = nn.ModuleList(trunk)
-        self.sam = SpatialAttention(inputs) if sam else nn.Identity()
+        form = SoftmaxAttention if sam_form == "softmax" else SpatialAttention
+        self.sam = form(inputs) if sam else nn.Identity()
         sources = sum(scaled(block[-1], width) for block in TRUNK_CHANNELS[detail:blocks])
-        rates = HEAD_DILATION if dilation else (1,) * len(HEAD_DILATION)
         head: Any = _DetailHead if detail else _Head
         self.policy = head(sources, labels * actions, width, rates, norm, head_stride)
         self.value = head(sources, labels, width, rates, norm, head_stride)
@@ -186,7 +219,7 @@ class PA3CNetwork(nn.Module):
         With `detail` 448 x width, and conv1-2 (B, 32 x width, H, W).
         """
         sources: list[Tensor] = []
-        x = observation
+        x = F.avg_pool2d(observation, self.finest) if self.finest > 1 else observation
         for i, block in enumerate(self.trunk):
             x = block(F.max_pool2d(x, 2) if i else x)
             sources.append(x)
@@ -206,7 +239,8 @@ class PA3CNetwork(nn.Module):
             actions are (B, K, H, W).
         """
         height, width = observation.shape[-2:]
-        padding = (0, -width % STRIDE, 0, -height % STRIDE)
+        stride = STRIDE * self.finest
+        padding = (0, -width % stride, 0, -height % stride)
         if any(padding):
             observation = F.pad(observation, padding, mode="replicate")
         features = self.features(observation)

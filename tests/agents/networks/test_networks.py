@@ -54,6 +54,7 @@ def test_no_parameter_count_includes_frozen_ones() -> None:
         {"sam": False},
         {"dilation": False},
         {"norm": "none"},
+        {"sam_form": "softmax", "dilate_every_layer": True},
         {"blocks": 1},
         {"detail": True},
         {"detail": True, "blocks": 2},

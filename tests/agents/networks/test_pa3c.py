@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixelseg_agents import PA3C, PA3CConfig
 from pixelseg_agents.networks import PA3CNetwork
+from pixelseg_env import OptionError, PixelSegVectorEnv
+from tests.helpers.env import small_set
 
 TRUNK = {"trunk.0": 1, "trunk.1": 1, "trunk.2": 2, "trunk.3": 2}  # dilation of each block's 3x3 convolutions
 LAYERS = {"trunk.0": 2, "trunk.1": 2, "trunk.2": 3, "trunk.3": 3}
 HEAD = (1, 2, 4, 1)
+FORMS = ("attention", "softmax")
 
 
 def convolved(state: dict[str, Tensor], name: str, x: Tensor, rate: int, last: bool = False) -> Tensor:
@@ -34,34 +39,57 @@ def attended(state: dict[str, Tensor], x: Tensor) -> Tensor:
     return x + F.conv2d(found, state["sam.output.weight"], state["sam.output.bias"])
 
 
-def written_out(network: PA3CNetwork, image: Tensor, sam: bool, dilation: bool) -> list[Tensor]:
-    """Logits and values (B, H, W) of images whose sides are multiples of 8."""
+def as_printed(state: dict[str, Tensor], x: Tensor) -> Tensor:
+    """softmax(W * f + f) over the positions, whose mean is 1."""
+    mixed = torch.einsum("oi,bihw->bohw", state["sam.mix.weight"][:, :, 0, 0], x) + x
+    powers = (mixed + state["sam.mix.bias"][:, None, None]).exp()
+    return powers / powers.mean(dim=(2, 3), keepdim=True)
+
+
+def written_out(
+    network: PA3CNetwork,
+    image: Tensor,
+    sam: bool = True,
+    dilation: bool = True,
+    sam_form: str = "attention",
+    dilate_every_layer: bool = False,
+    finest: int = 1,
+) -> list[Tensor]:
+    """Logits and values (B, H, W) of images whose sides are multiples of 16."""
+
+    def dilated(rate: int) -> int:
+        return max(rate, 2 if dilate_every_layer else 1) if dilation else 1
+
     state = {name: value.double() for name, value in network.state_dict().items()}
     detail, stride = network.detail, network.head_stride
-    x, sources = image.double(), []
+    b, c, h, w = image.shape
+    x = image.double().reshape(b, c, h // finest, finest, w // finest, finest).mean(dim=(3, 5))
+    sources: list[Tensor] = []
     for number, (block, rate) in enumerate(TRUNK.items()):
         x = F.max_pool2d(x, 2) if number else x
         for layer in range(LAYERS[block]):
-            x = convolved(state, f"{block}.{layer}", x, rate if dilation else 1)
+            x = convolved(state, f"{block}.{layer}", x, dilated(rate))
         sources.append(x)
-    sources[-1] = attended(state, x) if sam else x
+    sources[-1] = (attended if sam_form == "attention" else as_printed)(state, x) if sam else x
     joined = []
     for number, source in enumerate(sources):
         if number == 0 and detail:
             continue
-        finer = stride // 2**number
+        finer = stride // (finest * 2**number)
         if finer > 1:  # the mean of its finer x finer pixels
             b, c, h, w = source.shape
             source = source.reshape(b, c, h // finer, finer, w // finer, finer).mean(dim=(3, 5))
         elif finer < 1:
-            source = F.interpolate(source, scale_factor=2**number // stride, mode="bilinear", align_corners=False)
+            source = F.interpolate(
+                source, scale_factor=finest * 2**number // stride, mode="bilinear", align_corners=False
+            )
         joined.append(source)
     found = []
     for head in ("policy", "value"):
         inner = f"{head}.coarse" if detail else head
         y = torch.cat(joined, dim=1)
         for layer, rate in enumerate(HEAD):
-            y = convolved(state, f"{inner}.{layer}", y, rate if dilation else 1, last=layer == len(HEAD) - 1)
+            y = convolved(state, f"{inner}.{layer}", y, dilated(rate), last=layer == len(HEAD) - 1)
         y = F.conv2d(y, state[f"{inner}.4.weight"], state[f"{inner}.4.bias"])
         b, c, h, w = y.shape
         y = y.reshape(b, c // stride**2, stride, stride, h, w).permute(0, 1, 4, 2, 5, 3)
@@ -79,8 +107,38 @@ def written_out(network: PA3CNetwork, image: Tensor, sam: bool, dilation: bool) 
 def test_it_is_what_its_table_says(detail: bool, head_stride: int, ablated: dict[str, Any]) -> None:
     torch.manual_seed(0)
     network = PA3CNetwork(2, 0.1, norm="none", detail=detail, head_stride=head_stride, **ablated)
-    image = torch.rand(2, 2, 40, 24)
-    expected = written_out(network, image, ablated.get("sam", True), ablated.get("dilation", True))
+    image = torch.rand(2, 2, 48, 32)
+    expected = written_out(network, image, **ablated)
     for one, two in zip(network(image), expected, strict=True):
         assert two.std() > 1e-3
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("reading", [{"sam_form": "softmax"}, {"dilate_every_layer": True}, {"finest": 2}])
+def test_other_readings_are_what_they_say(reading: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    network = PA3CNetwork(2, 0.1, norm="none", head_stride=4, **reading)
+    image = torch.rand(2, 2, 48, 32)
+    plain = PA3CNetwork(2, 0.1, norm="none", head_stride=4)
+    if "sam_form" not in reading:  # the parameters are the same, and do something else
+        plain.load_state_dict(network.state_dict())
+    for one, two, other in zip(network(image), written_out(network, image, **reading), plain(image), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+        assert (one - other).abs().max() > 1e-3
+    assert network(torch.rand(1, 2, 19, 33))[0].shape == (1, 19, 33)
+
+
+def test_the_printed_equation_has_as_many_parameters_as_published() -> None:
+    one, other = (sum(p.numel() for p in PA3CNetwork(sam_form=form).sam.parameters()) for form in FORMS)
+    assert (one, other) == (65_984, 65_792)  # both 0.066 M
+
+
+def test_readings_are_options_of_the_agent(tmp_path: Path) -> None:
+    config = PA3CConfig.published(width=0.05, sam_form="softmax", dilate_every_layer=True, finest=2, horizons=(1,))
+    agent = PA3C(PixelSegVectorEnv(2, small_set()), config, device="cpu").learn(1)
+    agent.save(tmp_path / "agent.safetensors")
+    again = PA3C.load(tmp_path / "agent.safetensors", device="cpu")
+    assert again.network.finest == 2
+    for wrong in ({"sam_form": "printed"}, {"finest": 2}, {"finest": 3, "detail": False}):
+        with pytest.raises(OptionError, match="is not valid"):
+            PA3CConfig(**wrong)  # type: ignore[arg-type]
