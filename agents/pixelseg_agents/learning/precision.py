@@ -68,7 +68,8 @@ class Passes:
         function: Callable[[Tensor], Any] = module if method is None else getattr(module, method)
         if self.mode.compiled and method is None:
             if module not in self._compiled:
-                self._compiled[module] = torch.compile(module)
+                # For each shape anew: for shapes of any size torch 2.13 fails on paddings that depend on them.
+                self._compiled[module] = torch.compile(module, dynamic=False)
             function = self._compiled[module]
         if self.mode.channels_last:
             observation = observation.contiguous(memory_format=torch.channels_last)

@@ -61,7 +61,8 @@ class SoftmaxAttention(nn.Module):
         """Maps (B, C, H, W) to (B, C, H, W)."""
         height, width = features.shape[-2:]
         shares = (self.mix(features) + features).flatten(2).softmax(dim=-1)
-        return (shares * (height * width)).reshape(features.shape)
+        found: Tensor = shares * (height * width)
+        return found.reshape(features.shape)
 
 
 class _Head(nn.Sequential):

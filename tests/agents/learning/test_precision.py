@@ -185,3 +185,13 @@ def test_a_compiled_network_computes_the_same(look: str) -> None:
     assert noted[1] == pytest.approx(noted[0], rel=1e-3, abs=1e-5)
     assert {"train/value_loss", "train/gradient_norm"} <= noted[0].keys()
     assert [bool(agent._passes._compiled) for agent in agents] == [False, True]
+
+
+@pytest.mark.slow
+def test_a_compiled_network_takes_images_of_several_sizes() -> None:
+    network = make().network.train()
+    compiled = Passes(Mode(compiled=True))
+    for side in (24, 32, 40):
+        images = torch.rand(2, 1, side, side)
+        for one, other in zip(compiled(network, images), network(images), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
