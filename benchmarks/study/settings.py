@@ -83,6 +83,8 @@ SETTINGS: dict[str, Setting] = {
     "look-no-window": _looking("closer(smallest=1000000)"),
     "look-no-time": _looking(observe_time=False),
     "look-gamma-1": _looking(gamma=1.0),
+    "look-gamma-0.8": _looking(gamma=0.8),
+    "look-natural-gamma-0.8": _looking(policy_gradient="natural", gamma=0.8),
     "look-tighter": _looking("closer(margin=1.1, border=2, smallest=40)"),
     "look-context": _looking("closer(context=True)"),
     "look-later-background": _looking(later_background_weight=0.25),
