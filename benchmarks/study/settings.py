@@ -14,11 +14,11 @@ TUNING: dict[str, Any] = {"passes": 0.5, "tuned": False, "parts": ("val",)}
 TRYING: dict[str, Any] = {"tuned": False, "parts": ("val",)}
 
 
-def _looking(look: str = "closer", observe_time: bool = True, **hyper: Any) -> Setting:
+def _looking(look: str = "closer", observe_time: bool = True, trying: bool = True, **hyper: Any) -> Setting:
     """An agent that looks closer at images of 256x256 pixels, and one change to how; see `TRYING`."""
     rules = {"observation": "stacked"} | ({"observe_time": True} if observe_time else {})
     plan = {"horizons": (1, 2), "horizon_shares": (0.4, 0.6), "later_background_weight": 1.0}
-    return Setting(hyper={"look": look} | plan | hyper, env=rules, **TRYING)
+    return Setting(hyper={"look": look} | plan | hyper, env=rules, **(TRYING if trying else {"tuned": False}))
 
 
 def _gradient(**hyper: Any) -> Setting:
@@ -97,6 +97,9 @@ SETTINGS: dict[str, Setting] = {
     "reading-finest-2": _gradient(finest=2, detail=False),
     # Patients whose missing sequences are replaced by another one, with --horizon 1
     "missing-third": _gradient(policy_gradient="natural", missing_sequences=0.33),
+    # What the folds have settled, on test patients, with --size 256 --horizon 2
+    "closer": _looking(trying=False),
+    "no-window": _looking("closer(smallest=1000000)", trying=False),
     # One look, and what moves the policy, one change at a time, with --horizon 1
     "gradient-vanilla": _gradient(),
     "gradient-vanilla-explores": _gradient(exploration=0.1),
