@@ -94,6 +94,7 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     | `"cross_entropy"`            | the fall of the pixel's cross-entropy, for maps of probabilities              |
     | `"dice_gain"`                | Dice(f(t), G) - Dice(f(t-1), G), the same for every pixel                     |
     | `"boundary"`                 | Eq. 12 within two pixels of the object's boundary, 0 elsewhere                |
+    | `"intensity_error"`          | Eq. 12 on intensities: (m f(t-1) - G)^2 - (m f(t) - G)^2, m: mean channel   |
     | a function                   | `(previous, current, target) -> map`, see below                               |
     | `"module:name"`              | the function, or class, of that name                                          |
 
@@ -107,10 +108,10 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
 
     ## Starting State
 
-    An image from the data set, and f(0) = 1. With `order="random"` (default) it is drawn uniformly with the
-    environment's own generator, each time anew; `"shuffled"` shows every image once before any twice, in an order drawn
-    for each epoch; `"sequential"` shows them as they lie in the data set. `reset(seed=...)` begins a new epoch, and an
-    image that `options` names is none of it.
+    An image from the data set, and f(0) = 1 (but see `start`). With `order="random"` (default) it is drawn uniformly
+    with the environment's own generator, each time anew; `"shuffled"` shows every image once before any twice, in an
+    order drawn for each epoch; `"sequential"` shows them as they lie in the data set. `reset(seed=...)` begins a new
+    epoch, and an image that `options` names is none of it.
 
     ## Episode End
 
@@ -171,7 +172,9 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
         reward: see Reward.
         render_mode: None, `"rgb_array"` or `"human"`.
         start: f(0) of `"additive"`: float32 maps (N, H, W), one per image of the data set, or a function that
-            makes them of images float32 (B, C, H, W), such as a network's; default: 1 everywhere.
+            makes them of images float32 (B, C, H, W), such as a network's; default: 1 everywhere. With `"absorbing"`
+            also `"image"`: 1 where a channel of the image is not 0. Together with the reward `"intensity_error"` that
+            is another literal reading of the publication, see there.
         observe_time: whether observations have a plane that shows the steps left, see Observation Space.
         actions: `"map"`, `"flat"` or `"multidiscrete"`, see Action Space.
         reward_output: `"mean"` or `"map"`, see Reward.

@@ -26,9 +26,10 @@ from pixelseg_env.rewards import Reward, RewardContext, RewardFunction, resolve_
 from pixelseg_env.spaces import BinaryMap, ChoiceMap
 
 # Maps float32 (N, [L,] H, W), one per image of the data set, or what makes them of images float32 (B, C, H, W).
-Start = NDArray[np.float32] | Callable[[NDArray[np.float32]], Any] | None
+Start = NDArray[np.float32] | Callable[[NDArray[np.float32]], Any] | str | None
 START_BATCH = 16
 DataPath = str | Path | list[str | Path] | list[str] | list[Path] | None
+IMAGE = "image"  # f(0): the pixels that have an intensity
 ACTIONS = ("map", "flat", "multidiscrete")
 REWARD_OUTPUTS = ("mean", "map")
 OF_A_NAMED_SET = ("fit", "keep_empty")  # options without a meaning for a data set that was made already
@@ -50,7 +51,7 @@ class Task:
     transition: str
     observation: str
     reward: Reward
-    start: NDArray[np.float32] | None = None
+    start: NDArray[Any] | None = None
     observe_time: bool = False
     actions: str = "map"
     reward_output: str = "mean"
@@ -271,8 +272,17 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _checked_start(start: Any, transition: str, dataset: SegmentationDataset) -> NDArray[np.float32]:
-    """The first maps, float32 (N, [L,] H, W) in [0, 1], one per image of the data set."""
+def _checked_start(start: Any, transition: str, dataset: SegmentationDataset) -> NDArray[Any]:
+    """The first maps (N, [L,] H, W), one per image of the data set: uint8, or if graded float32 in [0, 1]."""
+    if isinstance(start, str):
+        check_choice("start", start, (IMAGE,))
+        if transition != "absorbing":
+            raise OptionError(
+                f"start={start!r}: a pixel without intensity is background for good, so expected "
+                f"transition='absorbing', not {transition!r}"
+            )
+        there = (dataset.images != 0).any(axis=1).astype(np.uint8)
+        return there if dataset.labels == 1 else np.repeat(there[:, None], dataset.labels, axis=1)
     if transition not in dynamics.GRADED:
         raise OptionError(
             f"start: maps of probabilities need transition='additive', not {transition!r}, which starts from f(0) = 1"

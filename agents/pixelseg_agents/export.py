@@ -31,6 +31,7 @@ ANTIALIASED = "aten::_upsample_bilinear2d_aa"  # an operator that the exporter d
 OPSET = 18  # the first with resizing as TransUNet's positions need it
 SUFFIX = ".onnx"
 IMAGE, MASK = "image", "mask"  # the input and the output
+IMAGE_START = "image"  # first maps, see `PixelSegEnv`
 TRACED = (2, 107, 75)  # images, height, width: no multiple of anything, so that every padding is in the graph
 CHECKED = ((1, 37, 53), (3, 101, 70))  # what a file for any size is tried with, besides the size trained on
 UNDECIDED = 1e-3  # share of pixels that may differ: their logits are 0 to the last digit, and round-off decides
@@ -97,8 +98,8 @@ def export_onnx(
         path: the file, of the ending .onnx.
         horizon: steps of an episode.
         size: (H, W), or a side, that it was trained on.
-        start: with the transition "additive", the supervised agent whose probabilities are the first maps; None: 1
-            everywhere.
+        start: with the transition "additive", the supervised agent whose probabilities are the first maps; "image", see
+            `PixelSegEnv`; None: 1 everywhere.
         metadata: what else is to be noted in the file, values that JSON can hold.
         overwrite: whether a file may be replaced.
 
@@ -148,6 +149,10 @@ def _check_agent(agent: Any, start: Any) -> None:
         raise ExportError(f"{name}: its transition {agent.transition!r} is not one of the environment's")
     if not getattr(agent, "repeats", False):
         raise ExportError(f"{name}: does not say that it decides the same when it sees the same (`repeats`)")
+    if start == IMAGE_START:
+        if agent.transition != "absorbing":
+            raise OptionError(f"start={start!r}: expected transition='absorbing', not {agent.transition!r}")
+        return
     if start is not None and agent.transition not in dynamics.GRADED:
         raise OptionError(f"start: first maps need transition='additive', not {agent.transition!r}")
     if start is not None and not hasattr(start, "probability_map"):
@@ -181,7 +186,7 @@ def _written(agent: Any, start: Any, horizon: int, trained: Any, more: dict[str,
 
 
 def _networks(agent: Any, start: Any) -> list[nn.Module]:
-    return [agent.network, *([] if start is None else [start.network])]
+    return [agent.network, *([start.network] if hasattr(start, "network") else [])]
 
 
 # ---------------------------------------------------------------- what is traced
@@ -193,14 +198,17 @@ class _Begin(nn.Module):
     def __init__(self, agent: Any, start: Any) -> None:
         super().__init__()
         self.agent, self.start = agent, start
-        self.network = None if start is None else start.network
+        self.network = getattr(start, "network", None)
 
     def forward(self, image: Tensor) -> Tensor:
+        names = self.agent.label_names
+        if self.start == IMAGE_START:
+            there = (image != 0).any(dim=1).to(torch.uint8)
+            return there if len(names) == 1 else there[:, None].repeat(1, len(names), 1, 1)
         if self.start is not None:
             found: Tensor = self.start.probability_map(image)
             return found
         batch, _, height, width = image.shape
-        names = self.agent.label_names
         kind = torch.float32 if self.agent.transition in dynamics.GRADED else torch.uint8
         return torch.ones((batch, *((len(names),) if len(names) > 1 else ()), height, width), dtype=kind)
 
@@ -376,6 +384,12 @@ def _body(step: Any, kind: int, shape: list[Any], timed: bool) -> Any:
     )
 
 
+def _first_maps(start: Any) -> str:
+    if start is None:
+        return "1 everywhere"
+    return "1 where the image is not 0" if start == IMAGE_START else f"probabilities of {start.name}"
+
+
 def _described(agent: Any, start: Any, horizon: int, trained: Any, fixed: Any, more: dict[str, Any]) -> dict[str, Any]:
     """What the file says of itself, by keys."""
     names = list(agent.label_names)
@@ -390,7 +404,7 @@ def _described(agent: Any, start: Any, horizon: int, trained: Any, fixed: Any, m
         "observation": agent.observation,
         "observe_time": sees_time(agent),
         "horizon": horizon,
-        "first_maps": "1 everywhere" if start is None else f"probabilities of {start.name}",
+        "first_maps": _first_maps(start),
         "label_names": names,
         "channels": channels,
         "size": size,
@@ -465,7 +479,8 @@ def _round_off(
 
 def _played(agent: Any, start: Any, horizon: int, images: NDArray[np.float32]) -> NDArray[np.uint8]:
     """What `predict` would make of images."""
-    return segment(agent, np.minimum(images, 1), horizon, len(images), None if start is None else start.probability)
+    first = start if start is None or start == IMAGE_START else start.probability
+    return segment(agent, np.minimum(images, 1), horizon, len(images), first)
 
 
 def _runner(content: bytes) -> Any:

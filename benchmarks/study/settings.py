@@ -11,6 +11,7 @@ from pixelseg_agents import PA3CConfig
 SMALL_FIELD = {"sam": False, "dilation": False, "blocks": 1, "head_stride": 2, "detail": False}
 PUBLISHED = {name: value for name, value in PA3CConfig.stated.items() if name != "width"}
 TUNING: dict[str, Any] = {"passes": 0.5, "tuned": False, "parts": ("val",)}
+INTENSITY = {"start": "image", "reward": "intensity_error"}  # another reading of the decision process
 TRYING: dict[str, Any] = {"tuned": False, "parts": ("val",)}
 
 
@@ -90,6 +91,14 @@ SETTINGS: dict[str, Setting] = {
     "look-later-background": _looking(later_background_weight=0.25),
     "look-natural": _looking(policy_gradient="natural"),
     "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),
+    # Another reading of the decision process, beside the usual one, with the published settings and with PA3C's own
+    "try-published": Setting(hyper=PUBLISHED, **TRYING),
+    "try-published-intensity": Setting(hyper=PUBLISHED, env=INTENSITY, **TRYING),
+    "try-published-intensity-norm": Setting(hyper=PUBLISHED | {"norm": "group"}, env=INTENSITY, **TRYING),
+    "try-published-norm": Setting(hyper=PUBLISHED | {"norm": "group"}, **TRYING),
+    "try-intensity": Setting(
+        hyper={"foreground_weight": "ratio", "later_background_weight": 0.25}, env=INTENSITY, **TRYING
+    ),
     # Other readings of the publication's network, with --horizon 1
     "reading-no-detail": _gradient(detail=False),
     "reading-softmax": _gradient(sam_form="softmax"),

@@ -171,3 +171,45 @@ def cross_entropy(previous: Map, current: Map, target: Map) -> RewardMap:
         return xp.clip(1 - xp.abs(xp.astype(maps, xp.float32) - actual), CLIP, 1 - CLIP)
 
     return xp.log(likelihood(current)) - xp.log(likelihood(previous))
+
+
+class IntensityError(Reward):
+    """Eq. 12 on intensities: r = (m f(t-1) - G)^2 - (m f(t) - G)^2, m the mean of a pixel's channels; in [-1, 1].
+
+    Another literal reading of the publication: the state is the image, s(0) = I, *zero* sets a pixel's value to 0, the
+    squared error is that of the value, and what still has a value in the end is the segmentation, X(T) > 0 (with
+    `start="image"`, so that pixels without a value are background from the beginning). A bright pixel of the
+    background has much at stake, m^2, and a dark one little; of the object it is m (2 - m). Undiscounted, the rewards
+    of an episode add up to (m f(0) - G)^2 - (m f(T) - G)^2.
+    """
+
+    needs = frozenset({"image"})
+
+    def __call__(self, previous: Map, current: Map, target: Map, context: RewardContext | None = None) -> RewardMap:
+        """The reward map, float32 (..., H, W).
+
+        Raises:
+            OptionError: there is no context with an image.
+        """
+        if context is None or context.image is None:
+            raise OptionError(
+                f"reward {self}: it asks for image; call it with a context, "
+                "reward(previous, current, target, RewardContext.of(step, horizon, image, action))"
+            )
+        xp = namespace(target)
+        mean = xp.mean(context.image, axis=-3)
+        if target.ndim > mean.ndim:  # labels
+            mean = mean[..., None, :, :]
+        before, after, actual = (xp.astype(one, xp.float32) for one in (previous, current, target))
+        return (mean * before - actual) ** 2 - (mean * after - actual) ** 2
+
+    def to_spec(self) -> str:
+        """Its name."""
+        return "intensity_error"
+
+    def __reduce__(self) -> str:  # pickled and copied by name
+        return self.to_spec()
+
+
+intensity_error = IntensityError()
+CATALOGUE[intensity_error.to_spec()] = intensity_error

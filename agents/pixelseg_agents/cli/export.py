@@ -68,7 +68,9 @@ def main(words: list[str]) -> int:
     agent = run.load_agent(device="cpu", which=arguments.checkpoint)
     if warning := too_short(agent, horizon):
         print(f"pixelseg: warning: {warning}", file=sys.stderr)
-    start = coarse_agent(task.coarse) if task is not None and task.coarse is not None else None
+    start: Any = None
+    if task is not None:
+        start = coarse_agent(task.coarse) if task.coarse is not None else task.coarse_maps()
     done = export_onnx(
         agent,
         arguments.out,

@@ -99,6 +99,10 @@ class TaskArguments:
     observe_time: bool = False
     """One plane more in what the agent sees: 1 / steps left, so that 1 means that this is the last decision."""
     reward: Annotated[str, arg(help=REWARD)] = "squared_error"
+    start: Literal["ones", "image"] = "ones"
+    """The first map: 1 everywhere (ones), or where the image is not 0 (image; absorbing alone), so that pixels without
+    an intensity are background from the beginning. With --reward intensity_error it is another reading of the
+    publication."""
     order: Literal["random", "shuffled", "sequential"] = "random"
     """How training draws images: each by itself, every one once before any twice (shuffled), or as they lie there."""
     coarse: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: 1 everywhere)")] = None
@@ -126,8 +130,10 @@ class TaskArguments:
         return {split: load_dataset(whole, split=split, **split_by) for split in splits}
 
     def coarse_maps(self) -> Any:
-        """What makes the first maps of images; None: they are 1 everywhere."""
-        return None if self.coarse is None else coarse_maps(self.coarse)
+        """What makes the first maps of images, see `PixelSegEnv`; None: they are 1 everywhere."""
+        if self.coarse is not None:
+            return coarse_maps(self.coarse)
+        return None if self.start == "ones" else self.start
 
     def environment(self, dataset: SegmentationDataset, batch: int, device: str = "cpu") -> PixelSegVectorEnv:
         """Returns a vector environment of a data set that is cut already, on the GPU if the agent learns there."""
