@@ -242,8 +242,8 @@ def test_links_lead_somewhere() -> None:
 
 
 DIFFERENCES = README.split("## What differs from the publication")[1].split("\n## Glossary")[0]
-ROWS = "\n".join(line for line in DIFFERENCES.splitlines() if line.startswith("|"))
-FLAGS = [flags for flags in re.findall(r"`(--[^`]+)`", ROWS) if flags != "--preset published"]
+TABLE_ROWS = "\n".join(line for line in DIFFERENCES.splitlines() if line.startswith("|"))
+FLAGS = [flags for flags in re.findall(r"`(--[^`]+)`", TABLE_ROWS) if flags != "--preset published"]
 
 
 @pytest.mark.parametrize("flags", FLAGS)
