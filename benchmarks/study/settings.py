@@ -108,6 +108,7 @@ SETTINGS: dict[str, Setting] = {
     "missing-third": _gradient(policy_gradient="natural", missing_sequences=0.33),
     # What the folds have settled, on test patients, with --size 256 --horizon 2
     "closer": _looking(trying=False),
+    "once": Setting(hyper={"look": "closer(smallest=1000000)", "horizons": (1,)}, tuned=False),  # with --horizon 1
     "no-window": _looking("closer(smallest=1000000)", trying=False),
     # One look, and what moves the policy, one change at a time, with --horizon 1
     "gradient-vanilla": _gradient(),
