@@ -286,6 +286,6 @@ def test_make_train_beats_otsu_by_far(tmp_path: Path) -> None:
     first, first_biou, last, last_biou = map(
         float, re.findall(r"0\.\d{3}", done.stdout.split("PA3C: mean Dice")[1])[:4]
     )
-    assert last > first + 0.01, "the second step, which sees the object magnified, gains"
-    assert last_biou > first_biou + 0.1
+    assert last > first + 0.005, "the second step, which sees the object magnified, gains"
+    assert last_biou > first_biou + 0.04
     assert (run_folder / "segmentation_steps.png").is_file()
