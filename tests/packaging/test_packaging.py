@@ -103,7 +103,7 @@ def test_pictures_and_links_of_the_index_page_are_absolute(built: dict[str, Buil
     }
     raw = address.replace("https://github.com/", "https://raw.githubusercontent.com/")
     for picture in pictures:
-        assert re.fullmatch(rf"{raw}/(v{VERSION}|HEAD)/(\S+\.png)", picture), picture
+        assert re.fullmatch(rf"{raw}/(v{VERSION}|HEAD)/(\S+\.(?:png|gif))", picture), picture
         assert (ROOT / picture.removeprefix(raw).split("/", 2)[2]).is_file(), picture
     for link in links:
         assert link.startswith(("https://", "#")), link

@@ -391,6 +391,7 @@ def test_settings_change_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
             env: Any = one.environment("test", 2)
             wanted = {"transition": "absorbing", "observation": "masked"} | one.rules.env
             function = resolve_reward(str(wanted.pop("reward", "squared_error")))
+            assert (env.task.start is not None) == (wanted.pop("start", None) is not None)
             assert {key: getattr(env, key) for key in wanted} == wanted
             assert env.reward is function
 
