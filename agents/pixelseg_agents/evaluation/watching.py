@@ -21,7 +21,8 @@ class WatchedStep:
         seen: the image as the network was shown it, float32 (C, h, w); None: the agent does not tell.
         window: the square of the image that this is, row and column of its first edge and its side, float32 (3,);
             None: all of it.
-        probability: with which every pixel is kept, float32 (H, W); None: the agent has no such numbers.
+        probability: with which every pixel is in the map after the step, 0 where it has left for good, float32 (H, W);
+            None: the agent has no such numbers.
         before: f(t-1), uint8 (H, W).
         after: f(t), uint8 (H, W).
         dice: after the step.
@@ -72,7 +73,7 @@ def watch(agent: Any, env: PixelSegVectorEnv, images: Sequence[int], horizon: in
     for _ in range(horizon):
         seen = agent.seen(observation) if hasattr(agent, "seen") else [None] * len(index)
         windows = agent.windows(pictures, info["segmentation"]) if hasattr(agent, "windows") else None
-        kept = _probability(agent, observation)
+        kept = _probability(agent, observation, info["segmentation"])
         actions, _ = agent.predict(observation)
         observation, _, _, _, info = env.step(actions)
         info = info.get("final_info", info)  # autoreset within the step: the ended episode's own info
@@ -109,9 +110,11 @@ def _union(maps: Any) -> NDArray[np.uint8]:
     return array if array.ndim == 3 else array.max(axis=1)
 
 
-def _probability(agent: Any, observation: Any) -> NDArray[np.float32] | None:
-    keeps = getattr(agent, "keep_probability", None)
-    if keeps is None or getattr(agent, "transition", "") == "additive":
+def _probability(agent: Any, observation: Any, before: Any) -> NDArray[np.float32] | None:
+    keeps, transition = getattr(agent, "keep_probability", None), getattr(agent, "transition", "")
+    if keeps is None or transition == "additive":
         return None
     found: NDArray[np.float32] = keeps(observation)
+    if transition == "absorbing":
+        found = found * to_numpy(before)
     return found if found.ndim == 3 else found.max(axis=1)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from pixelseg_agents import DQN, PA3C
 from pixelseg_agents.cli import main
 from pixelseg_agents.evaluation import evaluate
+from pixelseg_agents.evaluation.figures import episodes as episodes_module
 from pixelseg_agents.evaluation.figures.episodes import episode_animation, episode_sheet
 from pixelseg_agents.evaluation.watching import images_with_objects, watch
 from pixelseg_env import DataError, PixelSegVectorEnv
@@ -54,6 +58,60 @@ def test_what_is_watched_is_what_is_played(labels: int, observation: str) -> Non
             before = after
 
 
+@pytest.mark.parametrize("rules", [{"transition": "restorable", "observation": "stacked"}, {"labels": 2}])
+def test_probabilities_are_those_of_the_map_after_the_step(rules: dict[str, Any]) -> None:
+    """Pixels may come back where they can be restored; of labels, one may have left and the other not."""
+    env = PixelSegVectorEnv(4, "phantom", size=16, count=12, **rules)
+    (agent, again) = (PA3C(env, width=0.05, device="cpu", start_bias=bias, seed=2) for bias in (-0.05, 0.05))
+    agent.keep_probability, agent.predict = _alternating(agent, again)  # type: ignore[method-assign]
+    returned = 0
+    for episode in watch(agent, env, [0, 1, 2, 3], 3):
+        for step in episode.steps:
+            assert step.probability is not None
+            np.testing.assert_array_equal(step.after, step.probability > 0.5)
+            returned += int((step.after > step.before).sum())
+    assert (returned > 0) == ("transition" in rules)
+
+
+def _alternating(*agents: PA3C) -> tuple[Any, Any]:
+    """`keep_probability` and `predict` of agents who take turns, so that maps change at every step."""
+    turns = {"keep_probability": 0, "predict": 0}
+
+    def call(name: str, observation: Any) -> Any:
+        turns[name] += 1
+        return getattr(type(agents[0]), name)(agents[turns[name] % len(agents)], observation)
+
+    return (lambda seen: call("keep_probability", seen)), (lambda seen: call("predict", seen))
+
+
+def test_panels_have_frames_and_the_legend_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map of ones is as white as the page; where three columns leave two rows to the legend, it covers no panel."""
+    drawn: list[Figure] = []
+    monkeypatch.setattr(episodes_module, "save_figure", lambda figure, path: drawn.append(figure))
+    env = PixelSegVectorEnv(1, "phantom", size=16, count=12)
+    episode_sheet(watch(DQN(env, width=0.05, device="cpu"), env, [2], 1), tmp_path / "a.png")
+    (figure,) = drawn
+    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+    assert len(figure.axes) == 3
+    assert all(spine.get_visible() for axis in figure.axes for spine in axis.spines.values())
+    top = figure.legends[0].get_window_extent().y1
+    assert all(axis.get_window_extent().y0 >= top for axis in figure.axes)
+
+
+def test_a_removed_pixel_that_may_come_back_is_drawn_with_its_probability(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(episodes_module, "save_figure", lambda figure, path: drawn.append(figure))
+    env = PixelSegVectorEnv(1, "phantom", size=16, count=12, transition="restorable")
+    (episode,) = watch(PA3C(env, width=0.05, device="cpu", start_bias=0.0), env, [2], 2)
+    episode_sheet([episode], tmp_path / "a.png")
+    last = episode.steps[-1]
+    assert last.probability is not None
+    assert last.probability[last.before == 0].min() > 0
+    np.testing.assert_allclose(drawn[0].axes[-2].images[0].get_array(), last.probability)
+
+
 def test_agents_of_others_are_watched_too() -> None:
     class Other:
         def predict(self, observation, state=None, episode_start=None, deterministic=True):  # type: ignore[no-untyped-def]
@@ -68,7 +126,6 @@ def test_agents_of_others_are_watched_too() -> None:
 
 def test_images_are_spread_over_those_with_an_object() -> None:
     dataset = PixelSegVectorEnv(1, "phantom", size=16, count=20, split="all").dataset
-    dataset = dataset.subset(np.arange(20)) if hasattr(dataset, "subset") else dataset
     assert images_with_objects(dataset, 3) == [0, 10, 19]
     assert images_with_objects(dataset, 99) == list(range(20))
 

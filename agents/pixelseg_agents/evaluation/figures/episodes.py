@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixelseg_agents.evaluation.figures.pictures import LOOKED
-from pixelseg_agents.evaluation.figures.style import MUTED, RGB, STYLE, hex_code, legend, save_figure, shortened
+from pixelseg_agents.evaluation.figures.style import (
+    MUTED,
+    RGB,
+    STYLE,
+    hex_code,
+    legend,
+    legend_columns,
+    save_figure,
+    shortened,
+)
 from pixelseg_agents.evaluation.watching import WatchedEpisode, WatchedStep
 from pixelseg_agents.files import write_atomically
 from pixelseg_env import DataError
@@ -79,8 +88,7 @@ def episode_sheet(episodes: Sequence[WatchedEpisode], out_path: str | Path) -> N
             title = f"{shortened(episode.title, 22)}\n" if t == 0 else ""
             row[0].set_ylabel(f"{title}step {t + 1}, Dice {step.dice:.2f}", fontsize=8.0, color=MUTED)
         _head(axes[0], columns)
-        legend(figure, _meanings(columns, [step for episode in episodes for step in episode.steps]))
-        _room_below(figure, 0.3)
+        _legend_below(figure, _meanings([step for episode in episodes for step in episode.steps]))
         save_figure(figure, path)
 
 
@@ -133,16 +141,17 @@ def _frame(episodes: dict[str, WatchedEpisode], t: int, part: float, decided: bo
         _head(axes[0], columns)
         doing = "decides" if decided else "looks"
         figure.suptitle(f"{shortened(first.title, 40)}  ·  step {t + 1} {doing}", fontsize=9.0, color=MUTED)
-        legend(figure, _meanings(columns, every))
-        _room_below(figure, 0.36)
+        _legend_below(figure, _meanings(every))
         canvas = FigureCanvasAgg(figure)
         canvas.draw()  # type: ignore[no-untyped-call]
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
 
 
-def _room_below(figure: Figure, inches: float) -> None:
-    """For the legend, which the constrained layout does not count."""
-    share = inches / figure.get_figheight()
+def _legend_below(figure: Figure, handles: Sequence[Any]) -> None:
+    """A legend, and room for its rows, which the constrained layout does not count."""
+    legend(figure, handles)
+    rows = -(-len(handles) // legend_columns(figure.get_figwidth(), len(handles)))
+    share = (0.08 + 0.2 * rows) / figure.get_figheight()
     figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))  # type: ignore[union-attr,call-arg]
 
 
@@ -165,8 +174,8 @@ def _row(
     for axis, name in zip(axes, columns, strict=True):
         axis.set(xticks=[], yticks=[])
         axis.grid(visible=False)
-        for spine in axis.spines.values():
-            spine.set_visible(False)
+        for spine in axis.spines.values():  # a map of ones is as white as the page
+            spine.set(visible=True, linewidth=0.5)
         if name == COLUMNS[0]:
             axis.imshow(to_rgb(episode.image), interpolation="nearest")
             _outline(axis, episode.target, TARGET)
@@ -176,7 +185,7 @@ def _row(
         elif name == COLUMNS[1] and step.seen is not None:
             axis.imshow(to_rgb(np.clip(step.seen, 0, 1)), interpolation="nearest")
         elif name == COLUMNS[2] and step.probability is not None:
-            chance = step.probability * step.before if decided else np.zeros_like(step.probability)
+            chance = step.probability if decided else np.full_like(step.probability, np.nan)  # nothing yet
             axis.imshow(chance, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
         elif name == COLUMNS[3]:
             axis.imshow(map_panel(shown, step.before if decided else None), interpolation="nearest")
@@ -197,7 +206,7 @@ def _square_of(axis: Axes, window: NDArray[np.float32], shape: tuple[int, ...]) 
     axis.add_patch(frame)
 
 
-def _meanings(columns: Sequence[str], steps: Sequence[WatchedStep]) -> list[Any]:
+def _meanings(steps: Sequence[WatchedStep]) -> list[Any]:
     found: list[Any] = [
         Line2D([], [], color=hex_code(TARGET), linewidth=2, label="ground truth"),
         Line2D([], [], color=hex_code(SEGMENTATION), linewidth=2, label="segmentation"),
