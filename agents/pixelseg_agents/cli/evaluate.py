@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from tyro.conf import Positional, arg
 
 from pixelseg_agents.cli.arguments import AS_IN_RUN, PAIRS, PATHS, Split, Which, parse
 from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag, format_size
-from pixelseg_agents.cli.runs import CONFIG, Run, open_run, run_size, too_short
+from pixelseg_agents.cli.runs import CONFIG, Run, check_writable, open_run, run_size, too_short
 from pixelseg_agents.cli.task import DATA_KEYS, TaskArguments, described
 from pixelseg_agents.cli.volumes import volume_report
 from pixelseg_agents.evaluation import JudgeAt, sees_time
@@ -107,7 +105,7 @@ def assess(arguments: EvaluateArguments) -> int:
     }
     # Now rather than after the evaluation, which may take hours.
     folder = _report_folder(arguments.out, run.folder / f"evaluation-{_name(arguments, run, task)}", about)
-    _check_writable(folder, "--out")
+    check_writable(folder, "--out")
     if scores is not None:
         _check_scores(scores, about)
     for warning in _unlike_training(run, task, dataset):
@@ -146,22 +144,6 @@ def _name(arguments: EvaluateArguments, run: Run, task: TaskArguments) -> str:
     return name
 
 
-def _check_writable(folder: Path, option: str) -> None:
-    """Makes sure that a folder can be written to, or made.
-
-    Raises:
-        DataError: it cannot.
-    """
-    try:
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        if not there.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be written ({error.strerror}); choose another {option}") from error
-
-
 def _check_scores(scores: Path, about: dict[str, Any]) -> None:
     """Makes sure that a file of scores can be written, and that none of other data is lost.
 
@@ -170,7 +152,7 @@ def _check_scores(scores: Path, about: dict[str, Any]) -> None:
     """
     if scores.exists() and not _of_same_data(before := _about_of(scores, "--json"), about):
         raise DataError(f"{scores}: scores of other data ({before.get('data')}); choose another --json")
-    _check_writable(scores.parent, "--json")
+    check_writable(scores.parent, "--json")
 
 
 def _report_folder(wanted: Path | None, usual: Path, about: dict[str, Any]) -> Path:

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.cli.arguments import AS_IN_RUN, Split, Switch, Which, parse
-from pixelseg_agents.cli.runs import RunError, open_run, too_short
+from pixelseg_agents.cli.runs import RunError, check_writable, open_run, too_short
 from pixelseg_agents.evaluation.figures.episodes import ANIMATIONS, SHEETS, episode_animation, episode_sheet
 from pixelseg_agents.evaluation.watching import images_with_objects, watch
 from pixelseg_env import OptionError, check_horizon
@@ -100,3 +100,4 @@ def _check_target(path: Path, overwrite: bool) -> None:
         raise OptionError(f"--out {path}: is a folder; expected a file to write")
     if path.exists() and not overwrite:
         raise OptionError(f"{path}: exists; choose another file with --out, or allow to replace it with --overwrite")
+    check_writable(path.parent, "--out")

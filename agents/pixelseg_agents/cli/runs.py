@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,15 @@ from pixelseg_agents.files import read_json, reason, write_atomically
 from pixelseg_agents.learning.looking import make_look
 from pixelseg_agents.networks import network_class
 from pixelseg_agents.registry import agent_class, load_agent
-from pixelseg_env import OptionError, PixelSegError, check_choice, check_horizon, is_plugin, registered_datasets
+from pixelseg_env import (
+    DataError,
+    OptionError,
+    PixelSegError,
+    check_choice,
+    check_horizon,
+    is_plugin,
+    registered_datasets,
+)
 from pixelseg_env.datasets import check_size, own_options
 
 CONFIG = "config.json"
@@ -188,6 +198,26 @@ def held(folder: Path) -> Iterator[None]:
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """Writes `config.json`, whole or not at all."""
     write_atomically(folder / CONFIG, json.dumps(config, indent=1) + "\n")
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Makes sure that a folder can be written to, or made.
+
+    Args:
+        folder: need not exist.
+        option: that names it, for the error.
+
+    Raises:
+        DataError: it cannot.
+    """
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror}); choose another {option}") from error
 
 
 def too_short(agent: Any, horizon: int) -> str:

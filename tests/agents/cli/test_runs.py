@@ -253,6 +253,7 @@ def test_folders_that_cannot_be_written_to_are_named(
     """Before anything is computed, and nothing is left there."""
     torch.set_num_threads(1)
     monkeypatch.setattr("pixelseg_agents.cli.evaluate.evaluate_all", lambda *_: os._exit(98))
+    monkeypatch.setattr("pixelseg_agents.cli.render.watch", lambda *_: os._exit(98))
     agent, before = PA3C.load(unwritable / "run" / CHECKPOINT, device="cpu"), sorted(unwritable.rglob("*"))
     train, run = ["train", *TINY, *PHANTOM, "--updates", "1", "--out"], str(unwritable / "run")
 
@@ -278,6 +279,10 @@ def test_folders_that_cannot_be_written_to_are_named(
                 ["evaluate", run, "--out", str(unwritable.parent / "open/a"), "--json", str(unwritable / "a.json")]
             ),
             f"{unwritable}: cannot be written (PP); choose another --json",
+        ),
+        (
+            lambda: main(["render", run, "--out", str(unwritable / "run/config.json/a.png")]),
+            "run/config.json: cannot be written (Not a directory); choose another --out",
         ),
         (saved, "agent.safetensors: cannot be written (PP)"),
     ):
