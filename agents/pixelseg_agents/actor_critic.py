@@ -95,7 +95,8 @@ class ActorCritic(PixelAgent):
     def _record_episodes(self, episodes: Episodes, horizon: int) -> None:
         """As `PixelAgent`'s; and what tells whether the policy can still learn."""
         super()._record_episodes(episodes, horizon)
-        if self._warned or self._undecided is None:
+        config: Any = self.config
+        if self._warned or self._undecided is None or config.policy_gradient == "natural":  # whose gradient is not 0
             return
         objects = episodes.foreground.flatten(-2).sum(-1)
         everything = 2 * objects / (objects + episodes.foreground.shape[-1] * episodes.foreground.shape[-2])
@@ -112,7 +113,7 @@ class ActorCritic(PixelAgent):
             f"{self.name}, update {self.updates + 1}: the policy is certain of more than {SATURATED:.0%} of the "
             f"pixels, and wrong: Dice {dice:.3f}, of keeping everything {keep_all:.3f}. It hardly learns any more, "
             "for the gradient of a certain policy is 0. Try norm='group', a smaller learning_rate, horizons that "
-            "begin with 1, or a larger entropy_coefficient",
+            "begin with 1, a larger entropy_coefficient, or policy_gradient='natural'",
             SaturationWarning,
             stacklevel=3,
         )

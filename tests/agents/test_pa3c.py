@@ -730,7 +730,9 @@ def test_a_policy_that_is_certain_and_wrong_is_told_once() -> None:
     (message,) = told(start_bias=-60.0)  # certain that nothing is there
     assert re.search(r"PA3C, update 1: .* 99% of the pixels, and wrong: Dice 0\.0\d\d, of keeping everything", message)
     assert "Try norm='group'" in message
+    assert "policy_gradient='natural'" in message
     assert not told(start_bias=60.0), "as good as keeping everything, which it does"
+    assert not told(start_bias=-60.0, policy_gradient="natural"), "whose gradient is not 0 there"
     assert not told()
 
 
