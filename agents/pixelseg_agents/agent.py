@@ -92,6 +92,11 @@ class PixelAgent(Learner):
         config = (config or self.config_class()).replace(**changes)
         if not self.supervised:
             config = config.for_reward(attribute(env, "reward_name", None))
+        missing = getattr(config, "missing_sequences", 0.0)  # a third party's configuration need not have it
+        if missing and task.image_channels < 2:
+            raise OptionError(
+                f"missing_sequences={missing:g}: images have one channel, which no other can stand in for"
+            )
         self._build(config, seed, device, task)
         self.env: VectorEnv[Any, Any, Any] | None = env
 

@@ -213,6 +213,8 @@ class PolicyConfig(AgentConfig):
         "workers": "expected a whole number of at least 0",
         "policy_gradient": 'expected "vanilla" or "natural"',
         "exploration": "expected a number from 0 to 1; above 0 with the natural gradient, which divides by it",
+        "logit_limit": "expected a number of at least 0",
+        "entropy_coefficient": "expected a number of at least 0",
     }
 
     start_bias: float | None = None
@@ -296,7 +298,8 @@ class PA3CConfig(PolicyConfig):
     meanings: ClassVar[dict[str, str]] = PolicyConfig.meanings | {
         "blocks": "expected 2, 3 or 4, or 1 with detail=False",
         "head_stride": "expected 1, 2, 4 or 8",
-        "sam_form": 'expected "attention" or "softmax"',
+        "sam_form": 'expected "attention" or "softmax", the latter with sam=True',
+        "dilate_every_layer": "expected False where dilation=False",
         "finest": "expected 1, or 2 with detail=False and head_stride of 2 or more",
         "reward_map_convolution": "expected 0 (off) or an odd kernel size",
     }
@@ -352,7 +355,8 @@ class PA3CConfig(PolicyConfig):
         kernel = self.reward_map_convolution
         return super()._checks() | {
             "blocks": self.blocks in (1, 2, 3, 4) and self.blocks > self.detail,
-            "sam_form": self.sam_form in ("attention", "softmax"),
+            "sam_form": self.sam_form in ("attention", "softmax")[: 1 + self.sam],
+            "dilate_every_layer": self.dilation >= self.dilate_every_layer,
             "finest": self.finest in (1, 2) and not (self.finest == 2 and (self.detail or self.head_stride == 1)),
             "head_stride": self.head_stride in (1, 2, 4, 8),
             "reward_map_convolution": kernel == 0 or (kernel > 0 and kernel % 2 == 1),

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pixelseg_agents import PA3C
 from pixelseg_agents.learning.augmentation import Augmentation
+from pixelseg_env import OptionError, PixelSegVectorEnv
 
 
 def drawn(shape: tuple[int, ...], channels: int, seed: int = 0, brightness: float = 0.2) -> Augmentation:
@@ -129,3 +131,9 @@ def test_without_missing_sequences_draws_are_as_they_were() -> None:
     one, other = (drawn((8, 4, 4), 3).observation(images) for _ in range(2))
     assert torch.equal(one, other)
     assert drawn((8, 4, 4), 3)._sources is None
+
+
+def test_missing_sequences_need_channels_that_can_stand_in() -> None:
+    env = PixelSegVectorEnv(1, "phantom", size=16, count=4, labels=2)  # one channel, under the map of each label
+    with pytest.raises(OptionError, match=r"missing_sequences=0\.3: images have one channel"):
+        PA3C(env, width=0.05, device="cpu", missing_sequences=0.3)

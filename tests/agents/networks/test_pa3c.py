@@ -139,6 +139,7 @@ def test_readings_are_options_of_the_agent(tmp_path: Path) -> None:
     agent.save(tmp_path / "agent.safetensors")
     again = PA3C.load(tmp_path / "agent.safetensors", device="cpu")
     assert again.network.finest == 2
-    for wrong in ({"sam_form": "printed"}, {"finest": 2}, {"finest": 3, "detail": False}):
+    contradictions = ({"sam_form": "softmax", "sam": False}, {"dilate_every_layer": True, "dilation": False})
+    for wrong in ({"sam_form": "printed"}, {"finest": 2}, {"finest": 3, "detail": False}, *contradictions):
         with pytest.raises(OptionError, match="is not valid"):
             PA3CConfig(**wrong)  # type: ignore[arg-type]
