@@ -38,6 +38,7 @@ __all__ = [
     "restorable",
     "stacked",
     "time_plane",
+    "with_intensity",
 ]
 
 AMOUNTS = (-1.0, -0.4, -0.2, -0.1, 0.1, 0.2, 0.4, 1.0)
@@ -90,6 +91,21 @@ def decided(maps: Array) -> Array:
     """The segmentation that a map stands for, uint8: a map of probabilities is cut at 0.5, any other is one already."""
     xp = namespace(maps)
     return xp.astype(maps >= THRESHOLD, xp.uint8) if maps.dtype == xp.float32 else maps
+
+
+def with_intensity(images: Array, labels: int) -> Array:
+    """f(0) of `start="image"`: 1 where a channel of the image is not 0.
+
+    Args:
+        images: (B, C, H, W).
+        labels: L.
+
+    Returns:
+        uint8 (B, H, W), or (B, L, H, W) with L > 1 labels.
+    """
+    xp = namespace(images)
+    there = xp.astype(xp.any(images != 0, axis=1), xp.uint8)
+    return there if labels == 1 else xp.stack([there] * labels, axis=1)
 
 
 def masked(image: Array, segmentation: Array) -> Array:

@@ -281,8 +281,7 @@ def _checked_start(start: Any, transition: str, dataset: SegmentationDataset) ->
                 f"start={start!r}: a pixel without intensity is background for good, so expected "
                 f"transition='absorbing', not {transition!r}"
             )
-        there = (dataset.images != 0).any(axis=1).astype(np.uint8)
-        return there if dataset.labels == 1 else np.repeat(there[:, None], dataset.labels, axis=1)
+        return np.asarray(dynamics.with_intensity(dataset.images, dataset.labels))
     if transition not in dynamics.GRADED:
         raise OptionError(
             f"start: maps of probabilities need transition='additive', not {transition!r}, which starts from f(0) = 1"

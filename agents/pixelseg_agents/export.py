@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pixelseg_agents.evaluation import sees_time, segment
-from pixelseg_agents.files import reason, write_atomically
+from pixelseg_agents.files import check_target, reason, write_atomically
 from pixelseg_env import OptionError, PixelSegError, __version__, check_horizon, dynamics
 from pixelseg_env.datasets import check_size
 
@@ -112,8 +112,10 @@ def export_onnx(
         OptionError: the path exists or has another ending, or another argument is not valid.
     """
     goal, steps, trained = Path(path), check_horizon(horizon), check_size(size)
-    check_target(goal, overwrite)
+    check_target(goal, (SUFFIX,), overwrite)
     _check_agent(agent, start)
+    if start == IMAGE_START:
+        start = _ImageStart(len(agent.label_names))
     _libraries()
     written, why = _written(agent, start, steps, trained, dict(metadata or {}))
     try:
@@ -121,20 +123,6 @@ def export_onnx(
     except OSError as error:
         raise OptionError(f"{goal}: cannot be written ({error.strerror}); choose another file") from error
     return Exported(goal, written.size, why, written.compared, written.differing)
-
-
-def check_target(path: Path, overwrite: bool) -> None:
-    """Refuses a file that must not be written.
-
-    Raises:
-        OptionError: it has another ending, is a folder, or exists.
-    """
-    if path.suffix.lower() != SUFFIX:
-        raise OptionError(f"{path}: expected a file that ends in {SUFFIX}")
-    if path.is_dir():
-        raise OptionError(f"{path}: is a folder; expected a file to write")
-    if path.exists() and not overwrite:
-        raise OptionError(f"{path}: exists; choose another file, or allow to replace it (--overwrite, overwrite=True)")
 
 
 def _check_agent(agent: Any, start: Any) -> None:
@@ -186,10 +174,25 @@ def _written(agent: Any, start: Any, horizon: int, trained: Any, more: dict[str,
 
 
 def _networks(agent: Any, start: Any) -> list[nn.Module]:
-    return [agent.network, *([start.network] if hasattr(start, "network") else [])]
+    return [one.network for one in (agent, start) if getattr(one, "network", None) is not None]
 
 
 # ---------------------------------------------------------------- what is traced
+
+
+@dataclass(frozen=True)
+class _ImageStart:
+    """First maps where an image has an intensity, with the face of an agent whose maps they are."""
+
+    labels: int
+    name = IMAGE_START
+    told = "1 where the image is not 0"
+    probability = IMAGE_START  # as the environment takes it
+    network = None
+
+    def probability_map(self, image: Tensor) -> Tensor:
+        maps: Tensor = dynamics.with_intensity(image, self.labels)
+        return maps
 
 
 class _Begin(nn.Module):
@@ -198,17 +201,14 @@ class _Begin(nn.Module):
     def __init__(self, agent: Any, start: Any) -> None:
         super().__init__()
         self.agent, self.start = agent, start
-        self.network = getattr(start, "network", None)
+        self.network = None if start is None else start.network
 
     def forward(self, image: Tensor) -> Tensor:
-        names = self.agent.label_names
-        if self.start == IMAGE_START:
-            there = (image != 0).any(dim=1).to(torch.uint8)
-            return there if len(names) == 1 else there[:, None].repeat(1, len(names), 1, 1)
         if self.start is not None:
             found: Tensor = self.start.probability_map(image)
             return found
         batch, _, height, width = image.shape
+        names = self.agent.label_names
         kind = torch.float32 if self.agent.transition in dynamics.GRADED else torch.uint8
         return torch.ones((batch, *((len(names),) if len(names) > 1 else ()), height, width), dtype=kind)
 
@@ -384,12 +384,6 @@ def _body(step: Any, kind: int, shape: list[Any], timed: bool) -> Any:
     )
 
 
-def _first_maps(start: Any) -> str:
-    if start is None:
-        return "1 everywhere"
-    return "1 where the image is not 0" if start == IMAGE_START else f"probabilities of {start.name}"
-
-
 def _described(agent: Any, start: Any, horizon: int, trained: Any, fixed: Any, more: dict[str, Any]) -> dict[str, Any]:
     """What the file says of itself, by keys."""
     names = list(agent.label_names)
@@ -404,7 +398,7 @@ def _described(agent: Any, start: Any, horizon: int, trained: Any, fixed: Any, m
         "observation": agent.observation,
         "observe_time": sees_time(agent),
         "horizon": horizon,
-        "first_maps": _first_maps(start),
+        "first_maps": "1 everywhere" if start is None else getattr(start, "told", f"probabilities of {start.name}"),
         "label_names": names,
         "channels": channels,
         "size": size,
@@ -479,8 +473,7 @@ def _round_off(
 
 def _played(agent: Any, start: Any, horizon: int, images: NDArray[np.float32]) -> NDArray[np.uint8]:
     """What `predict` would make of images."""
-    first = start if start is None or start == IMAGE_START else start.probability
-    return segment(agent, np.minimum(images, 1), horizon, len(images), first)
+    return segment(agent, np.minimum(images, 1), horizon, len(images), None if start is None else start.probability)
 
 
 def _runner(content: bytes) -> Any:

@@ -5,10 +5,27 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pixelseg_env import OptionError
+
 LARGEST_TEXT = 64 << 20  # bytes; parsed, text takes several times its size, and what is read here has 1 KiB per image
+
+
+def check_target(path: Path, endings: Sequence[str], overwrite: bool) -> None:
+    """Refuses a file that must not be written.
+
+    Raises:
+        OptionError: it has another ending, is a folder, or exists.
+    """
+    if path.suffix.lower() not in endings:
+        raise OptionError(f"{path}: expected a file that ends in {', '.join(endings)}")
+    if path.is_dir():
+        raise OptionError(f"{path}: is a folder; expected a file to write")
+    if path.exists() and not overwrite:
+        raise OptionError(f"{path}: exists; choose another file, or allow to replace it (--overwrite, overwrite=True)")
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:

@@ -92,11 +92,12 @@ def preset_config(name: str, preset: str) -> Any:
         OptionError: agent or preset is not known, or the agent has no published settings.
     """
     check_choice("preset", preset, PRESETS)
-    config_class = agent_class(name).config_class
+    agent = agent_class(name)
+    config_class = agent.config_class
     if preset == "default":
         return config_class()
     if preset == "closer":
-        fields = {item.name for item in dataclasses.fields(config_class)} - set(getattr(agent_class(name), "idle", ()))
+        fields = {item.name for item in dataclasses.fields(config_class)} - set(getattr(agent, "idle", ()))
         if lacks := CLOSER.keys() - fields:
             raise OptionError(
                 f"preset={preset!r}: agent {name!r} takes no {', '.join(sorted(lacks))}; use preset='default'"

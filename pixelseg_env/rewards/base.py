@@ -99,6 +99,21 @@ class Reward(ABC):
             OptionError: the reward asks for a context, and `context` is None or lacks it.
         """
 
+    def asked(self, context: RewardContext | None) -> dict[str, Any]:
+        """What it needs of a context, by name.
+
+        Raises:
+            OptionError: there is no context, or it lacks something.
+        """
+        found = {name: getattr(context, name, None) for name in self.needs}
+        missing = sorted(name for name, value in found.items() if value is None)
+        if missing:
+            raise OptionError(
+                f"reward {self}: it asks for {', '.join(missing)}; call it with a context, "
+                "reward(previous, current, target, RewardContext.of(step, horizon, image, action))"
+            )
+        return found
+
     @abstractmethod
     def to_spec(self) -> str:
         """The expression that stands for this reward, such as `"0.7*squared_error + 0.3*my_module:bonus"`.
@@ -264,14 +279,7 @@ class Own(Reward):
 
     def __call__(self, previous: Map, current: Map, target: Map, context: RewardContext | None = None) -> RewardMap:
         """The reward map, float32 (..., H, W)."""
-        asked = {name: getattr(context, name, None) for name in self.needs}
-        missing = sorted(name for name, value in asked.items() if value is None)
-        if missing:
-            raise OptionError(
-                f"reward {self}: it asks for {', '.join(missing)}; call it with a context, "
-                "reward(previous, current, target, RewardContext.of(step, horizon, image, action))"
-            )
-        return guarded(self.function, (previous, current, target), asked)
+        return guarded(self.function, (previous, current, target), self.asked(context))
 
     def to_spec(self) -> str:
         """What it was resolved from, or `"module:name"`."""

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pixelseg_env.arrays import namespace
+from pixelseg_env.arrays import Array, namespace
 from pixelseg_env.dynamics import decided
 from pixelseg_env.errors import OptionError
 from pixelseg_env.metrics import map_dice
-from pixelseg_env.rewards.base import Defaults, Map, Reward, RewardFunction, RewardMap, number_text
+from pixelseg_env.rewards.base import Defaults, Map, Reward, RewardFunction, RewardMap, asked_for, number_text
 from pixelseg_env.rewards.context import RewardContext
 
 BALANCED_FOREGROUND_WEIGHT = 10.0
@@ -38,11 +38,12 @@ class BuiltIn(Reward):
 
     def __init__(self, function: RewardFunction) -> None:
         self._function, self._name = function, function.__name__
+        self.needs = asked_for(function)
         functools.update_wrapper(self, function)
 
     def __call__(self, previous: Map, current: Map, target: Map, context: RewardContext | None = None) -> RewardMap:
         """The reward map, float32 (..., H, W)."""
-        return self._function(previous, current, target)
+        return self._function(previous, current, target, **self.asked(context))
 
     def to_spec(self) -> str:
         """Its name."""
@@ -173,7 +174,8 @@ def cross_entropy(previous: Map, current: Map, target: Map) -> RewardMap:
     return xp.log(likelihood(current)) - xp.log(likelihood(previous))
 
 
-class IntensityError(Reward):
+@built_in
+def intensity_error(previous: Map, current: Map, target: Map, image: Array) -> RewardMap:
     """Eq. 12 on intensities: r = (m f(t-1) - G)^2 - (m f(t) - G)^2, m the mean of a pixel's channels; in [-1, 1].
 
     Another literal reading of the publication: the state is the image, s(0) = I, *zero* sets a pixel's value to 0, the
@@ -182,34 +184,9 @@ class IntensityError(Reward):
     background has much at stake, m^2, and a dark one little; of the object it is m (2 - m). Undiscounted, the rewards
     of an episode add up to (m f(0) - G)^2 - (m f(T) - G)^2.
     """
-
-    needs = frozenset({"image"})
-
-    def __call__(self, previous: Map, current: Map, target: Map, context: RewardContext | None = None) -> RewardMap:
-        """The reward map, float32 (..., H, W).
-
-        Raises:
-            OptionError: there is no context with an image.
-        """
-        if context is None or context.image is None:
-            raise OptionError(
-                f"reward {self}: it asks for image; call it with a context, "
-                "reward(previous, current, target, RewardContext.of(step, horizon, image, action))"
-            )
-        xp = namespace(target)
-        mean = xp.mean(context.image, axis=-3)
-        if target.ndim > mean.ndim:  # labels
-            mean = mean[..., None, :, :]
-        before, after, actual = (xp.astype(one, xp.float32) for one in (previous, current, target))
-        return (mean * before - actual) ** 2 - (mean * after - actual) ** 2
-
-    def to_spec(self) -> str:
-        """Its name."""
-        return "intensity_error"
-
-    def __reduce__(self) -> str:  # pickled and copied by name
-        return self.to_spec()
-
-
-intensity_error = IntensityError()
-CATALOGUE[intensity_error.to_spec()] = intensity_error
+    xp = namespace(target)
+    mean = xp.mean(image, axis=-3)
+    if target.ndim > mean.ndim:  # labels
+        mean = mean[..., None, :, :]
+    before, after, actual = (xp.astype(one, xp.float32) for one in (previous, current, target))
+    return (mean * before - actual) ** 2 - (mean * after - actual) ** 2

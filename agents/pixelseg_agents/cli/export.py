@@ -15,7 +15,8 @@ from pixelseg_agents.cli.options import RUNS_OWN, RunSizeFlag, format_size, pars
 from pixelseg_agents.cli.predict import DEFAULT_HORIZON
 from pixelseg_agents.cli.runs import Run, open_run, too_short
 from pixelseg_agents.cli.task import coarse_agent
-from pixelseg_agents.export import ExportError, check_target, export_onnx
+from pixelseg_agents.export import SUFFIX, ExportError, export_onnx
+from pixelseg_agents.files import check_target
 from pixelseg_agents.references import REFERENCES
 from pixelseg_env.datasets import check_size
 
@@ -58,7 +59,7 @@ def main(words: list[str]) -> int:
         raise ExportError(
             f"{arguments.run}: a reference, which has no network and so nothing to export; expected a run"
         )
-    check_target(arguments.out, arguments.overwrite)  # before a large checkpoint is read
+    check_target(arguments.out, (SUFFIX,), arguments.overwrite)  # before a large checkpoint is read
     run = open_run(arguments.run)
     task = run.task
     own = task.horizon if task else DEFAULT_HORIZON
@@ -70,7 +71,7 @@ def main(words: list[str]) -> int:
         print(f"pixelseg: warning: {warning}", file=sys.stderr)
     start: Any = None
     if task is not None:
-        start = coarse_agent(task.coarse) if task.coarse is not None else task.coarse_maps()
+        start = coarse_agent(task.coarse) if task.coarse is not None else task.first_maps()
     done = export_onnx(
         agent,
         arguments.out,

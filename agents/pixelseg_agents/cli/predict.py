@@ -171,7 +171,7 @@ def predict(arguments: PredictArguments) -> int:
     dataset, start = DEFAULT_DATASET, None
     pairs: tuple[str, ...] = ()
     if task:
-        dataset, pairs, start = task.dataset, task.dataset_option, task.coarse_maps()
+        dataset, pairs, start = task.dataset, task.dataset_option, task.first_maps()
     if arguments.dataset not in (None, dataset):
         dataset, pairs = str(arguments.dataset), ()  # the options of one data set are not another's
     options = parse_pairs(arguments.dataset_option or pairs)

@@ -14,6 +14,7 @@ from pixelseg_agents.cli.arguments import AS_IN_RUN, Split, Switch, Which, parse
 from pixelseg_agents.cli.runs import RunError, check_writable, open_run, too_short
 from pixelseg_agents.evaluation.figures.episodes import ANIMATIONS, SHEETS, episode_animation, episode_sheet
 from pixelseg_agents.evaluation.watching import images_with_objects, watch
+from pixelseg_agents.files import check_target
 from pixelseg_env import OptionError, check_horizon
 
 DESCRIPTION = """\
@@ -62,7 +63,8 @@ def main(words: list[str]) -> int:
     if task is None:
         raise RunError(f"{arguments.run}: a checkpoint does not tell its data; expected a run's folder")
     out = arguments.out or run.folder / "episode.gif"
-    _check_target(out, arguments.overwrite)
+    check_target(out, (*ANIMATIONS, *SHEETS), arguments.overwrite)
+    check_writable(out.parent, "--out")
     agent = run.load_agent(device=arguments.device, which=arguments.checkpoint)
     horizon = check_horizon(task.horizon if arguments.horizon is None else arguments.horizon)
     if warning := too_short(agent, horizon):
@@ -90,14 +92,3 @@ def _beside(arguments: RenderArguments, agent: Any) -> bool:
 def _fresh(agent: PixelAgent, env: Any) -> PixelAgent:
     """The agent as it was before its training."""
     return type(agent)(env, agent.config, seed=agent.seed, device=agent.device)
-
-
-def _check_target(path: Path, overwrite: bool) -> None:
-    endings = (*ANIMATIONS, *SHEETS)
-    if path.suffix.lower() not in endings:
-        raise OptionError(f"--out {path}: expected a file that ends in {', '.join(endings)}")
-    if path.is_dir():
-        raise OptionError(f"--out {path}: is a folder; expected a file to write")
-    if path.exists() and not overwrite:
-        raise OptionError(f"{path}: exists; choose another file with --out, or allow to replace it with --overwrite")
-    check_writable(path.parent, "--out")

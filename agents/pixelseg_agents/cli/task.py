@@ -129,7 +129,7 @@ class TaskArguments:
         )
         return {split: load_dataset(whole, split=split, **split_by) for split in splits}
 
-    def coarse_maps(self) -> Any:
+    def first_maps(self) -> Any:
         """What makes the first maps of images, see `PixelSegEnv`; None: they are 1 everywhere."""
         if self.coarse is not None:
             return coarse_maps(self.coarse)
@@ -140,7 +140,7 @@ class TaskArguments:
         place: dict[str, Any] = {"backend": "torch", "device": device} if device.startswith("cuda") else {}
         return PixelSegVectorEnv(
             **place,
-            start=self.coarse_maps(),
+            start=self.first_maps(),
             num_envs=batch,
             dataset=dataset,
             split="all",

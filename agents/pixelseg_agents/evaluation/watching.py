@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelseg_agents.evaluation.play import play
 from pixelseg_env import PixelSegVectorEnv, SegmentationDataset, to_numpy
 from pixelseg_env.metrics import dice
 
@@ -53,6 +54,30 @@ class WatchedEpisode:
     steps: tuple[WatchedStep, ...]
 
 
+class _Watched:
+    """A predictor that remembers what another one sees and how sure it is, and is asked at every step."""
+
+    repeats = False
+
+    def __init__(self, agent: Any) -> None:
+        self._agent = agent
+        self.decides = getattr(agent, "decides", False)
+        self.seen: Any = None
+        self.kept: Any = None
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[Any, Any]:
+        if hasattr(self._agent, "seen"):
+            self.seen = self._agent.seen(observation)
+        if hasattr(self._agent, "keep_probability") and getattr(self._agent, "transition", "") != "additive":
+            self.kept = self._agent.keep_probability(observation)
+        found: tuple[Any, Any] = self._agent.predict(
+            observation, state=state, episode_start=episode_start, deterministic=deterministic
+        )
+        return found
+
+
 def watch(agent: Any, env: PixelSegVectorEnv, images: Sequence[int], horizon: int) -> list[WatchedEpisode]:
     """Plays one episode on each of some images with an agent's likeliest actions, and keeps what there is to see.
 
@@ -66,30 +91,26 @@ def watch(agent: Any, env: PixelSegVectorEnv, images: Sequence[int], horizon: in
         An episode for each image.
     """
     dataset, index = env.dataset, np.asarray(images)
-    observation, info = env.reset(options={"index": index, "horizon": horizon})
-    pictures, targets = dataset.batch(index)[0], _union(info["target"])
+    pictures, targets = dataset.batch(index)[0], _union(dataset.batch(index)[1])
     steps: list[list[WatchedStep]] = [[] for _ in index]
-    before = _union(info["segmentation"])
-    for _ in range(horizon):
-        seen = agent.seen(observation) if hasattr(agent, "seen") else [None] * len(index)
-        windows = agent.windows(pictures, info["segmentation"]) if hasattr(agent, "windows") else None
-        kept = _probability(agent, observation, info["segmentation"])
-        actions, _ = agent.predict(observation)
-        observation, _, _, _, info = env.step(actions)
-        info = info.get("final_info", info)  # autoreset within the step: the ended episode's own info
-        after = _union(info["segmentation"])
+    watched, before = _Watched(agent), env.task.first_maps(index)
+    for _, _, _, info in play(watched, env, horizon, images=index):
+        windows = agent.windows(pictures, before) if hasattr(agent, "windows") else None
+        kept = _in_map(watched.kept, before, getattr(agent, "transition", ""))
+        maps = to_numpy(info.get("probability", info["segmentation"]))
+        earlier, after = _union(before), _union(maps)
         for k, found in enumerate(steps):
-            found.append(
-                WatchedStep(
-                    seen[k],
-                    None if windows is None else windows[k],
-                    None if kept is None else kept[k],
-                    before[k],
-                    after[k],
-                    float(dice(after[k], targets[k])),
-                )
+            score = float(dice(after[k], targets[k]))
+            step = WatchedStep(
+                None if watched.seen is None else watched.seen[k],
+                None if windows is None else windows[k],
+                None if kept is None else kept[k],
+                earlier[k],
+                after[k],
+                score,
             )
-        before = after
+            found.append(step)
+        before = maps
     titles = [f"{dataset.cases[i]}, slice {dataset.slices[i]}" for i in index.tolist()]
     each = zip(pictures, targets, titles, steps, strict=True)
     return [WatchedEpisode(image, target, title, tuple(found)) for image, target, title, found in each]
@@ -110,11 +131,9 @@ def _union(maps: Any) -> NDArray[np.uint8]:
     return array if array.ndim == 3 else array.max(axis=1)
 
 
-def _probability(agent: Any, observation: Any, before: Any) -> NDArray[np.float32] | None:
-    keeps, transition = getattr(agent, "keep_probability", None), getattr(agent, "transition", "")
-    if keeps is None or transition == "additive":
+def _in_map(kept: Any, before: Any, transition: str) -> NDArray[np.float32] | None:
+    """The probability that a pixel is in the next map, of that with which it is kept; of several labels in any."""
+    if kept is None:
         return None
-    found: NDArray[np.float32] = keeps(observation)
-    if transition == "absorbing":
-        found = found * to_numpy(before)
+    found: NDArray[np.float32] = kept * before if transition == "absorbing" else kept
     return found if found.ndim == 3 else found.max(axis=1)

@@ -9,18 +9,25 @@ from torch import Tensor
 from pixelseg_agents.learning.distributed import rand
 
 
-class Bernoulli:
+class _Policy:
+    """What both have: `choices`, how many actions a pixel has."""
+
+    choices: int
+
+    def behaviour(self, probability: Tensor, exploration: float) -> Tensor:
+        """What an action's probability becomes when a share of the actions is uniform."""
+        return (1 - exploration) * probability + exploration / self.choices if exploration else probability
+
+
+class Bernoulli(_Policy):
     """Two actions: one logit per pixel, the log-odds of *keep* against *zero*; logits (..., [L,] H, W)."""
 
     outputs = 1
+    choices = 2
 
     def sample(self, logits: Tensor, generator: torch.Generator, exploration: float = 0.0) -> Tensor:
         """Draws actions, bool, of the logits' shape; a share `exploration` of them uniformly."""
         return rand(logits.shape, generator) < self.behaviour(logits.sigmoid(), exploration)
-
-    def behaviour(self, probability: Tensor, exploration: float) -> Tensor:
-        """What an action's probability becomes when a share of the actions is uniform."""
-        return (1 - exploration) * probability + exploration / 2 if exploration else probability
 
     def mode(self, logits: Tensor) -> Tensor:
         """The likelier actions."""
@@ -39,11 +46,11 @@ class Bernoulli:
         return F.binary_cross_entropy_with_logits(logits, logits.sigmoid(), reduction="none")
 
 
-class Categorical:
+class Categorical(_Policy):
     """K actions: K logits per pixel, in the dimension before the map's; logits (..., K, H, W)."""
 
     def __init__(self, outputs: int) -> None:
-        self.outputs = outputs
+        self.outputs = self.choices = outputs
 
     def sample(self, logits: Tensor, generator: torch.Generator, exploration: float = 0.0) -> Tensor:
         """Draws actions, uint8 (..., H, W), by the Gumbel-max trick; a share `exploration` of them uniformly."""
@@ -51,10 +58,6 @@ class Categorical:
         if exploration:
             logits = self.behaviour(logits.softmax(dim=-3), exploration).log()
         return (logits - (-uniform.log()).log()).argmax(dim=-3).to(torch.uint8)
-
-    def behaviour(self, probability: Tensor, exploration: float) -> Tensor:
-        """What an action's probability becomes when a share of the actions is uniform."""
-        return (1 - exploration) * probability + exploration / self.outputs if exploration else probability
 
     def mode(self, logits: Tensor) -> Tensor:
         """The likeliest actions, uint8 (..., H, W)."""

@@ -35,11 +35,13 @@ def vanilla(
     Returns:
         A loss for every pixel, (..., H, W).
     """
-    push = advantage.detach()
+    log_probability, push = policy.log_probability(logits, actions), advantage.detach()
     if exploration:
-        taken = policy.log_probability(logits, actions).detach().exp()
+        taken = log_probability.detach().exp()
         push = push * taken / policy.behaviour(taken, exploration)
-    return -policy.log_probability(logits, actions) * _within(policy.score(logits, actions), push, limit)
+    if limit:
+        push = _within(policy.score(logits, actions), push, limit)
+    return -log_probability * push
 
 
 def natural(
@@ -64,12 +66,12 @@ def natural(
     taken = policy.log_probability(logits, actions).detach().exp()
     push = advantage.detach() / policy.behaviour(taken, exploration)
     score = policy.score(logits, actions)
-    return -score * _within(score, push, limit)
+    return -score * (_within(score, push, limit) if limit else push)
 
 
 def _within(score: Tensor, push: Tensor, limit: float) -> Tensor:
     """Pushes, without those that would lead a logit beyond the limit."""
-    return push * (score.detach() * push.sign() < limit) if limit else push
+    return push * (score.detach() * push.sign() < limit)
 
 
 POLICY_GRADIENTS: Mapping[str, PolicyLoss] = {"vanilla": vanilla, "natural": natural}

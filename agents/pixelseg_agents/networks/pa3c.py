@@ -192,12 +192,13 @@ class PA3CNetwork(nn.Module):
         self.head_stride, self.detail, self.labels, self.actions = head_stride, detail, labels, actions
         self.finest = finest
         least = EVERY_LAYER if dilate_every_layer else 1
-        trunk_rates, rates = (
-            tuple(max(rate, least) if dilation else 1 for rate in rates) for rates in (TRUNK_DILATION, HEAD_DILATION)
-        )
+
+        def rates(usual: Sequence[int]) -> tuple[int, ...]:
+            return tuple(max(rate, least) if dilation else 1 for rate in usual)
+
         trunk = []
         inputs = channels
-        for block, rate in zip(TRUNK_CHANNELS[:blocks], trunk_rates[:blocks], strict=True):
+        for block, rate in zip(TRUNK_CHANNELS[:blocks], rates(TRUNK_DILATION[:blocks]), strict=True):
             layers = []
             for outputs in block:
                 layers.append(convolution(inputs, scaled(outputs, width), rate, norm))
@@ -208,8 +209,8 @@ class PA3CNetwork(nn.Module):
         self.sam = form(inputs) if sam else nn.Identity()
         sources = sum(scaled(block[-1], width) for block in TRUNK_CHANNELS[detail:blocks])
         head: Any = _DetailHead if detail else _Head
-        self.policy = head(sources, labels * actions, width, rates, norm, head_stride)
-        self.value = head(sources, labels, width, rates, norm, head_stride)
+        self.policy = head(sources, labels * actions, width, rates(HEAD_DILATION), norm, head_stride)
+        self.value = head(sources, labels, width, rates(HEAD_DILATION), norm, head_stride)
         for head, bias in ((self.policy, start_bias), (self.value, 0.0)):
             assert head.output.bias is not None
             nn.init.constant_(head.output.bias, bias)

@@ -81,7 +81,7 @@ def _alternating(*agents: PA3C) -> tuple[Any, Any]:
         turns[name] += 1
         return getattr(type(agents[0]), name)(agents[turns[name] % len(agents)], observation)
 
-    return (lambda seen: call("keep_probability", seen)), (lambda seen: call("predict", seen))
+    return (lambda seen: call("keep_probability", seen)), (lambda seen, **_: call("predict", seen))
 
 
 def test_panels_have_frames_and_the_legend_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixelseg_agents.evaluation.figures.pictures import LOOKED
+from pixelseg_agents.evaluation.figures.pictures import LOOKED, window_frame
 from pixelseg_agents.evaluation.figures.style import (
     MUTED,
     RGB,
@@ -181,7 +181,8 @@ def _row(
             _outline(axis, episode.target, TARGET)
             _outline(axis, shown, SEGMENTATION)
             if window is not None:
-                _square_of(axis, window, episode.target.shape)
+                height, width = episode.target.shape
+                axis.add_patch(window_frame(window, 1, (-0.5, -0.5, width, height)))
         elif name == COLUMNS[1] and step.seen is not None:
             axis.imshow(to_rgb(np.clip(step.seen, 0, 1)), interpolation="nearest")
         elif name == COLUMNS[2] and step.probability is not None:
@@ -194,16 +195,6 @@ def _row(
 def _outline(axis: Axes, mask: NDArray[np.uint8], colour: Sequence[int]) -> None:
     if 0 < mask.sum() < mask.size:
         axis.contour(mask, levels=[0.5], colors=[hex_code(colour)], linewidths=1.1)
-
-
-def _square_of(axis: Axes, window: NDArray[np.float32], shape: tuple[int, ...]) -> None:
-    """The part of a window that lies in the image, just inside its edge."""
-    first, start, side = (float(value) for value in window)
-    low, high = max(start, 0.0), min(start + side, shape[1])
-    top, bottom = max(first, 0.0), min(first + side, shape[0])
-    corner = low - 0.5, top - 0.5
-    frame = Rectangle(corner, high - low, bottom - top, fill=False, edgecolor=LOOKED, linewidth=1.6, clip_on=False)
-    axis.add_patch(frame)
 
 
 def _meanings(steps: Sequence[WatchedStep]) -> list[Any]:

@@ -97,7 +97,7 @@ def step_figure(
         for i, looks in enumerate(windows if windows is not None else ()):
             for column, step in enumerate(shown):
                 place = lefts[column + 1], tops[2 * i + 1], cell_w, cell_h
-                axis.add_patch(_window(looks[step - 1], factor, place))
+                axis.add_patch(window_frame(looks[step - 1], factor, place))
         for i, title in enumerate(titles or ()):
             middle = tops[2 * i] + cell_h + gap / 2
             label = "\n".join(shortened(line, 24) for line in title.split("\n"))
@@ -119,7 +119,7 @@ def step_figure(
         save_figure(figure, out_path)
 
 
-def _window(window: NDArray[np.float32], factor: int, place: tuple[int, int, int, int]) -> Rectangle:
+def window_frame(window: NDArray[np.float32], factor: int, place: tuple[float, float, int, int]) -> Rectangle:
     """The part of a window that lies in a panel, as a frame just inside of it."""
     left, top, width, height = place
     first, start, side = (float(value) * factor for value in window)
