@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -145,6 +146,9 @@ def joined() -> Iterator[Team]:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(local_device())
+    # Adam imports it at its first step, and what is imported while there is a group keeps that group: its threads then
+    # outlive it, and abort a process that ends (torch 2.13).
+    importlib.import_module("torch._dynamo")
     try:
         distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     except (ValueError, RuntimeError) as error:

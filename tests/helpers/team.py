@@ -86,6 +86,12 @@ def main(folder: Path) -> None:
             (folder / "rows.json").write_text(json.dumps({key: rows for key, (_, rows) in found.items()}))
         words = [*RUN.split(), "--batch", str(BATCH // team.size), "--updates", "10", "--out", str(folder / "run")]
         assert cli.main(["train", *words]) == 0
+    # Threads that outlive the group may abort the process when it ends.
+    assert not [name for name in map(_name_of, Path("/proc/self/task").glob("*/comm")) if "gloo" in name]
+
+
+def _name_of(thread: Path) -> str:
+    return thread.read_text() if thread.exists() else ""
 
 
 if __name__ == "__main__":
