@@ -43,6 +43,15 @@ def test_channels_that_are_the_same_are_named_where_training_had_none() -> None:
     assert unfamiliar(with_them, looks_of(with_them)) == {}
 
 
+def test_two_of_three_channels_may_be_the_same() -> None:
+    images = np.random.default_rng(0).random((2, 3, 8, 8)).astype(np.float32)
+    plain = SegmentationDataset.from_arrays(images, np.ones((2, 8, 8)), cases=["a", "b"])
+    images = images.copy()
+    images[1, 2] = images[1, 0]
+    changed = SegmentationDataset.from_arrays(images, np.ones((2, 8, 8)), cases=["a", "b"])
+    assert unfamiliar(changed, looks_of(plain)).keys() == {"b"}
+
+
 def test_evaluate_warns_of_another_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with undrawn():
         assert train_tiny(tmp_path / "run", updates=2) == 0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from pixelseg_agents import PA3C
+from pixelseg_agents import DQN, PA3C
 from pixelseg_agents.learning.augmentation import Augmentation
 from pixelseg_env import OptionError, PixelSegVectorEnv
+from tests.helpers.env import small_set
 
 
 def drawn(shape: tuple[int, ...], channels: int, seed: int = 0, brightness: float = 0.2) -> Augmentation:
@@ -137,3 +140,15 @@ def test_missing_sequences_need_channels_that_can_stand_in() -> None:
     env = PixelSegVectorEnv(1, "phantom", size=16, count=4, labels=2)  # one channel, under the map of each label
     with pytest.raises(OptionError, match=r"missing_sequences=0\.3: images have one channel"):
         PA3C(env, width=0.05, device="cpu", missing_sequences=0.3)
+
+
+@pytest.mark.parametrize("kind", [PA3C, DQN])
+def test_agents_train_on_missing_sequences(kind: Any) -> None:
+    """Where all images have some, a training is another one; nothing else is drawn differently."""
+    found = []
+    for missing in (0.0, 1.0):
+        env = PixelSegVectorEnv(4, small_set(channels=3), horizon=1)
+        options = {"learning_starts": 4} if kind is DQN else {}
+        agent = kind(env, missing_sequences=missing, width=0.05, horizons=(1,), device="cpu", **options).learn(2)
+        found.append(torch.cat([one.detach().flatten() for one in agent._parameters]))
+    assert not torch.equal(*found)

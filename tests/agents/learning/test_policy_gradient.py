@@ -147,3 +147,14 @@ def test_equal_steps_recomputed_give_the_same_gradient() -> None:
         found.append(torch.cat([one.grad.flatten() for one in agent._parameters if one.grad is not None]))
     torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-6)
     assert found[0].norm() > 0
+
+
+@pytest.mark.parametrize("kind", [PA3C, AC])
+def test_agents_explore_in_training_and_not_in_prediction(kind: Any) -> None:
+    """A policy that is sure to keep: of the actions half are uniform, so a quarter is zero."""
+    env = PixelSegVectorEnv(8, small_set(), horizon=1)
+    agent = kind(env, exploration=0.5, start_bias=30.0, width=0.05, horizons=(1,), device="cpu")
+    agent.learn(2, log_interval=9, callback=lambda one: False)
+    assert agent.logger.name_to_value["train/keep"] == pytest.approx(0.75, abs=0.06)
+    observation, _ = env.reset(seed=0)
+    assert agent.predict(observation, deterministic=False)[0].all()
