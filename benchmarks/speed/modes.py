@@ -117,27 +117,35 @@ def update_of(t_max: int, batch: int, size: int, width: float, rounds: int) -> R
     # Nothing is zeroed on the way, so that all steps are played to the end; augmentation is PA3C's own cost.
     agent = make(PA3C, batch, size, width=width, horizons=(t_max,), recompute=False)
     observation, target = torch.rand(batch, 1, size, size), torch.rand(batch, size, size).round()
-    agent.learn(1)
-    updates = [1]
+    times: list[tuple[float, float]] = []
 
-    def update() -> float:
-        started = time.perf_counter()
-        updates[0] += 1
-        agent.learn(updates[0])
-        return time.perf_counter() - started
-
-    def cross_entropy() -> float:
-        started = time.perf_counter()
+    def cross_entropy() -> None:
         losses = []
         for _ in range(t_max):
             logits, values = agent.network(observation)
             losses.append(F.binary_cross_entropy_with_logits(logits, target) + F.mse_loss(values, target))
         agent._descend(torch.stack(losses).mean())
-        return time.perf_counter() - started
 
-    seconds, times = ratios([cross_entropy, update], rounds)
+    started = time.perf_counter()
+
+    def updated(_: Any) -> None:
+        """Within one training, as users have it: between two of its updates come the passes."""
+        nonlocal started
+        update = time.perf_counter() - started
+        started = time.perf_counter()
+        cross_entropy()
+        times.append((time.perf_counter() - started, update))
+        started = time.perf_counter()
+
+    agent.learn(rounds + 1, callback=updated)
+    passes, updates = zip(*times[1:], strict=True)
     shape = {"t_max": t_max, "size": size, "width": width, "batch": batch}
-    return shape | {"passes_ms": 1000 * seconds[0], "update_ms": 1000 * seconds[1], "ratio": times[1]}
+    ratio = statistics.median(u / p for p, u in zip(passes, updates, strict=True))
+    return shape | {
+        "passes_ms": 1000 * statistics.median(passes),
+        "update_ms": 1000 * statistics.median(updates),
+        "ratio": ratio,
+    }
 
 
 def recomputed(t_max: int, again: bool, batch: int, size: int, width: float) -> Row:
