@@ -1,4 +1,4 @@
-"""PA3C's learning on AC's network, and AC's on PA3C's: which of the two makes the difference?"""
+"""Learners with another one's network: is it the learning or the network that makes the difference?"""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from benchmarks.study.twin import SteppedTwin
 from pixelseg_agents import AC, PA3C, PA3CConfig
 from pixelseg_agents.ac import ac_network
 from pixelseg_agents.config import AgentConfig
@@ -42,3 +43,13 @@ class ACOnPA3C(AC):
 
     def _make_parts(self) -> dict[str, nn.Module]:
         return {"network": pa3c_network(self.config, self.inputs, self.labels)}
+
+
+class SteppedUNet(SteppedTwin):
+    """AC's U-Net, which learns the target at every look of an episode that it plays; its value decoder is idle."""
+
+    name = "U-Net, supervised at every look"
+    idle = (*SteppedTwin.idle, "network")
+
+    def _make_parts(self) -> dict[str, nn.Module]:
+        return {"network": ac_network(self.config, self.inputs, self.labels)}

@@ -68,7 +68,8 @@ SYSTEMS = (*NETWORKS_BY_LABELS, AMP_DRL, PIXELRL_ON_UNET3P)
 # Learners with another's network, which have the hyperparameters of the learner. They stand in a table of their own.
 PA3C_ON_UNET = Learner("pa3c-on-unet", "benchmarks.study.crossed:PA3COnUNet", tuned_as="pa3c")
 AC_ON_PA3C = Learner("ac-on-pa3c", "benchmarks.study.crossed:ACOnPA3C", tuned_as="ac")
-CROSSED = (PA3C_ON_UNET, AC_ON_PA3C)
+UNET_STEPS = Learner("unet-steps", "benchmarks.study.crossed:SteppedUNet", hyper=TWIN.hyper)
+CROSSED = (PA3C_ON_UNET, AC_ON_PA3C, UNET_STEPS)
 
 SUBJECT = PA3C
 """Whom the study is about: the others are compared with it, and its variants have tables."""

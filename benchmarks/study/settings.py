@@ -90,6 +90,8 @@ SETTINGS: dict[str, Setting] = {
     "look-context": _looking("closer(context=True)"),
     "look-later-background": _looking(later_background_weight=0.25),
     "look-natural": _looking(policy_gradient="natural"),
+    "look-unet": _looking(network="unet"),  # of agents that take a network: one decoder and two heads
+    "look-unet3+": _looking(network="unet3+"),
     "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),
     # Another reading of the decision process, beside the usual one, with the published settings and with PA3C's own
     "try-published": Setting(hyper=PUBLISHED, **TRYING),
@@ -109,6 +111,9 @@ SETTINGS: dict[str, Setting] = {
     # What the folds have settled, on test patients, with --size 256 --horizon 2
     "closer": _looking(trying=False),
     "once": Setting(hyper={"look": "closer(smallest=1000000)", "horizons": (1,)}, tuned=False),  # with --horizon 1
+    "once-90": Setting(
+        hyper={"look": "closer(side=90, smallest=1000000)", "horizons": (1,)}, tuned=False
+    ),  # as dear as two
     "no-window": _looking("closer(smallest=1000000)", trying=False),
     # One look, and what moves the policy, one change at a time, with --horizon 1
     "gradient-vanilla": _gradient(),

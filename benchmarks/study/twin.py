@@ -59,7 +59,7 @@ class SteppedTwin(TargetLearner, PA3C):
     )
 
     def _logits(self, observation: Tensor) -> Tensor:
-        logits: Tensor = self.network(observation)[0]
+        logits: Tensor = self._forward(observation)[0]  # as the agent looks, closer too
         return logits
 
 
