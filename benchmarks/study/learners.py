@@ -71,6 +71,9 @@ AC_ON_PA3C = Learner("ac-on-pa3c", "benchmarks.study.crossed:ACOnPA3C", tuned_as
 UNET_STEPS = Learner("unet-steps", "benchmarks.study.crossed:SteppedUNet", hyper=TWIN.hyper)
 CROSSED = (PA3C_ON_UNET, AC_ON_PA3C, UNET_STEPS)
 
+EXTRACTORS = ("unet", "unet3+")
+"""Networks whose features the subject's two heads can have in place of its own network's."""
+
 SUBJECT = PA3C
 """Whom the study is about: the others are compared with it, and its variants have tables."""
 SAME_NETWORK = (SUBJECT, TWIN, STEPPED_TWIN)

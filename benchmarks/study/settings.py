@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.grid.catalogue import Setting
+from benchmarks.study.learners import EXTRACTORS
 from pixelseg_agents import PA3CConfig
 
 # A field of 22 x 22 pixels, but for what the normalisation shares.
@@ -90,8 +91,7 @@ SETTINGS: dict[str, Setting] = {
     "look-context": _looking("closer(context=True)"),
     "look-later-background": _looking(later_background_weight=0.25),
     "look-natural": _looking(policy_gradient="natural"),
-    "look-unet": _looking(network="unet"),  # of agents that take a network: one decoder and two heads
-    "look-unet3+": _looking(network="unet3+"),
+    **{f"look-{name}": _looking(network=name) for name in EXTRACTORS},
     "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),
     # Another reading of the decision process, beside the usual one, with the published settings and with PA3C's own
     "try-published": Setting(hyper=PUBLISHED, **TRYING),
