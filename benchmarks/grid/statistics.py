@@ -62,6 +62,23 @@ def difference(scores: Scores, others: Scores, seed: int = 0) -> tuple[float, fl
     return float(apart.mean()), float(found.low), float(found.high)
 
 
+def difference_of_seeds(scores: Scores, others: Scores, seed: int = 0) -> tuple[float, float, float]:
+    """As `difference`, of trainings that belong together row by row, with an interval over patients *and* seeds.
+
+    Rows and columns are drawn apart from each other, with replacement (the crossed, or "pigeonhole" bootstrap of Owen
+    2007): the interval speaks of other patients and of other seeds. With one seed it is that over patients.
+    """
+    apart = scores - others
+    mean, (seeds, patients) = float(apart.mean()), apart.shape
+    if patients < 6:
+        return mean, float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    rows, columns = rng.integers(seeds, size=(RESAMPLES, seeds)), rng.integers(patients, size=(RESAMPLES, patients))
+    means = apart[rows[:, :, None], columns[:, None, :]].mean(axis=(1, 2))
+    low, high = np.quantile(means, (0.025, 0.975))
+    return mean, float(low), float(high)
+
+
 def probability_of_improvement(scores: Scores, others: Scores) -> float:
     """P(X > Y), a seed of one agent against a seed of another on the same task; mean over tasks, ties count half."""
     wins = [

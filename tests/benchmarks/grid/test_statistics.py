@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from benchmarks.grid.statistics import (
     difference,
+    difference_of_seeds,
     interquartile_mean,
     interval,
     probability_of_improvement,
@@ -64,6 +65,20 @@ def test_a_difference_is_of_patients() -> None:
     mean, low, high = difference(scores[:, :5], others[:, :5])
     assert mean == pytest.approx(apart[:5].mean())
     assert np.isnan([low, high]).all()
+
+
+def test_a_difference_of_seeds_is_of_patients_and_of_seeds() -> None:
+    rng = np.random.default_rng(2)
+    before = rng.random((3, 12))
+    alike = before + rng.normal(0.1, 0.05, 12)  # seeds agree: patients alone make it unsure
+    apart = alike + np.array([[-0.2], [0.0], [0.2]])
+    assert difference_of_seeds(alike, before) == pytest.approx(difference(alike, before), abs=0.01)
+    mean, low, high = difference_of_seeds(apart, before)
+    means = [0.1 * sum(draw) for draw in np.ndindex(3, 3, 3)]  # of seeds drawn with replacement, two tenths apart
+    drawn = np.array(means) / 3 * 2 - 0.2 + mean
+    assert [low, high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.05)
+    assert difference_of_seeds(before[:1] + 0.1, before[:1]) == pytest.approx([0.1] * 3)
+    assert np.isnan(difference_of_seeds(before[:, :5], before[:, :5])[1:]).all()
 
 
 def test_a_gain_is_that_of_the_same_network() -> None:
