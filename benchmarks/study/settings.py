@@ -16,9 +16,12 @@ INTENSITY = {"start": "image", "reward": "intensity_error"}  # another reading o
 TRYING: dict[str, Any] = {"tuned": False, "parts": ("val",)}
 
 
-def _looking(look: str = "closer", observe_time: bool = True, trying: bool = True, **hyper: Any) -> Setting:
+def _looking(
+    look: str = "closer", observe_time: bool = True, trying: bool = True, transition: str = "absorbing", **hyper: Any
+) -> Setting:
     """An agent that looks closer at images of 256x256 pixels, and one change to how; see `TRYING`."""
     rules = {"observation": "stacked"} | ({"observe_time": True} if observe_time else {})
+    rules |= {} if transition == "absorbing" else {"transition": transition}
     plan = {"horizons": (1, 2), "horizon_shares": (0.4, 0.6), "later_background_weight": 1.0}
     return Setting(hyper={"look": look} | plan | hyper, env=rules, **(TRYING if trying else {"tuned": False}))
 
@@ -87,6 +90,9 @@ SETTINGS: dict[str, Setting] = {
     "look-gamma-1": _looking(gamma=1.0),
     "look-gamma-0.8": _looking(gamma=0.8),
     "look-natural-gamma-0.8": _looking(policy_gradient="natural", gamma=0.8),
+    "look-natural-gamma-0.2": _looking(policy_gradient="natural", gamma=0.2),
+    "look-restorable": _looking(transition="restorable"),
+    "look-natural-restorable-gamma-0.2": _looking(transition="restorable", policy_gradient="natural", gamma=0.2),
     "look-tighter": _looking("closer(margin=1.1, border=2, smallest=40)"),
     "look-context": _looking("closer(context=True)"),
     "look-later-background": _looking(later_background_weight=0.25),
