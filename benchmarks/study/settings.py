@@ -91,7 +91,7 @@ SETTINGS: dict[str, Setting] = {
     "look-gamma-0.8": _looking(gamma=0.8),
     "look-natural-gamma-0.8": _looking(policy_gradient="natural", gamma=0.8),
     "look-natural-gamma-0.2": _looking(policy_gradient="natural", gamma=0.2),
-    "look-natural-gamma-0.2-no-exploration": _looking(policy_gradient="natural", gamma=0.2, exploration=0.0),
+    "look-natural-gamma-0.2-explores-less": _looking(policy_gradient="natural", gamma=0.2, exploration=0.01),
     "look-restorable": _looking(transition="restorable"),
     "look-natural-restorable-gamma-0.2": _looking(transition="restorable", policy_gradient="natural", gamma=0.2),
     "look-tighter": _looking("closer(margin=1.1, border=2, smallest=40)"),
