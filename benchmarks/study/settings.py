@@ -88,6 +88,7 @@ SETTINGS: dict[str, Setting] = {
     "look-natural-gamma-0.8": _looking(policy_gradient="natural", gamma=0.8),
     "look-tighter": _looking("closer(margin=1.1, border=2, smallest=40)"),
     "look-context": _looking("closer(context=True)"),
+    "look-two-windows": _looking("closer(windows=2)"),  # two passes at every look, so half of the updates
     "look-later-background": _looking(later_background_weight=0.25),
     "look-natural": _looking(policy_gradient="natural"),
     "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),
