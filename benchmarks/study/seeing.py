@@ -36,6 +36,7 @@ from pixelseg_env import METRICS, OptionError
 BINS = 20  # of probabilities; those of the upper half are kept
 SPECK = 4096  # parts of an image's area: a piece of the object that is smaller is not counted as a lesion
 SCORES = {"dice": "DICE", "biou": "BIoU"}
+SHOWN = 3  # of the patients that are named, on the screen
 BY_LOOK = ("kept", "right", "found", "lost", "beyond", *SCORES)  # what is measured of every image at every look
 MOST = 10  # patients and images that are named
 Floats = NDArray[np.float64]
@@ -66,8 +67,11 @@ class Seeing:
                 f"look {t + 1}  " + "  ".join(f"{name} {value:.3f}" for name, value in look.items() if name != "bins")
             )
         for name, group in record["gain"].items():
-            told = (f"{label} {_signed(group[key])}" for key, label in SCORES.items())
+            told = (f"{label} {_signed(group[key])}" for key, label in (("dice", "Dice"), ("biou", "BIoU")))
             print(f"{name:<12}{group['images']:>5} images  gain in {'  '.join(told)}")
+        for one in record["harmed"]["patients"][:SHOWN]:
+            first, second = one["dice"]
+            print(f"harmed      {one['name']}: Dice {first:.3f} to {second:.3f}, {one['lesions']:.1f} lesions an image")
         print(f"written   {self.out}, {figure}")
         return 0
 

@@ -13,9 +13,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pixelseg_agents.evaluation.figures.style import BLUE, INK, LINES, MUTED, STYLE, VERMILLION, hex_code, save_figure
+from pixelseg_agents.evaluation.figures.style import (
+    BLUE,
+    GREEN,
+    INK,
+    MUTED,
+    PURPLE,
+    STYLE,
+    VERMILLION,
+    hex_code,
+    save_figure,
+)
 from pixelseg_env.rendering import CHANGED, TARGET
 
+LOOKS = (PURPLE, GREEN, "#E69F00", "#000000")
 FEW = 30  # pixels of a bin that says nothing
 REST = "#d9d9d9"  # background that is kept
 SIZE = (11.0, 3.9)  # inches
@@ -33,7 +44,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.12, wspace=0.04)  # type: ignore[union-attr,call-arg]
-        left, middle, right = figure.subplots(1, 3, width_ratios=(1.0, 0.8, 1.5))
+        left, middle, right = figure.subplots(1, 3, width_ratios=(1.0, 0.9, 1.5))
         _calibration(left, record["looks"])
         _kept(middle, record)
         _gains(right, record)
@@ -48,10 +59,9 @@ def _calibration(axes: Axes, looks: list[dict[str, Any]]) -> None:
     for t, look in enumerate(looks):
         pixels, chance, right = np.array(look["bins"]).T
         there = pixels >= FEW
-        error = 100 * look["error_of_kept"]
         axes.plot(
-            chance[there] / pixels[there], right[there] / pixels[there], color=LINES[t % len(LINES)], linewidth=1.6,
-            marker="o", markersize=3.8, label=f"look {t + 1}: off by {error:.0f} % of those kept",
+            chance[there] / pixels[there], right[there] / pixels[there], color=LOOKS[t % len(LOOKS)], linewidth=1.6,
+            marker="o", markersize=3.8, label=f"look {t + 1}, calibration error {look['error_of_kept']:.2f}",
         )  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of keeping a pixel", ylabel="share that is object")
     axes.set_title("Is it as sure as it is right?")
@@ -59,7 +69,7 @@ def _calibration(axes: Axes, looks: list[dict[str, Any]]) -> None:
 
 
 def _kept(axes: Axes, record: Mapping[str, Any]) -> None:
-    """How much of the image is left after each look, and what of the object is lost."""
+    """How much of the images is left after each look, and what of the object is lost, of all pixels together."""
     images, looks = record["images"], range(len(record["looks"]))
     size = np.array(images["size"])
     kept, found = (100 * np.array(one) for one in (images["kept"], np.array(images["found"]) * size[:, None]))
@@ -76,7 +86,12 @@ def _kept(axes: Axes, record: Mapping[str, Any]) -> None:
         axes.text(t, right[t] / 2, part, ha="center", va="center", fontsize=7.5)
         gone = f"{away[t] / max(1e-9, size.mean()):.0f} % of the object"
         axes.text(t, -away[t] - room, gone, ha="center", va="top", fontsize=7.5)
-    axes.set(ylim=(-away.max() - 6 * room, 1.5 * whole.max()), xticks=list(looks), ylabel="% of the image")
+    axes.set(
+        ylim=(-away.max() - 6 * room, 1.5 * whole.max()),
+        xlim=(-0.6, len(looks) - 0.4),
+        xticks=list(looks),
+        ylabel="% of the image",
+    )
     axes.set_xticklabels([f"look {t + 1}" for t in looks])
     axes.set_title("What is left after a look")
     final = all(run["transition"] == "absorbing" for run in record["runs"])

@@ -15,7 +15,7 @@ from torch import Tensor
 from pixelseg_agents import AC, DQN, PA3C, Closer, Supervised
 from pixelseg_agents.evaluation import figures
 from pixelseg_agents.evaluation.figures import pictures
-from pixelseg_agents.evaluation.figures.episodes import episode_sheet
+from pixelseg_agents.evaluation.figures.episodes import _frame, episode_sheet
 from pixelseg_agents.evaluation.watching import watch
 from pixelseg_agents.learning.boxes import boxes_of, nearest
 from pixelseg_env import PixelSegVectorEnv, SegmentationDataset
@@ -240,6 +240,9 @@ def test_pictures_show_all_windows(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(module, "window_frame", lambda *given: frames.append(given[0]) or inner(*given))
     episode_sheet(episodes[:1], tmp_path / "sheet.png")
     assert {tuple(one) for one in frames} == {tuple(one) for step in (first, last) for one in step.windows}  # type: ignore[union-attr]
+    frames.clear()
+    _frame({"": episodes[0]}, 1, 0.5, decided=False)  # of an animation, on their way
+    np.testing.assert_allclose(frames, (first.windows + last.windows) / 2)
     maps_by_step = np.stack([targets, targets], axis=1)
     looked = np.stack([agent.windows(images, before) for before in (np.ones_like(targets), targets)], axis=1)  # type: ignore[misc]
     frames.clear()
