@@ -141,7 +141,8 @@ def updates(cell: Cell, agent: Any, share: float = 1.0) -> int:
     # Stages are shared out by steps of the batch, whatever they cost.
     per_step = [share / steps for share, steps in zip(config.shares, plan.steps, strict=True)]
     mean = sum(c * n for c, n in zip(costs, per_step, strict=True)) / sum(per_step)
-    return max(1, int(share * cell.protocol.passes * cell.rules.passes / batch / mean))
+    each = getattr(getattr(agent, "look", None), "passes", 1)  # an agent of somebody's own need not have looks
+    return max(1, int(share * cell.protocol.passes * cell.rules.passes / batch / mean / each))
 
 
 def _learn(cell: Cell, trained: Trained, planned: int) -> None:

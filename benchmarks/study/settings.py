@@ -96,6 +96,7 @@ SETTINGS: dict[str, Setting] = {
     "look-natural-restorable-gamma-0.2": _looking(transition="restorable", policy_gradient="natural", gamma=0.2),
     "look-tighter": _looking("closer(margin=1.1, border=2, smallest=40)"),
     "look-context": _looking("closer(context=True)"),
+    "look-two-windows": _looking("closer(windows=2)"),  # two passes at every look, so half of the updates
     "look-later-background": _looking(later_background_weight=0.25),
     "look-natural": _looking(policy_gradient="natural"),
     **{f"look-{name}": _looking(network=name) for name in EXTRACTORS},

@@ -75,7 +75,10 @@ def masks(path: Path, images: Any) -> NDArray[np.uint8]:
 
 CLOSER = "closer(side=16, smallest=12, border=1, context=True)"
 TASKS = [(*task, *more, WHOLE) for task in product(TRANSITIONS, OBSERVATIONS) for more in ((False, 1), (True, 2))]
-TASKS += [("absorbing", "stacked", True, 1, CLOSER), ("restorable", "masked", False, 2, CLOSER)]
+TASKS += [
+    ("absorbing", "stacked", True, 1, CLOSER),
+    ("restorable", "masked", False, 2, "closer(side=16, smallest=6, border=1, windows=2)"),
+]
 
 
 @pytest.mark.parametrize(("transition", "observation", "observe_time", "labels", "look"), TASKS)

@@ -49,9 +49,10 @@ def test_what_is_watched_is_what_is_played(labels: int, observation: str) -> Non
             np.testing.assert_array_equal(step.before, before)
             np.testing.assert_array_equal(step.after, after)
             assert step.seen is not None
-            assert step.seen.shape == (len(episode.image), 16, 16)
-            assert step.window is not None
-            assert 6 <= step.window[2] <= 16
+            assert step.seen.shape == (1, len(episode.image), 16, 16)
+            assert step.windows is not None
+            assert step.windows.shape == (1, 3)
+            assert 6 <= step.windows[0, 2] <= 16
             assert step.probability is not None
             if labels == 1:
                 np.testing.assert_array_equal(step.after, (step.probability > 0.5) & (before == 1))

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from pixelseg_agents import AC, DQN, PA3C, Closer, Look, PixelRL, Supervised
 from pixelseg_agents.evaluation.figures import step_figure
-from pixelseg_agents.learning.looking import WholeImage, cut_out, make_look, spread_back
+from pixelseg_agents.learning.looking import WholeImage, make_look
+from pixelseg_agents.learning.resampling import cut_out, spread_back
 from pixelseg_agents.learning.task import AgentTask
 from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset
 from tests.helpers.env import small_set
@@ -52,7 +53,7 @@ def test_a_window_holds_the_object_lies_in_the_image_and_turns_with_it(
     height, width = size
     kept = blob(height, width, int(place[0] * (height - side)), int(place[1] * (width - side)), side)
     look = Closer(side=16, smallest=12, border=1)
-    (window,) = look.windows(kept)
+    ((window,),) = look.squares(kept)
     rows, columns = torch.where(kept[0])
     for axis, (found, length) in enumerate(((rows, height), (columns, width))):
         first, end = float(window[axis]), float(window[axis] + window[2])
@@ -62,9 +63,9 @@ def test_a_window_holds_the_object_lies_in_the_image_and_turns_with_it(
             assert -1e-3 <= first <= end <= length + 1e-3
     assert 12 <= float(window[2]) <= max(size)
     image = torch.rand(1, 2, height, width, generator=torch.Generator().manual_seed(side))
-    seen = cut_out(image, look.windows(kept), 16)
+    seen = cut_out(image, look.squares(kept)[:, 0], 16)
     again = turned(image, turn)
-    assert torch.allclose(cut_out(again, look.windows(turned(kept, turn)), 16), turned(seen, turn), atol=1e-4)
+    assert torch.allclose(cut_out(again, look.squares(turned(kept, turn))[:, 0], 16), turned(seen, turn), atol=1e-4)
 
 
 def test_pixels_that_stand_alone_do_not_widen_a_window() -> None:
@@ -72,17 +73,17 @@ def test_pixels_that_stand_alone_do_not_widen_a_window() -> None:
     kept = blob(128, 128, 40, 50, 20)
     noisy = kept | (torch.rand(kept.shape, generator=draws) < 0.1)
     look = Closer(smallest=20)
-    clean, spoilt = look.windows(kept)[0], look.windows(noisy)[0]
+    clean, spoilt = look.squares(kept)[0, 0], look.squares(noisy)[0, 0]
     assert float((clean - spoilt).abs().max()) < 5
     alone = blob(128, 128, 7, 9, 1)
-    assert look.windows(alone)[0].tolist() == [0, 0, 20], "an object of one pixel is one all the same"
+    assert look.squares(alone)[0, 0].tolist() == [0, 0, 20], "an object of one pixel is one all the same"
 
 
 def test_first_looks_and_empty_maps_show_the_whole_image() -> None:
     for height, width in SIZES:
         longest = max(height, width)
         for kept in (torch.ones(2, height, width, dtype=torch.bool), torch.zeros(2, height, width, dtype=torch.bool)):
-            for window in Closer().windows(kept):
+            for window in Closer(windows=2).squares(kept).flatten(0, 1):
                 assert window.tolist() == [(height - longest) / 2, (width - longest) / 2, longest]
 
 
@@ -263,6 +264,8 @@ def test_looks_by_name() -> None:
         ("closer(side=", "expected a name"),
         ("closer(side=,)", "expected the form"),
         ("closer(margin=0.5)", "at least 1"),
+        ("closer(windows=0)", "1 to 16"),
+        ("closer(windows=True)", "1 to 16"),
         ("no.such.module:look", "cannot be imported"),
         ("builtins:dict", "expected a Look"),
         ("", "expected"),
@@ -284,9 +287,9 @@ def test_pictures_show_what_was_looked_at(tmp_path: Any) -> None:
     first, later = (agent.windows(images, before) for before in (np.ones_like(targets), maps[:, 0]))
     assert first is not None
     assert later is not None
-    assert (first[:, 2] == 56).all()
-    assert later[0, 2] == 56
-    row, column, side = later[1]
+    assert (first[..., 2] == 56).all()
+    assert later[0, 0, 2] == 56
+    ((row, column, side),) = later[1]
     assert row <= 8 < 22 <= row + side
     assert column <= 30 < 40 <= column + side
     step_figure(images, targets, maps, tmp_path / "a.png", windows=np.stack([first, later], axis=1))
@@ -300,7 +303,7 @@ def test_what_a_network_is_shown() -> None:
     images = torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(4))
     kept, seen = blob(64, 64, 20, 30, 10), []
     look = Closer(side=16, margin=1.5, border=3, smallest=12, context=True)
-    (window,) = look.windows(kept)
+    ((window,),) = look.squares(kept)
     assert window.tolist() == [25 - 10.5, 35 - 10.5, 10 * 1.5 + 2 * 3]
     look(lambda one: seen.append(one) or one, images, kept)
     (shown,) = seen
