@@ -70,6 +70,8 @@ PA3C_ON_UNET = Learner("pa3c-on-unet", "benchmarks.study.crossed:PA3COnUNet", tu
 AC_ON_PA3C = Learner("ac-on-pa3c", "benchmarks.study.crossed:ACOnPA3C", tuned_as="ac")
 CROSSED = (PA3C_ON_UNET, AC_ON_PA3C)
 
+STEP_BY_STEP = (AC, AC_ON_PA3C, *Q_LEARNERS)
+"""Who takes a gradient step after each step of a batch of episodes; all others take one an update."""
 SUBJECT = PA3C
 """Whom the study is about: the others are compared with it, and its variants have tables."""
 SAME_NETWORK = (SUBJECT, TWIN, STEPPED_TWIN)
