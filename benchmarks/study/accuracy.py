@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.grid.cells import EARLIER
 from benchmarks.records import read_records
+from benchmarks.study import STUDY
 from benchmarks.study.operations import count
 from benchmarks.study.reading import facts_of
 from pixelseg_env import DataError
@@ -83,11 +84,14 @@ class Series:
 def read(folders: Iterable[Path], part: str) -> list[dict[str, Any]]:
     """The records in folders of agents that were trained on the grid and judged on a part of the data.
 
+    What cannot be built again, such as the real nnU-Net, is not among them.
+
     Raises:
         DataError: there are none.
     """
     found = [one for folder in folders for one in read_records(folder)]
-    kept = [one for one in found if "cell" in one and "config" in one and part in one]
+    trained = [one for one in found if "cell" in one and "config" in one and part in one]
+    kept = [one for one in trained if STUDY.lists(name := one["cell"]["agent"]) or ":" in name]
     if not kept:
         raise DataError(
             f"{', '.join(map(str, folders))}: no record of a training that was judged on --part {part}; expected those "

@@ -55,13 +55,13 @@ def draw(found: Sequence[Series], path: Path) -> None:
 
 
 def _styles(group: Sequence[Series]) -> list[Style]:
-    agents, settings = list(dict.fromkeys(one.agent for one in group)), Counter[str]()
+    agents, used = list(dict.fromkeys(one.agent for one in group)), Counter[str]()
     few = len(group) < len(COLOURS)
     styles = []
     for number, one in enumerate(group):
         colour = COLOURS[(number if few else agents.index(one.agent)) % len(COLOURS)]
-        marker = MARKERS[settings[one.agent] % len(MARKERS)]
-        settings[one.agent] += 1
+        marker = MARKERS[used[colour] % len(MARKERS)]
+        used[colour] += 1
         face = "white" if one.supervised else colour
         styles.append({"color": colour, "marker": marker, "markerfacecolor": face, "markersize": 6, "linewidth": 1.2})
     return styles
