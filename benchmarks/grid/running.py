@@ -57,6 +57,7 @@ class Trained:
         coarse: the U-Net whose maps it starts from, if it refines.
         about: hyperparameters, parameters and counts.
         curve: Dice on validation patients while it learnt.
+        gradient_steps: that its optimizer took; None: not known, as of workers, who have optimizers of their own.
         watch: how long it took.
     """
 
@@ -64,6 +65,7 @@ class Trained:
     coarse: Supervised | None = None
     about: dict[str, Any] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
+    gradient_steps: int | None = None
     watch: Stopwatch = field(default_factory=Stopwatch)
 
 
@@ -163,6 +165,13 @@ def _learn(cell: Cell, trained: Trained, planned: int) -> None:
         agent.network.train()
         watch.start()
 
+    def stepped(*_: Any) -> None:
+        trained.gradient_steps = (trained.gradient_steps or 0) + 1
+
+    optimizer = getattr(agent, "optimizer", None)
+    if isinstance(optimizer, torch.optim.Optimizer) and not getattr(agent.config, "workers", 0):
+        trained.gradient_steps = 0
+        optimizer.register_step_post_hook(stepped)
     watch.start()
     agent.learn(planned, callback=look, log_interval=max(1, planned))
 
@@ -183,6 +192,8 @@ def _about(cell: Cell, trained: Trained, planned: int) -> dict[str, Any]:
         about["image_passes"] += coarse.passes
         about["image_visits"] += coarse.episodes
         about["coarse"] = {"parameters": parameter_count(coarse.network), "updates": coarse.updates}
+    if trained.gradient_steps is not None:
+        about["gradient_steps"] = trained.gradient_steps + (0 if coarse is None else coarse.updates)
     return about
 
 
