@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ PAGES = st.one_of(
 )
 
 
+@settings(max_examples=40)
 @given(PAGES)
 def test_order_stays_and_values_lie_in_the_unit_interval(page: NDArray[Any]) -> None:
     out = stretched_page(page, channel_limits([page]))
