@@ -2,9 +2,9 @@
 
     python -m benchmarks.study.institutions benchmarks/records/institutions
 
-A row is an institution, whose patients were tested on by agents that had learnt from all others'; the last row is the
-mean over institutions, which count alike. A cell is a mean over seeds: of all images, or of patients, each the mean of
-its images.
+A row is an institution, whose patients were tested on by agents that had learnt from all others'. The last rows are the
+mean over institutions, which count alike however few patients they have, and over all their images or patients. A cell
+is a mean over seeds: of all images, or of patients, each the mean of its images.
 """
 
 from __future__ import annotations
@@ -76,10 +76,15 @@ def table(records: Sequence[Record]) -> str:
     rows = np.array(
         [[_score(own.get(place, ()), *what) for own in groups.values() for _, *what in SCORES] for place in places]
     )
+    counts = []
     for place, scores in zip(places, rows, strict=True):
         cases = next(one for one in records if one["cell"]["left_out"] == place)["test"]["images"]["case"]
-        lines.append(_line(place, str(len(set(cases))), str(len(cases)), scores))
-    return "\n".join([*lines, _line("mean", "", "", rows.mean(axis=0))])
+        counts.append((len(set(cases)), len(cases)))
+        lines.append(_line(place, *counts[-1], scores))
+    patients, images = np.array(counts).T
+    weights = np.array([patients if kind == "patient_mean" else images for *_, kind in SCORES] * len(groups)).T
+    lines.append(_line("mean of institutions", "", "", rows.mean(axis=0)))
+    return "\n".join([*lines, _line("all", patients.sum(), images.sum(), np.average(rows, axis=0, weights=weights))])
 
 
 def _score(records: Sequence[Record], metric: str, kind: str) -> float:
@@ -88,10 +93,10 @@ def _score(records: Sequence[Record], metric: str, kind: str) -> float:
     return float(np.mean(found)) if found else float("nan")
 
 
-def _line(place: str, patients: str, images: str, scores: Iterable[float]) -> str:
+def _line(place: str, patients: object, images: object, scores: Iterable[float]) -> str:
     digits = [1 if title.startswith("HD95") else 3 for title, *_ in SCORES]
     cells = ["" if np.isnan(score) else f"{score:.{digits[k % len(SCORES)]}f}" for k, score in enumerate(scores)]
-    return f"| {' | '.join([place, patients, images, *cells])} |"
+    return f"| {' | '.join([place, str(patients), str(images), *cells])} |"
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ def test_a_grid_leaves_each_institution_out_and_the_table_reads_it(tmp_path: Pat
     assert "| patients | images | otsu default 120: Dice ↑ |" in lines[0]
     assert [line.split(" | ")[:3] for line in lines[2:4]] == [[f"| XX_{k}", "4", "8"] for k in "AB"]
     found = [one["test"]["images"] for one in records]
-    dice, by_patient = (float(line) for line in lines[-1].split(" | ")[3:5])
+    dice, by_patient = (float(line) for line in lines[-2].split(" | ")[3:5])
     assert dice == pytest.approx(np.mean([np.mean(one["DICE"]) for one in found]), abs=6e-4)
     patients = [np.mean(np.reshape(one["DICE"], (4, 2)), axis=1) for one in found]  # two images each, in order
     assert by_patient == pytest.approx(np.mean(patients), abs=6e-4)
@@ -52,13 +52,16 @@ def made_up(folder: Path, name: str, dice: float, images: int = 2, **cell: objec
 def test_seeds_are_averaged_and_what_lacks_stays_empty(tmp_path: Path) -> None:
     made_up(tmp_path, "a0", 0.5)
     made_up(tmp_path, "a1", 0.7, seed=1)
-    made_up(tmp_path, "b", 0.9, left_out="B")
-    made_up(tmp_path, "c", 0.8, agent="ac", left_out="B")
+    made_up(tmp_path, "b", 0.9, left_out="B", images=4)
+    made_up(tmp_path, "c", 0.8, agent="ac", left_out="B", images=4)
     made_up(tmp_path, "split", 0.1, left_out="")
-    a, b, mean = table(read([tmp_path])).splitlines()[2:]
+    a, b, mean, every = table(read([tmp_path])).splitlines()[2:]
     assert a == "| A | 1 | 2 | 0.600 | 0.300 | 0.600 | 0.6 |  |  |  |  |"
-    assert b == "| B | 1 | 2 | 0.900 | 0.450 | 0.900 | 0.9 | 0.800 | 0.400 | 0.800 | 0.8 |"
-    assert mean == "| mean |  |  | 0.750 | 0.375 | 0.750 | 0.8 |  |  |  |  |"
+    assert b == "| B | 1 | 4 | 0.900 | 0.450 | 0.900 | 0.9 | 0.800 | 0.400 | 0.800 | 0.8 |"
+    assert mean == "| mean of institutions |  |  | 0.750 | 0.375 | 0.750 | 0.8 |  |  |  |  |"
+    assert every == "| all | 2 | 6 | 0.800 | 0.375 | 0.800 | 0.8 |  |  |  |  |", (
+        "four images count twice two, a patient one"
+    )
     made_up(tmp_path, "d", 0.8, agent="ac", images=3)
     with pytest.raises(DataError, match="other images of A"):
         read([tmp_path])
