@@ -205,7 +205,7 @@ def judge(cell: Cell, trained: Trained) -> dict[str, Any]:
     said: dict[str, Any] = {}
     agent, horizon, place = trained.agent, _horizon(cell), cell.protocol.judge_at
     steps = 1 if cell.learner.facts.looks_once else max(horizon, cell.rules.judged)
-    for part in cell.rules.parts:
+    for part in cell.judged:
         env = cell.environment(part, cell.protocol.horizon, trained.coarse)
         if cell.learner.reference:
             agent = agent.moved_to(env)

@@ -13,6 +13,7 @@ SMALL_FIELD = {"sam": False, "dilation": False, "blocks": 1, "head_stride": 2, "
 PUBLISHED = {name: value for name, value in PA3CConfig.stated.items() if name != "width"}
 TUNING: dict[str, Any] = {"passes": 0.5, "tuned": False, "parts": ("val",)}
 INTENSITY = {"start": "image", "reward": "intensity_error"}  # another reading of the decision process
+SCALED, FLAIR = {"scaling": "percentiles"}, {"channels": "flair"}  # options of the data set brain
 TRYING: dict[str, Any] = {"tuned": False, "parts": ("val",)}
 
 
@@ -26,9 +27,9 @@ def _looking(
     return Setting(hyper={"look": look} | plan | hyper, env=rules, **(TRYING if trying else {"tuned": False}))
 
 
-def _gradient(**hyper: Any) -> Setting:
-    """An agent that looks once, and what its advantages do; see `TRYING`."""
-    return Setting(hyper={"horizons": (1,)} | hyper, **TRYING)
+def _gradient(data: dict[str, Any] | None = None, **hyper: Any) -> Setting:
+    """An agent that looks once, and what its advantages do, or how its images are read; see `TRYING`."""
+    return Setting(hyper={"horizons": (1,)} | hyper, data=data or {}, **TRYING)
 
 
 SETTINGS: dict[str, Setting] = {
@@ -114,8 +115,12 @@ SETTINGS: dict[str, Setting] = {
     "reading-softmax": _gradient(sam_form="softmax"),
     "reading-dilate-every-layer": _gradient(dilate_every_layer=True),
     "reading-finest-2": _gradient(finest=2, detail=False),
-    # Patients whose missing sequences are replaced by another one, with --horizon 1
+    # Patients whose missing sequences are replaced by another one, with --horizon 1; beside gradient-natural
     "missing-third": _gradient(policy_gradient="natural", missing_sequences=0.33),
+    "scaled-percentiles": _gradient(SCALED, policy_gradient="natural"),
+    "flair": _gradient(FLAIR, policy_gradient="natural"),
+    "scaled-percentiles-flair": _gradient(SCALED | FLAIR, policy_gradient="natural"),
+    "scaled-percentiles-missing-third": _gradient(SCALED, policy_gradient="natural", missing_sequences=0.33),
     # What the folds have settled, on test patients, with --size 256 --horizon 2
     "closer": _looking(trying=False),
     "once": Setting(hyper={"look": "closer(smallest=1000000)", "horizons": (1,)}, tuned=False),  # with --horizon 1

@@ -379,6 +379,10 @@ def test_a_run_whose_network_is_gone_is_named(run: Path, tmp_path: Path, capsys:
     [
         (("folder", {"white": 1023}, 3, (8, 9)), ("red, green, blue", "1023, cut at 1", "resized to 8x9")),
         (("brain", {"fit": "crop"}, 1, (8, 8)), ("grey", "255", "around the centre to 8x8")),
+        (
+            ("brain", {"scaling": "percentiles"}, 3, None),
+            ("each channel", "0.5th percentile", "all images of the case"),
+        ),
         (("nifti", {}, 2, None), ("0.5th percentile",)),
         (("mine:load", {}, 2, None), ("as data set mine:load reads its files",)),
     ],
