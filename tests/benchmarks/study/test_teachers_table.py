@@ -73,11 +73,14 @@ def test_what_cannot_stand_in_one_table_is_refused(tmp_path: Path) -> None:
 
 def test_results_have_the_numbers_of_the_records() -> None:
     """Every row of RESULTS.md that the command's table names begins as it does there."""
-    (rows, *_) = read([HERE / "records/teachers"]).values()
+    (rows, *others) = read([HERE / "records/teachers"]).values()
     made = next(iter(tables(rows).values()))
     lines = (HERE / "RESULTS.md").read_text().replace("**", "").splitlines()
     for label in LABELS.values():
         (row,) = (line for line in made.splitlines() if line.startswith(f"| {label} |"))
         (told,) = (line for line in lines if line.startswith(f"| {label} |"))
         assert told.split("|")[:5] == row.split("|")[:5]
+    whole = {who[1]: row[0, 0] for part in others for who, row in part.items() if who[1].startswith("try-published")}
+    dice = [f"{np.mean(whole[name]['val']['images']['DICE']):.3f}" for name in ("try-published-norm", "try-published")]
+    assert f"{dice[0]} Dice instead of {dice[1]} on the validation" in (HERE.parent / "README.md").read_text()
     assert {setting for _, setting in LABELS} <= SETTINGS.keys()
