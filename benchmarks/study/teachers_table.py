@@ -22,22 +22,23 @@ from numpy.typing import NDArray
 
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.records import read_records
+from benchmarks.study.learners import SUBJECT
 from pixelseg_env import DataError
 
 METRICS = {"DICE": 3, "BIoU": 3, "HD95": 1}  # and their digits
 COLUMNS = ("", "Dice ↑", "BIoU ↑", "HD95 ↓", "Dice by fold", "difference in Dice", "in BIoU")
-REFERENCE = ("pa3c", "gradient-vanilla")
+REFERENCE = (SUBJECT.name, "gradient-vanilla")
 # In the order of the table; others follow by their names.
 LABELS: dict[tuple[str, str], str] = {
     REFERENCE: "likelihood ratio, as published",
-    ("pa3c", "gradient-vanilla-explores"): "... with 10 % uniform actions",
-    ("pa3c", "gradient-vanilla-limit"): "... with a limit of 4 on the logit",
-    ("pa3c", "gradient-vanilla-no-entropy"): "... without an entropy bonus",
-    ("pa3c", "gradient-natural"): "natural",
-    ("pa3c", "gradient-natural-explores-less"): "... with 2 % uniform actions",
-    ("pa3c", "gradient-natural-entropy"): "... with an entropy bonus",
+    (SUBJECT.name, "gradient-vanilla-explores"): "... with 10 % uniform actions",
+    (SUBJECT.name, "gradient-vanilla-limit"): "... with a limit of 4 on the logit",
+    (SUBJECT.name, "gradient-vanilla-no-entropy"): "... without an entropy bonus",
+    (SUBJECT.name, "gradient-natural"): "natural",
+    (SUBJECT.name, "gradient-natural-explores-less"): "... with 2 % uniform actions",
+    (SUBJECT.name, "gradient-natural-entropy"): "... with an entropy bonus",
     ("benchmarks.study.teachers:Unweighted", "gradient-natural"): "... without importance weights",
-    ("pa3c", "gradient-natural-no-limit"): "... without the limit",
+    (SUBJECT.name, "gradient-natural-no-limit"): "... without the limit",
     ("benchmarks.study.teachers:Clipped", REFERENCE[1]): "clipped ratio (PPO), three steps a batch",
     ("benchmarks.study.teachers:OwnTrunk", REFERENCE[1]): "critic with a trunk of its own",
     ("benchmarks.study.teachers:Regression", REFERENCE[1]): "advantage-weighted regression",
