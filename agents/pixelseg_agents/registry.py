@@ -30,12 +30,19 @@ AGENTS: dict[str, Any] = {
 ALIASES = {"unet": "supervised"}  # the name until 0.1
 NEEDED = ("learn", "predict", "save", "load", "config_class", "name")
 
-PRESETS = ("default", "closer", "published")
+PRESETS = ("default", "closer", "published", "published-alive")
 # An agent that looks closer, and the rules of the game under which its second step has something to do.
 CLOSER: dict[str, Any] = {"look": "closer", "horizons": (1, 2), "horizon_shares": (0.4, 0.6)}
 PRESET_TASKS: dict[str, dict[str, Any]] = {
     "closer": {"horizon": 2, "observation": "stacked", "observe_time": True},
 }
+# The published settings with the one change under which they were seen to learn (benchmarks/records/teachers).
+ALIVE: dict[str, Any] = {"norm": "group"}
+SATURATES = (
+    "--preset published saturates: without normalisation, and at its learning rate, the policy is certain of nearly "
+    "every pixel after a few updates, and hardly learns from then on; --preset published-alive is the same with "
+    "norm=group, and learns"
+)
 
 
 def register_agent(name: str, agent: Any, *, overwrite: bool = False) -> None:
@@ -105,7 +112,22 @@ def preset_config(name: str, preset: str) -> Any:
         return config_class(**CLOSER)
     if not hasattr(config_class, "published"):
         raise OptionError(f"preset={preset!r}: agent {name!r} has no published settings; use preset='default'")
-    return config_class.published()
+    return config_class.published(**(ALIVE if preset == "published-alive" else {}))
+
+
+def preset_task(name: str, preset: str) -> dict[str, Any]:
+    """Returns what a preset changes of the task: its rules, with a transition that the agent's actions are made for."""
+    rules = dict(PRESET_TASKS.get(preset, {}))
+    transitions = getattr(agent_class(name), "transitions", ())
+    if rules and transitions and "absorbing" not in transitions:
+        rules["transition"] = transitions[0]
+    return rules
+
+
+def preset_note(preset: str, config: Any) -> str:
+    """What a training under a preset, with these hyperparameters in the end, has to say at its start; "": nothing."""
+    changed = any(getattr(config, name, value) == value for name, value in ALIVE.items())
+    return "" if preset != "published" or changed else SATURATES
 
 
 def load_agent(

@@ -62,20 +62,20 @@ def difference(scores: Scores, others: Scores, seed: int = 0) -> tuple[float, fl
     return float(apart.mean()), float(found.low), float(found.high)
 
 
-def difference_of_seeds(scores: Scores, others: Scores, seed: int = 0) -> tuple[float, float, float]:
-    """As `difference`, of trainings that belong together row by row, with an interval over patients *and* seeds.
+def crossed_difference(scores: Scores, others: Scores, seed: int = 0) -> tuple[float, float, float]:
+    """As `difference`, with an interval over seeds as well: both are drawn, each by itself, and crossed (Owen 2007).
 
-    Rows and columns are drawn apart from each other, with replacement (the crossed, or "pigeonhole" bootstrap of Owen
-    2007): the interval speaks of other patients and of other seeds. With one seed it is that over patients.
+    Row s of both is one seed: they are compared as pairs. With one seed the interval is over patients alone.
     """
     apart = scores - others
-    mean, (seeds, patients) = float(apart.mean()), apart.shape
+    seeds, patients = apart.shape
+    mean = float(apart.mean())
     if patients < 6:
         return mean, float("nan"), float("nan")
     rng = np.random.default_rng(seed)
-    rows, columns = rng.integers(seeds, size=(RESAMPLES, seeds)), rng.integers(patients, size=(RESAMPLES, patients))
-    means = apart[rows[:, :, None], columns[:, None, :]].mean(axis=(1, 2))
-    low, high = np.quantile(means, (0.025, 0.975))
+    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
+    columns = rng.multinomial(patients, np.full(patients, 1 / patients), RESAMPLES) / patients
+    low, high = np.quantile(((rows @ apart) * columns).sum(axis=1), (0.025, 0.975))
     return mean, float(low), float(high)
 
 

@@ -115,6 +115,10 @@ SETTINGS: dict[str, Setting] = {
     "reading-softmax": _gradient(sam_form="softmax"),
     "reading-dilate-every-layer": _gradient(dilate_every_layer=True),
     "reading-finest-2": _gradient(finest=2, detail=False),
+    # Eq. 8 on what neighbours earn, and on what they are thought to be worth one step on: at least two steps, with
+    # --horizon 2
+    "reading-convolution": _gradient(horizons=(1, 2), reward_map_convolution=9),
+    "reading-convolution-on-values": _gradient(horizons=(1, 2), reward_map_convolution=9, reward_map_on="values"),
     # Patients whose missing sequences are replaced by another one, with --horizon 1; beside gradient-natural
     "missing-third": _gradient(policy_gradient="natural", missing_sequences=0.33),
     "scaled-percentiles": _gradient(SCALED, policy_gradient="natural"),

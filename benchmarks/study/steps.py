@@ -5,7 +5,7 @@
 A row is an agent under a setting with a number of passes, on folds or on the usual split. Scores after every step are
 means over all images of the folds, or of the part; the gain of the last step over the first is the mean over patients,
 each the mean of its images and of the seeds, with a 95 % interval over patients and seeds
-(`statistics.difference_of_seeds`).
+(`statistics.crossed_difference`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.grid.statistics import difference_of_seeds
+from benchmarks.grid.statistics import crossed_difference
 from benchmarks.records import read_records
 from pixelseg_env import DataError
 
@@ -81,7 +81,7 @@ def _lines(key: Group, group: Sequence[Mapping[str, Any]], part: str) -> list[st
 
 
 def _gain(group: Sequence[Mapping[str, Any]], part: str, metric: str, step: int) -> str:
-    mean, low, high = difference_of_seeds(by_patient(group, part, metric, step), by_patient(group, part, metric, 0))
+    mean, low, high = crossed_difference(by_patient(group, part, metric, step), by_patient(group, part, metric, 0))
     digits = 1 if metric == "HD95" else 3
     return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 

@@ -13,7 +13,8 @@ from pixelseg_agents.cli.config_file import check_config, with_config
 from pixelseg_agents.cli.runs import CONFIG, RunError, open_run
 from pixelseg_agents.cli.task import TaskArguments
 from pixelseg_agents.cli.training import TrainArguments, train
-from pixelseg_agents.registry import PRESET_TASKS, PRESETS, agent_class, preset_config
+from pixelseg_agents.config import POLICY_DEFAULTS
+from pixelseg_agents.registry import PRESETS, agent_class, preset_config, preset_task
 from pixelseg_env import OptionError
 
 TRAIN = """\
@@ -45,7 +46,7 @@ def train_arguments(words: list[str]) -> TrainArguments[Any]:
     """
     typed_words, words = words, with_config(words)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for flag in ("--agent", "--preset", "--resume", "--transition", "--observation"):
+    for flag in ("--agent", "--preset", "--resume", "--transition", "--observation", "--policy-gradient"):
         first.add_argument(flag, nargs="?")
     peek, _ = first.parse_known_args(words)
     defaults: TrainArguments[Any]
@@ -56,7 +57,9 @@ def train_arguments(words: list[str]) -> TrainArguments[Any]:
         kinds = (TrainArguments, TaskArguments, agent_class(agent).config_class)
         check_config(typed_words, {item.name for kind in kinds for item in dataclasses.fields(kind)})
         shown = preset_config(agent, preset)  # with what is left to the task spelt out, so that --help shows it
-        task = TaskArguments(**PRESET_TASKS.get(preset, {}))
+        if peek.policy_gradient in POLICY_DEFAULTS and hasattr(shown, "policy_gradient"):
+            shown = dataclasses.replace(shown, policy_gradient=peek.policy_gradient)
+        task = TaskArguments(**preset_task(agent, preset))
         if hasattr(shown, "for_task"):
             shown = shown.for_task(peek.transition or task.transition, peek.observation or task.observation)
         defaults = TrainArguments(hyper=_unchecked(shown), agent=agent, task=task)

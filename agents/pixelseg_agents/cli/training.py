@@ -30,7 +30,7 @@ from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.learning.precision import Mode
 from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.provenance import now, provenance
-from pixelseg_agents.registry import agent_class, registered_agents, title_of
+from pixelseg_agents.registry import agent_class, preset_note, registered_agents, title_of
 from pixelseg_agents.team import Team, joined
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset
 from pixelseg_env.datasets import own_options
@@ -44,9 +44,10 @@ class TrainArguments(Generic[ConfigT]):
     """Arguments of `pixelseg train`."""
 
     agent: Annotated[str, arg(help=AGENT)] = "pa3c"
-    preset: Literal["default", "closer", "published"] = "default"
+    preset: Literal["default", "closer", "published", "published-alive"] = "default"
     """Where the agent's hyperparameters start from: its own, those of an agent that looks closer in its second and last
-    step (closer; for images of more than 64x64), or the publication's; the flags below change single ones."""
+    step (closer; for images of more than 64x64), the publication's, which saturate, or those with a normalisation,
+    under which they learn (published-alive); the flags below change single ones."""
     updates: int = 2000
     """Training length: one update is one batch of episodes (PA3C: one gradient step; AC and the DQNs: one per step)."""
     batch: int = 8
@@ -151,7 +152,8 @@ def _train(
         print(_in_force(agent, env))
         if team.size > 1:
             print(f"{team.size} processes of {arguments.batch} images each: {team.size * arguments.batch} an update")
-    if team.first and (warning := too_short(agent, arguments.task.horizon)):
+    warnings = (preset_note(arguments.preset, arguments.hyper), too_short(agent, arguments.task.horizon))
+    for warning in filter(None, warnings if team.first else ()):
         print(f"pixelseg: warning: {warning}", file=sys.stderr)
     judge = None
     if arguments.eval_every:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pixelseg_agents import load_agent
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.config_file import with_config
 from pixelseg_agents.cli.train import train_arguments
+from pixelseg_agents.registry import preset_note
 from tests.helpers.cli import PHANTOM, rows_of, train_tiny
 
 
@@ -153,3 +155,32 @@ def test_the_preset_that_looks_closer_sets_the_rules_too(tmp_path: Path, capsys:
     capsys.readouterr()
     assert main([*words, "--agent", "amp-drl", "--out", str(tmp_path / "third")]) == 2
     assert "preset='closer': agent 'amp-drl' takes no look" in capsys.readouterr().err
+    assert main([*words, "--agent", "pixelrl", "--out", str(tmp_path / "fourth")]) == 0
+    fourth = json.loads((tmp_path / "fourth/config.json").read_text())["arguments"]
+    assert fourth["task"]["transition"] == "additive", "the only one that its actions are made for"
+    assert train_arguments(["--preset", "closer"]).task.transition == "absorbing"
+
+
+def test_the_published_preset_says_that_it_saturates_and_what_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", *PHANTOM, "--size", "16", "--width", "0.05", "--updates", "1", "--batch", "2", "--log", "none"]
+    for number, (preset, told) in enumerate((("published", True), ("published-alive", False))):
+        assert main([*words, "--preset", preset, "--out", str(tmp_path / f"{number}")]) == 0
+        said = capsys.readouterr().err
+        assert ("--preset published saturates" in said) is told
+        assert ("--preset published-alive" in said) is told
+    alive, stated = (train_arguments(["--preset", name]).hyper for name in ("published-alive", "published"))
+    assert alive == stated.replace(norm="group") != stated
+    assert preset_note("published", stated) != ""
+    assert preset_note("published", alive) == preset_note("default", stated) == ""
+
+
+@pytest.mark.parametrize(("name", "limit"), [("vanilla", "0.0"), ("natural", "4.0")])
+def test_help_shows_what_a_policy_gradient_changes(name: str, limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--policy-gradient", name, "--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert re.search(rf"--logit-limit .*?\(default: {limit}\)", said)
+    given = train_arguments(["--policy-gradient", name, "--logit-limit", "4.0"]).hyper
+    assert (given.policy_gradient, given.logit_limit, given.exploration) == (name, 4.0, None)

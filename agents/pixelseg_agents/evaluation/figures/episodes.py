@@ -40,6 +40,7 @@ SHEETS = (".png", ".svg", ".pdf")
 COLUMNS = ("image and window", "what it sees", "probability of keeping", "map")
 CELL = 1.75  # inches of a panel's side
 FRAME_DPI = 100
+PROBABILITY = "magma"
 ZOOM = 6  # frames from one window to the next
 LONG, SHORT, LAST = 1100, 70, 2200  # milliseconds of a frame to read, of one that moves, and of an episode's end
 FPS = 20
@@ -88,6 +89,7 @@ def episode_sheet(episodes: Sequence[WatchedEpisode], out_path: str | Path) -> N
             title = f"{shortened(episode.title, 22)}\n" if t == 0 else ""
             row[0].set_ylabel(f"{title}step {t + 1}, Dice {step.dice:.2f}", fontsize=8.0, color=MUTED)
         _head(axes[0], columns)
+        _scale(axes[-1], columns)
         _legend_below(figure, _meanings([step for episode in episodes for step in episode.steps]))
         save_figure(figure, path)
 
@@ -139,6 +141,7 @@ def _frame(episodes: dict[str, WatchedEpisode], t: int, part: float, decided: bo
             scored = step.dice if decided else (episode.steps[now - 1].dice if now else None)
             row[0].set_ylabel(name + (f"\nDice {scored:.2f}" if scored is not None else "\n"), fontsize=9.0)
         _head(axes[0], columns)
+        _scale(axes[-1], columns)
         doing = "decides" if decided else "looks"
         figure.suptitle(f"{shortened(first.title, 40)}  ·  step {t + 1} {doing}", fontsize=9.0, color=MUTED)
         _legend_below(figure, _meanings(every))
@@ -166,6 +169,18 @@ def _head(axes: Any, columns: Sequence[str]) -> None:
         axis.set_title(name, fontsize=8.5, loc="center", color=MUTED)
 
 
+def _scale(axes: Any, columns: Sequence[str]) -> None:
+    """What the colours of probabilities mean, below the last of their panels."""
+    if COLUMNS[2] not in columns:
+        return
+    axis = axes[columns.index(COLUMNS[2])]
+    strip = axis.inset_axes((0, -0.1, 1, 0.05))
+    strip.imshow(np.linspace(0, 1, 256)[None], cmap=PROBABILITY, aspect="auto", extent=(0, 1, 0, 1))
+    strip.set(yticks=[], xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"])
+    strip.grid(visible=False)
+    strip.tick_params(labelsize=6.5, length=2, pad=1, colors=MUTED)
+
+
 def _row(
     axes: Any, columns: Sequence[str], episode: WatchedEpisode, step: WatchedStep, windows: Any, decided: bool
 ) -> None:
@@ -187,7 +202,7 @@ def _row(
             axis.imshow(_views(step.seen), interpolation="nearest")
         elif name == COLUMNS[2] and step.probability is not None:
             chance = step.probability if decided else np.full_like(step.probability, np.nan)  # nothing yet
-            axis.imshow(chance, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+            axis.imshow(chance, cmap=PROBABILITY, vmin=0, vmax=1, interpolation="nearest")
         elif name == COLUMNS[3]:
             axis.imshow(map_panel(shown, step.before if decided else None), interpolation="nearest")
 
