@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import pad
 
 from pixelseg_env import OptionError, resolve
 
@@ -85,7 +85,7 @@ class Closer(Look):
     With the observation `"masked"` a pixel that is 0 in every channel counts as removed.
 
     Args:
-        side: height and width that a network sees, in pixels.
+        side: height and width that a network sees, in pixels; an image that is smaller is enlarged.
         margin: the window's side, in sides of the box.
         border: pixels that the window has around that.
         smallest: the side of the smallest window, in pixels; a look cannot show what the image does not have.
@@ -126,12 +126,7 @@ class Closer(Look):
         height, width = kept.shape[-2:]
         longest = _longest(height, width)
         reach = max(1, round(self.smallest / 12)) if self.smallest < LARGEST else 1
-        near = kept[:, None].float()
-        for across in ((1, 0), (0, 1)):  # by rows, then by columns: less work for the same mean
-            kernel, padding = [1 + 2 * reach * one for one in across], [reach * one for one in across]
-            near = avg_pool2d(near, kernel, 1, padding, count_include_pad=False)
-        near = near[:, 0]
-        solid = kept & (near > 0.5)
+        solid = kept & _mostly(kept, reach)
         solid = solid | (kept & ~solid.flatten(1).any(1)[:, None, None])  # an object of a few pixels
         (top, bottom), (left, right) = _extent(solid.any(2)), _extent(solid.any(1))
         box = torch.maximum(bottom - top, right - left)
@@ -207,6 +202,28 @@ def _weights(places: Tensor, step: Tensor, count: int, outside: float | None) ->
     shares = (1 - (torch.arange(count, device=places.device) - places).abs() / step[:, :, None].clamp_min(1)).relu()
     shares = shares / shares.sum(-1, keepdim=True)
     return shares if outside is None else torch.where(inside[:, :, None], shares, shares * outside)
+
+
+def _mostly(kept: Tensor, reach: int) -> Tensor:
+    """Where more of a pixel's neighbourhood is kept than not, bool (B, H, W).
+
+    Votes are counted in whole numbers, as differences of running sums: exact, so that a tie is one however the image is
+    turned, and the work does not grow with the neighbourhood.
+
+    Args:
+        kept: bool (B, H, W).
+        reach: of the square around a pixel, to each side; what lies outside of the image has no vote.
+    """
+    across = 2 * reach + 1
+    # Half the memory where no sum can be larger; ONNX has running sums of int32 alone.
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    short = not tracing and across * max(kept.shape[-2:]) < 2**15
+    kind = torch.int16 if short else torch.int32
+    votes = kept.to(kind) * 2 - 1
+    for axis, edges in ((-2, (0, 0, reach + 1, reach)), (-1, (reach + 1, reach))):
+        sums, length = pad(votes, edges).cumsum(axis, dtype=kind), votes.shape[axis]
+        votes = sums.narrow(axis, across, length) - sums.narrow(axis, 0, length)
+    return votes > 0
 
 
 def _extent(there: Tensor) -> tuple[Tensor, Tensor]:
