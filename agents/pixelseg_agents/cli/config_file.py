@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import reprlib
 from collections.abc import Collection, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelseg_agents.files import parse_json, read_text, reason
+from pixelseg_agents.registry import agent_class
 from pixelseg_env import OptionError, did_you_mean
 
 OWN = ("out", "resume", "config")  # of one run or call: a run's config.json is no reason to write into its folder
@@ -76,7 +78,10 @@ def _as_it_was(arguments: dict[str, Any]) -> dict[str, Any]:
     preset = arguments.get("preset", "default")
     found = arguments | {"preset": "whole" if preset == "default" else preset}
     if isinstance(hyper := found.get("hyper"), dict):  # what is left to the task is so, in a preset that says it too
-        found["hyper"] = {name: "None" if value is None else value for name, value in hyper.items()}
+        kind = agent_class(str(found.get("agent", "pa3c"))).config_class
+        open_ones = {item.name for item in dataclasses.fields(kind) if "None" in str(item.type)}
+        left = {name: hyper[name] for name in open_ones & hyper.keys()}
+        found["hyper"] = hyper | {k: str(value) for k, value in left.items() if value is None or value in (True, False)}
     return found
 
 

@@ -204,7 +204,7 @@ def test_older_runs_go_on_and_are_repeated_as_they_were(tmp_path: Path, monkeypa
     )
     assert main(["train", "--resume", str(tmp_path / "old"), "--updates", "3"]) == 0
     assert PA3C.load(tmp_path / "old/checkpoint.safetensors").look == WholeImage()
-    new = train_arguments(["--width", "0.03"])
+    new = train_arguments(["--width", "0.03", "--recompute", "True"])
     path.write_text(json.dumps({"arguments": new.to_json()}))
     monkeypatch.setitem(registry.CLOSER, "network", "unet")
     assert train_arguments([]).hyper.network == "unet", "one place tells what the preset is"
