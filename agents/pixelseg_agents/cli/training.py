@@ -18,7 +18,7 @@ from pixelseg_agents.cli.arguments import Split
 from pixelseg_agents.cli.card import write_card
 from pixelseg_agents.cli.coarse import SET, check_coarse, describe
 from pixelseg_agents.cli.options import parse_pairs
-from pixelseg_agents.cli.runs import Run, RunError, check_free, held, open_run, too_short, write_config
+from pixelseg_agents.cli.runs import Run, RunError, check_free, held, open_run, too_short, too_small, write_config
 from pixelseg_agents.cli.session import Session
 from pixelseg_agents.cli.task import TaskArguments, described, task_from_json
 from pixelseg_agents.cli.volumes import volume_report
@@ -44,10 +44,11 @@ class TrainArguments(Generic[ConfigT]):
     """Arguments of `pixelseg train`."""
 
     agent: Annotated[str, arg(help=AGENT)] = "pa3c"
-    preset: Literal["default", "closer", "published", "published-alive"] = "default"
-    """Where the agent's hyperparameters start from: its own, those of an agent that looks closer in its second and last
-    step (closer; for images of more than 64x64), the publication's, which saturate, or those with a normalisation,
-    under which they learn (published-alive); the flags below change single ones."""
+    preset: Literal["default", "whole", "closer", "published", "published-alive"] = "default"
+    """Where the agent's hyperparameters start from: those of one that sees every image whole (whole), of one that looks
+    closer in its second and last step (closer, which sets --size 128, --horizon 2, --observation stacked and
+    --observe-time too), the publication's, which saturate, or those with a normalisation, under which they learn
+    (published-alive); default: closer for pa3c, whole for the others. The flags below change single ones."""
     updates: int = 2000
     """Training length: one update is one batch of episodes (PA3C: one gradient step; AC and the DQNs: one per step)."""
     batch: int = 8
@@ -152,7 +153,11 @@ def _train(
         print(_in_force(agent, env))
         if team.size > 1:
             print(f"{team.size} processes of {arguments.batch} images each: {team.size * arguments.batch} an update")
-    warnings = (preset_note(arguments.preset, arguments.hyper), too_short(agent, arguments.task.horizon))
+    warnings = (
+        preset_note(arguments.preset, arguments.hyper),
+        too_short(agent, arguments.task.horizon),
+        too_small(agent, sets["train"].image_shape[1:]),
+    )
     for warning in filter(None, warnings if team.first else ()):
         print(f"pixelseg: warning: {warning}", file=sys.stderr)
     judge = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 def boxes_of(kept: Tensor, count: int = 1, least: int = 1) -> Tensor:
@@ -28,6 +29,28 @@ def boxes_of(kept: Tensor, count: int = 1, least: int = 1) -> Tensor:
     for _ in range(count - 1):
         parts = _cut(parts, least)
     return torch.stack([*_extent(parts.any(3)), *_extent(parts.any(2))], dim=-1)
+
+
+def mostly(kept: Tensor, reach: int) -> Tensor:
+    """Where more of a pixel's neighbourhood is kept than not, bool (B, H, W).
+
+    Votes are counted in whole numbers, as differences of running sums: exact, so that a tie is one however the image is
+    turned, and the work does not grow with the neighbourhood.
+
+    Args:
+        kept: bool (B, H, W).
+        reach: of the square around a pixel, to each side; what lies outside of the image has no vote.
+    """
+    across = 2 * reach + 1
+    # Half the memory where no sum can be larger; ONNX has running sums of int32 alone.
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    short = not tracing and across * max(kept.shape[-2:]) < 2**15
+    kind = torch.int16 if short else torch.int32
+    votes = kept.to(kind) * 2 - 1
+    for axis, edges in ((-2, (0, 0, reach + 1, reach)), (-1, (reach + 1, reach))):
+        sums, length = pad(votes, edges).cumsum(axis, dtype=kind), votes.shape[axis]
+        votes = sums.narrow(axis, across, length) - sums.narrow(axis, 0, length)
+    return votes > 0
 
 
 def nearest(boxes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -16,9 +16,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
-from pixelseg_agents.learning.boxes import boxes_of, nearest
+from pixelseg_agents.learning.boxes import boxes_of, mostly, nearest
 from pixelseg_agents.learning.resampling import cut_out, spread_back
 from pixelseg_env import OptionError, resolve
 
@@ -100,7 +99,7 @@ class Closer(Look):
     With the observation `"masked"` a pixel that is 0 in every channel counts as removed.
 
     Args:
-        side: height and width that a network sees, in pixels.
+        side: height and width that a network sees, in pixels; an image that is smaller is enlarged.
         margin: the window's side, in sides of the box.
         border: pixels that the window has around that.
         smallest: the side of the smallest window, in pixels; a look cannot show what the image does not have.
@@ -151,12 +150,7 @@ class Closer(Look):
     def _boxes(self, kept: Tensor) -> Tensor:
         """The boxes that windows are made for, see `boxes_of`."""
         reach = max(1, round(self.smallest / 12)) if self.smallest < LARGEST else 1
-        near = kept[:, None].float()
-        for across in ((1, 0), (0, 1)):  # by rows, then by columns: less work for the same mean
-            kernel, padding = [1 + 2 * reach * one for one in across], [reach * one for one in across]
-            near = avg_pool2d(near, kernel, 1, padding, count_include_pad=False)
-        near = near[:, 0]
-        solid = kept & (near > 0.5)
+        solid = kept & mostly(kept, reach)
         solid = solid | (kept & ~solid.flatten(1).any(1)[:, None, None])  # an object of a few pixels
         return boxes_of(solid, self.windows, 1 + 2 * reach)
 

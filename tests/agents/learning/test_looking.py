@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pixelseg_agents import AC, DQN, PA3C, Closer, Look, PixelRL, Supervised
 from pixelseg_agents.evaluation.figures import step_figure
+from pixelseg_agents.learning.boxes import mostly
 from pixelseg_agents.learning.looking import WholeImage, make_look
 from pixelseg_agents.learning.resampling import cut_out, spread_back
 from pixelseg_agents.learning.task import AgentTask
@@ -85,6 +87,31 @@ def test_first_looks_and_empty_maps_show_the_whole_image() -> None:
         for kept in (torch.ones(2, height, width, dtype=torch.bool), torch.zeros(2, height, width, dtype=torch.bool)):
             for window in Closer(windows=2).squares(kept).flatten(0, 1):
                 assert window.tolist() == [(height - longest) / 2, (width - longest) / 2, longest]
+
+
+@settings(max_examples=60)
+@given(
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    reach=st.sampled_from([1, 2, 4, 11, 2000]),  # that of the last needs larger numbers
+    seed=st.integers(0, 999),
+    turn=st.integers(0, 7),
+)
+def test_a_pixel_counts_where_most_around_it_is_kept(size: tuple[int, int], reach: int, seed: int, turn: int) -> None:
+    """As a mean of every neighbourhood for itself tells; a tie is no majority, however the image lies."""
+    kept = torch.rand(2, *size, generator=torch.Generator().manual_seed(seed)) < 0.5
+    rows, columns = ([slice(max(0, i - reach), i + reach + 1) for i in range(length)] for length in size)
+    around = [[kept[:, row, column].flatten(1).double().mean(1) > 0.5 for column in columns] for row in rows]
+    found = mostly(kept, reach)
+    assert torch.equal(found, torch.stack([torch.stack(line, -1) for line in around], 1))
+    assert torch.equal(mostly(turned(kept, turn), reach), turned(found, turn))
+
+
+def test_windows_need_no_values_to_be_planned() -> None:
+    """Where only shapes are known (`FakeTensorMode`), a look that asked for a value would fail; so it never waits."""
+    with FakeTensorMode():
+        kept = torch.ones(2, 90, 70, dtype=torch.bool)
+        assert Closer().windows(kept).shape == (2, 3)
+        assert Closer()(lambda seen: seen[:, 0], torch.rand(2, 3, 90, 70), kept).shape == (2, 90, 70)
 
 
 # ---------------------------------------------------------------- resampling
