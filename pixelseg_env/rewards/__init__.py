@@ -6,28 +6,43 @@ from pixelseg_env.rewards.catalogue import (
     boundary,
     cross_entropy,
     dice_gain,
+    difference,
     intensity_error,
+    plus_minus_one,
     sign,
     squared_error,
 )
 from pixelseg_env.rewards.check import check_reward
 from pixelseg_env.rewards.context import RewardContext
+from pixelseg_env.rewards.facts import RewardFacts
+from pixelseg_env.rewards.hackable import gain_only, hits_only, keep_bonus
+from pixelseg_env.rewards.potentials import shaping, sparse
 from pixelseg_env.rewards.registry import register_reward, registered_rewards, resolve_reward
+from pixelseg_env.rewards.table import catalogue_table
 
 __all__ = [
     "Reward",
     "RewardContext",
+    "RewardFacts",
     "RewardFunction",
     "as_reward",
     "balanced",
     "boundary",
+    "catalogue_table",
     "check_reward",
     "cross_entropy",
     "dice_gain",
+    "difference",
+    "gain_only",
+    "hits_only",
     "intensity_error",
+    "keep_bonus",
+    "plus_minus_one",
     "register_reward",
     "registered_rewards",
     "resolve_reward",
+    "shaping",
     "sign",
+    "sparse",
     "squared_error",
 ]

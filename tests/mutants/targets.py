@@ -57,7 +57,7 @@ TARGETS = (
         ("tests/env/rewards", "tests/env/test_actions_and_rewards.py"),
     ),
     Target(
-        ("pixelseg_env/rewards/catalogue.py",),
+        _in("pixelseg_env/rewards", "built_in", "catalogue", "facts", "hackable", "potentials"),
         (
             "tests/env/rewards",
             "tests/env/test_actions_and_rewards.py",
