@@ -53,7 +53,19 @@ TARGETS = (
         _in("tests/env", "test_dynamics", "test_additive", "test_labels", "test_time", "test_torch_backend"),
     ),
     Target(
-        _in("pixelseg_env/rewards", "base", "check", "context", "expression", "guard", "registry"),
+        _in(
+            "pixelseg_env/rewards",
+            "audit",
+            "loopholes",
+            "table",
+            "trials",
+            "base",
+            "check",
+            "context",
+            "expression",
+            "guard",
+            "registry",
+        ),
         ("tests/env/rewards", "tests/env/test_actions_and_rewards.py"),
     ),
     Target(

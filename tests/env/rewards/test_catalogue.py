@@ -65,7 +65,7 @@ def random_maps(seed: int, steps: int, shape: tuple[int, ...], graded: bool = Fa
     return [(rng.random(shape) < rng.random()).astype(np.uint8) for _ in range(steps + 1)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000), steps=st.integers(1, 4), labels=st.integers(1, 2), graded=st.booleans())
 @pytest.mark.parametrize("spec", SPECS)
 def test_it_stays_in_its_range_and_torch_agrees(spec: str, seed: int, steps: int, labels: int, graded: bool) -> None:
@@ -161,7 +161,7 @@ def test_plus_minus_one_is_for_being_right_at_every_step() -> None:
     np.testing.assert_array_equal(episode(plus_minus_one, graded, np.array([[[0, 0]]], np.uint8))[0], [[[1, -1]]])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 10_000), steps=st.integers(1, 5), gamma=st.floats(0, 1))
 @pytest.mark.parametrize("potential", ["dice", "squared_error", "log_likelihood"])
 def test_shaping_changes_every_return_by_the_first_maps_potential(
