@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+ROOM = 0.01  # of Dice: a few pixels more or less are no difference
 COLUMNS = ("reward", "return", "of a perfect one", "Dice", "of keeping everything", "collapsed")
 
 
@@ -52,14 +53,14 @@ class RewardResult:
 
     @property
     def collapsed(self) -> list[bool]:
-        """Which runs ended no better than keeping everything."""
-        return [run.final_dice <= self.kept_dice + 1e-6 for run in self.runs]
+        """Which runs ended no better than keeping everything, by 0.01 of Dice."""
+        return [run.final_dice <= self.kept_dice + ROOM for run in self.runs]
 
     @property
     def paid_better_than_perfect(self) -> list[bool]:
         """Which runs earn more than a perfect segmentation does, without being one: they found a loophole."""
-        room = 0.01 * max(1.0, abs(self.perfect_return))
-        return [run.final_return > self.perfect_return + room and run.final_dice < 0.99 for run in self.runs]
+        least = self.perfect_return + ROOM * max(1.0, abs(self.perfect_return))
+        return [run.final_return > least and run.final_dice < 1 - ROOM for run in self.runs]
 
     def to_json(self) -> dict[str, Any]:
         """All numbers, without the maps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pixelseg_agents.cli import main
+from pixelseg_agents.cli import main, rewards_compare
 from pixelseg_agents.evaluation.comparing import RewardResult, TrainedUnder, comparison_table
 from pixelseg_agents.evaluation.figures.rewards import rewards_figure
 from pixelseg_env import load_dataset
@@ -22,6 +23,10 @@ TINY = ["--size", "16", "--updates", "2", "--batch", "2", "--horizon", "2", "--w
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rewards_compare, "load_dataset", few)
+
+
+few = functools.partial(load_dataset, count=20)
 
 
 def compared(rewards: list[str], *words: str) -> int:
@@ -36,7 +41,7 @@ def test_trainings_side_by_side_the_same_each_time(tmp_path: Path, capsys: pytes
     assert shown.out.startswith((tmp_path / "a/compare.md").read_text())
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"compare.json", "compare.md", "compare.png"}
     found = json.loads((tmp_path / "a/compare.json").read_text())
-    test = load_dataset("phantom", split="test", size=16)
+    test = few("phantom", split="test", size=16)
     assert found["settings"]["test_images"] == len(test)
     plain, mixed = found["results"]
     assert [plain["reward"], mixed["reward"]] == rewards
@@ -46,7 +51,7 @@ def test_trainings_side_by_side_the_same_each_time(tmp_path: Path, capsys: pytes
     assert plain["keep_everything_dice"] == pytest.approx(kept.mean(), abs=1e-4)
     for one in (plain, mixed):
         assert [run["seed"] for run in one["runs"]] == [0, 1]
-        assert one["collapse_rate"] == np.mean([run["dice"] <= kept.mean() + 1e-6 for run in one["runs"]])
+        assert one["collapse_rate"] == np.mean([run["dice"] <= kept.mean() + 0.01 for run in one["runs"]])
         for run in one["runs"]:
             assert run["curve"]["updates"] == [1, 2]
             assert len(set(run["curve"]["return"])) == 2
@@ -86,7 +91,7 @@ def result(reward: str, returns: list[float], dice: list[float], maps: Any) -> R
 def test_collapse_loopholes_and_the_table() -> None:
     maps = np.zeros((1, 2, 4, 4), np.uint8)
     good = result("sign", [0.8, 0.85], [0.7, 0.8], maps)
-    bad = result("gain_only", [2.0, 0.5], [0.1, 0.2], maps)
+    bad = result("gain_only", [2.0, 0.5], [0.1, 0.204], maps)
     done = result("a | b", [0.95], [1.0], maps)  # a perfect one, of a reward that pays for how it came about
     assert (good.collapsed, bad.collapsed) == ([False, False], [True, True])
     assert good.paid_better_than_perfect == [False, False]
@@ -94,17 +99,17 @@ def test_collapse_loopholes_and_the_table() -> None:
     assert done.paid_better_than_perfect == [False]
     assert comparison_table([good, bad, done]).splitlines()[2:] == [
         "| `sign` | 0.825 ± 0.025 | 0.900 | 0.750 ± 0.050 | 0.200 | 0 of 2 |",
-        "| `gain_only` | 1.250 ± 0.750 (loophole) | 0.900 | 0.150 ± 0.050 | 0.200 | 2 of 2 |",
+        "| `gain_only` | 1.250 ± 0.750 (loophole) | 0.900 | 0.152 ± 0.052 | 0.200 | 2 of 2 |",
         "| `a \\| b` | 0.950 | 0.900 | 1.000 | 0.200 | 0 of 1 |",
     ]
 
 
 def test_the_figure_has_a_row_for_each_reward(tmp_path: Path) -> None:
-    test = load_dataset("phantom", split="test", size=16)
+    test = few("phantom", split="test", size=16)
     images, targets = test.batch(np.arange(3))
     maps = np.repeat(targets[:, None], 6, axis=1)
     shapes = []
-    for count in (1, 3):
+    for count in (1, 2):
         results = [result(f"reward{k}", [0.5, 0.6], [0.4, 0.5], maps) for k in range(count)]
         with drawn():
             rewards_figure(results, images, targets, tmp_path / f"{count}.png")
@@ -112,4 +117,4 @@ def test_the_figure_has_a_row_for_each_reward(tmp_path: Path) -> None:
         assert picture.std() > 20
         shapes.append(picture.shape)
     assert shapes[0][1] == shapes[1][1]
-    assert shapes[1][0] - shapes[0][0] == 2 * 300
+    assert shapes[1][0] - shapes[0][0] == 300

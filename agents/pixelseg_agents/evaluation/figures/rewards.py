@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -20,7 +19,7 @@ from pixelseg_agents.evaluation.figures.style import BLUE, INK, MUTED, STYLE, VE
 
 MOST_STEPS = 4
 RETURN, DICE = VERMILLION, BLUE
-ROW, LEGEND = 1.5, 0.56  # inches
+ROW, TOP, LEGEND = 1.5, 0.25, 0.56  # inches
 
 
 def rewards_figure(
@@ -41,20 +40,21 @@ def rewards_figure(
     steps = [int(t) for t in np.unique(np.linspace(1, horizon, MOST_STEPS).round())]
     shown = [(0, t) for t in steps] + [(k, horizon) for k in range(1, len(images))]
     with matplotlib.rc_context(STYLE):
-        height = ROW * len(results) + 0.25 + LEGEND
+        height = ROW * len(results) + TOP + LEGEND
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        place = (0, LEGEND / height, 1, 1 - LEGEND / height)
-        figure.get_layout_engine().set(rect=place, w_pad=0.03, h_pad=0.02)  # type: ignore[union-attr,call-arg]
-        rows: Any = figure.subfigures(len(results), 1, squeeze=False)
-        for number, (row, result) in enumerate(zip(rows[:, 0], results, strict=True)):
-            row.suptitle(_title(result), x=0.01, ha="left", fontsize=9.5, fontweight="bold", color=INK)
-            axes = row.subplots(1, 2 + len(shown), width_ratios=[2.2, 2.2, *[1.0] * len(shown)])
+        place = (0, LEGEND / height, 1, 1 - (LEGEND + TOP) / height)
+        figure.get_layout_engine().set(rect=place, w_pad=0.03, hspace=TOP / ROW)  # type: ignore[union-attr,call-arg]
+        rows = figure.subplots(len(results), 2 + len(shown), squeeze=False, width_ratios=[2.2, 2.2, *[1] * len(shown)])
+        for number, (axes, result) in enumerate(zip(rows, results, strict=True)):
             last = number == len(results) - 1
             _curves(axes[0], result, "returns", RETURN, result.perfect_return, last)
             _curves(axes[1], result, "dice", DICE, result.kept_dice, last)
             axes[1].set_ylim(0, 1)
             for axis, name in ((axes[0], "return"), (axes[1], "Dice")):
                 axis.set_title(name, fontsize=8, color=MUTED, pad=3)
+            # Not a title of the row's own: subfigures would not keep their panels in line.
+            above = {"textcoords": "offset points", "xycoords": "axes fraction", "fontweight": "bold", "fontsize": 9.5}
+            axes[0].annotate(_title(result), (0, 1), (0, 17), color=INK, **above).set_in_layout(False)
             for axis, (k, t) in zip(axes[2:], shown, strict=True):
                 axis.imshow(right_and_wrong(images[k], targets[k], result.runs[0].maps[k, t - 1]))
                 axis.set_axis_off()
