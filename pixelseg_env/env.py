@@ -95,6 +95,14 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     | `"dice_gain"`                | Dice(f(t), G) - Dice(f(t-1), G), the same for every pixel                     |
     | `"boundary"`                 | Eq. 12 within two pixels of the object's boundary, 0 elsewhere                |
     | `"intensity_error"`          | Eq. 12 on intensities: (m f(t-1) - G)^2 - (m f(t) - G)^2, m: mean channel   |
+    | `"plus_minus_one"`           | 1 where f(t) = G, -1 elsewhere                                                |
+    | `"difference"`               | the pixel's own part of the image's Dice: its stake is 1 on the object, and   |
+    |                              | D / (2 - D) elsewhere, D = Dice(f(t), G)                                      |
+    | `"sparse"`                   | nothing before the last step, which pays for all (`sparse("dice")`, ...)      |
+    | `"shaping"`                  | gamma P(f(t)) - P(f(t-1)) of a potential P, to be added to another reward     |
+    | `"gain_only"`,               | for teaching: each can be earned without segmenting anything;                 |
+    | `"hits_only"`,               | `pixelseg rewards check gain_only --transition restorable` shows how          |
+    | `"keep_bonus"`               |                                                                               |
     | a function                   | `(previous, current, target) -> map`, see below                               |
     | `"module:name"`              | the function, or class, of that name                                          |
 

@@ -29,6 +29,7 @@ import numpy as np
 from pixelseg_env.arrays import Array, namespace
 from pixelseg_env.errors import OptionError
 from pixelseg_env.rewards.context import CONTEXT, RewardContext
+from pixelseg_env.rewards.facts import RewardFacts
 from pixelseg_env.rewards.guard import guarded
 
 Map = Array  # uint8 (..., H, W) of 0 and 1
@@ -90,6 +91,11 @@ class Reward(ABC):
 
     needs: frozenset[str] = frozenset()
     """The fields of `RewardContext` that it asks for."""
+
+    @property
+    def facts(self) -> RewardFacts:
+        """What is known of it; a subclass that knows something says so."""
+        return RewardFacts()
 
     @abstractmethod
     def __call__(self, previous: Map, current: Map, target: Map, context: RewardContext | None = None) -> RewardMap:
@@ -191,6 +197,11 @@ class Scaled(Reward):
         """What the part asks for."""
         return self.part.needs
 
+    @property
+    def facts(self) -> RewardFacts:
+        """The part's, for this factor."""
+        return self.part.facts.scaled(self.factor)
+
     def __call__(self, previous: Map, current: Map, target: Map, context: RewardContext | None = None) -> RewardMap:
         """The reward map, float32 (..., H, W)."""
         return self.part(previous, current, target, context) * self.factor
@@ -214,6 +225,11 @@ class Sum(Reward):
     def needs(self) -> frozenset[str]:  # type: ignore[override]
         """What any part asks for."""
         return frozenset().union(*(part.needs for part in self.parts))
+
+    @property
+    def facts(self) -> RewardFacts:
+        """What follows from the parts'."""
+        return functools.reduce(RewardFacts.plus, (part.facts for part in self.parts))
 
     def __call__(self, previous: Map, current: Map, target: Map, context: RewardContext | None = None) -> RewardMap:
         """The reward map, float32 (..., H, W)."""
@@ -247,6 +263,11 @@ class Clipped(Reward):
         """What the part asks for."""
         return self.part.needs
 
+    @property
+    def facts(self) -> RewardFacts:
+        """The part's, between the bounds."""
+        return self.part.facts.clipped(self.low, self.high)
+
     def __call__(self, previous: Map, current: Map, target: Map, context: RewardContext | None = None) -> RewardMap:
         """The reward map, float32 (..., H, W)."""
         earned = self.part(previous, current, target, context)
@@ -277,13 +298,19 @@ class Own(Reward):
     def __post_init__(self) -> None:
         object.__setattr__(self, "needs", asked_for(self.function))
 
+    @property
+    def facts(self) -> RewardFacts:
+        """The function's attribute `facts`, if it has one."""
+        known = getattr(self.function, "facts", None)
+        return known if isinstance(known, RewardFacts) else RewardFacts()
+
     def __call__(self, previous: Map, current: Map, target: Map, context: RewardContext | None = None) -> RewardMap:
         """The reward map, float32 (..., H, W)."""
         return guarded(self.function, (previous, current, target), self.asked(context))
 
     def to_spec(self) -> str:
         """What it was resolved from, or `"module:name"`."""
-        spec = self.spec or _import_path(self.function)
+        spec = self.spec or import_path(self.function)
         if spec is None:
             raise OptionError(
                 f"reward {self.function!r}: it cannot be written down, for it has no name that can be imported; "
@@ -292,7 +319,7 @@ class Own(Reward):
         return spec
 
     def __str__(self) -> str:
-        return self.spec or _import_path(self.function) or repr(self.function)
+        return self.spec or import_path(self.function) or repr(self.function)
 
     __repr__ = __str__
 
@@ -357,12 +384,12 @@ def number_text(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
-def _import_path(function: Any) -> str | None:
+def import_path(function: Any) -> str | None:
     """`module:name`, or `module:name(3)` for an object of a data class, if that leads back to it."""
     if is_dataclass(function) and not isinstance(function, type):
         values, maker = (
             [getattr(function, one.name) for one in fields(function) if one.init],
-            _import_path(type(function)),
+            import_path(type(function)),
         )
         plain = all(value is None or type(value) in (bool, int, float, str) for value in values)
         return f"{maker}({', '.join(map(repr, values))})" if plain and maker else None

@@ -1,15 +1,13 @@
 """The rewards that come with the environment. A new one is one more `@built_in` function, or class, of this file.
 
-They are trusted: fast on uint8 maps, of NumPy or torch, and returned without a check. See `pixelseg_env.rewards.base`
-for what a reward is.
+`potentials` has those that are made of a potential, and `hackable` those that are there to be hacked.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -17,56 +15,23 @@ from pixelseg_env.arrays import Array, namespace
 from pixelseg_env.dynamics import decided
 from pixelseg_env.errors import OptionError
 from pixelseg_env.metrics import map_dice
-from pixelseg_env.rewards.base import Defaults, Map, Reward, RewardFunction, RewardMap, asked_for, number_text
+from pixelseg_env.rewards.base import Defaults, Map, Reward, RewardMap, number_text
+from pixelseg_env.rewards.built_in import built_in, built_in_family
 from pixelseg_env.rewards.context import RewardContext
+from pixelseg_env.rewards.facts import RewardFacts
+from pixelseg_env.rewards.potentials import log_likelihood
 
 BALANCED_FOREGROUND_WEIGHT = 10.0
-CLIP = 1e-3
+PUBLICATION = "Liu et al. 2025"
+GAIN = "(f(t-1) - G)^2 - (f(t) - G)^2"
+LARGEST_ENTROPY = 6.906755  # log(0.999 / 0.001)
 NEIGHBOURS = (  # of maps (..., H, W): all pixels that have one above them and those above; likewise to the left
     ((..., slice(1, None), slice(None)), (..., slice(None, -1), slice(None))),
     ((..., slice(1, None)), (..., slice(None, -1))),
 )
 
-CATALOGUE: dict[str, Reward | type[Reward]] = {}
-"""The built-in rewards by name; a class is a family with parameters, whose name alone stands for its defaults."""
 
-Family = TypeVar("Family", bound=type[Reward])
-
-
-class BuiltIn(Reward):
-    """A function of this file as a reward; called like the function, in its time."""
-
-    def __init__(self, function: RewardFunction) -> None:
-        self._function, self._name = function, function.__name__
-        self.needs = asked_for(function)
-        functools.update_wrapper(self, function)
-
-    def __call__(self, previous: Map, current: Map, target: Map, context: RewardContext | None = None) -> RewardMap:
-        """The reward map, float32 (..., H, W)."""
-        return self._function(previous, current, target, **self.asked(context))
-
-    def to_spec(self) -> str:
-        """Its name."""
-        return self._name
-
-    def __reduce__(self) -> str:  # pickled and copied by name
-        return self._name
-
-
-def built_in(function: RewardFunction) -> BuiltIn:
-    """Puts a function into the catalogue, under its name."""
-    reward = BuiltIn(function)
-    CATALOGUE[reward.to_spec()] = reward
-    return reward
-
-
-def built_in_family(family: Family) -> Family:
-    """Puts a class into the catalogue, under its name."""
-    CATALOGUE[family.__name__] = family
-    return family
-
-
-@built_in
+@built_in(GAIN, f"{PUBLICATION}, Eq. 12", range=(-1, 1), telescopes=True)
 def squared_error(previous: Map, current: Map, target: Map) -> RewardMap:
     """Eq. 12: r = (f(t-1) - G)^2 - (f(t) - G)^2, the fall of the pixel's squared error: -1, 0 or 1.
 
@@ -84,7 +49,7 @@ def squared_error(previous: Map, current: Map, target: Map) -> RewardMap:
     return xp.astype(before - after, xp.float32)
 
 
-@built_in
+@built_in("sgn(" + GAIN + ")", f"{PUBLICATION}, Eq. 12", range=(-1, 1), telescopes=True)
 def sign(previous: Map, current: Map, target: Map) -> RewardMap:
     """The sign of Eq. 12: 1 where a pixel got better, -1 where worse, 0 where neither.
 
@@ -121,12 +86,19 @@ class balanced(Reward, metaclass=Defaults):  # noqa: N801 (used like the functio
         earned = squared_error(previous, current, target)
         return namespace(target).where(target == 1, earned * float(self.foreground_weight), earned)
 
+    @property
+    def facts(self) -> RewardFacts:
+        """For this weight."""
+        weight = float(self.foreground_weight)
+        most = max(weight, 1.0)
+        return RewardFacts(f"w ({GAIN}), w = {weight:g} where G = 1, else 1", "PixelSeg", (-most, most), True)
+
     def to_spec(self) -> str:
         """`"balanced(20)"`."""
         return f"balanced({number_text(self.foreground_weight)})"
 
 
-@built_in
+@built_in(f"{GAIN} within two pixels of G's outline, else 0", "PixelSeg", range=(-1, 1), telescopes=True)
 def boundary(previous: Map, current: Map, target: Map) -> RewardMap:
     """Eq. 12 near the target's boundary, 0 elsewhere: -1, 0 or 1.
 
@@ -146,7 +118,43 @@ def boundary(previous: Map, current: Map, target: Map) -> RewardMap:
     return squared_error(previous, current, target) * near
 
 
-@built_in
+@built_in("1 where f(t) = G, else -1", "ports of PixelRL (Furuta et al. 2019)", range=(-1, 1), telescopes=False)
+def plus_minus_one(previous: Map, current: Map, target: Map) -> RewardMap:
+    """1 for a pixel that is right after the step, -1 for one that is wrong, at every step.
+
+    Under `"restorable"` that is 1 for the right action. It pays for being right, not for getting better: what is right
+    already earns again at every step, so the return says how long pixels were right, and late corrections earn little.
+    Maps of probabilities are cut at 0.5.
+    """
+    xp = namespace(target)
+    return 1 - 2 * xp.astype(decided(current) != target, xp.float32)
+
+
+@built_in(
+    "+-1 where G = 1, +-D / (2 - D) elsewhere, D = Dice(f(t), G); + towards G, - away from it",
+    "Wolpert and Tumer 2002", range=(-1, 1), telescopes=False,
+)  # fmt: skip
+def difference(previous: Map, current: Map, target: Map) -> RewardMap:
+    """The difference reward of Dice: every pixel is paid its own part of the image's Dice, D(f) - D(f without it).
+
+    "Without it" is the map after the step with this one pixel as it was before. With A pixels in map and target
+    together, an object pixel that was found made Dice larger by (2 - D) / (A - 1), a false one that was removed by
+    D / (A + 1); losses are alike, A - 1 standing where the pixel is 1 now and A + 1 where it is 0. Multiplied by
+    (A -+ 1) / (2 - D), so that steps of different images are worth the same, an object pixel's stake is 1 and a
+    background pixel's D / (2 - D). It starts near the class ratio, when everything is kept, and rises to 1 by itself.
+
+    What Dice was in between counts, so it does not telescope: under `"restorable"` background that comes while the
+    map is bad, and goes when it is good, costs less than it earns. Maps of probabilities are cut at 0.5.
+    """
+    xp = namespace(target)
+    before, after = decided(previous), decided(current)
+    score = map_dice(after, target)
+    stake = xp.astype(score / (2 - score), xp.float32)[..., None, None]
+    gain = squared_error(before, after, target)
+    return xp.where(target == 1, gain, gain * stake)
+
+
+@built_in("Dice(f(t), G) - Dice(f(t-1), G)", "PixelSeg", range=(-1, 1), telescopes=True)
 def dice_gain(previous: Map, current: Map, target: Map) -> RewardMap:
     """The image's Dice gain, dealt out evenly: every pixel receives Dice(f(t), G) - Dice(f(t-1), G), in (-1, 1).
 
@@ -158,23 +166,23 @@ def dice_gain(previous: Map, current: Map, target: Map) -> RewardMap:
     return xp.asarray(xp.broadcast_to(gain[..., None, None], target.shape), copy=True)
 
 
-@built_in
+@built_in(
+    "H(f(t-1), G) - H(f(t), G), H(f, G) = -log(1 - |f - G|)", "PixelSeg",
+    range=(-LARGEST_ENTROPY, LARGEST_ENTROPY), telescopes=True,
+)  # fmt: skip
 def cross_entropy(previous: Map, current: Map, target: Map) -> RewardMap:
     """The gain in cross-entropy: r = H(f(t-1), G) - H(f(t), G) with H(f, G) = -log(1 - |f - G|).
 
     Probabilities are kept from 0 and 1 by 0.001, so that a step earns from -6.9 to 6.9. Undiscounted, the rewards of
     an episode add up to the fall of the cross-entropy, as those of Eq. 12 to that of the squared error.
     """
-    xp = namespace(target)
-    actual = xp.astype(target, xp.float32)
-
-    def likelihood(maps: Map) -> RewardMap:
-        return xp.clip(1 - xp.abs(xp.astype(maps, xp.float32) - actual), CLIP, 1 - CLIP)
-
-    return xp.log(likelihood(current)) - xp.log(likelihood(previous))
+    return log_likelihood(current, target) - log_likelihood(previous, target)
 
 
-@built_in
+@built_in(
+    "(m f(t-1) - G)^2 - (m f(t) - G)^2, m the mean of the channels", f"{PUBLICATION}, read otherwise",
+    range=(-1, 1), telescopes=True,
+)  # fmt: skip
 def intensity_error(previous: Map, current: Map, target: Map, image: Array) -> RewardMap:
     """Eq. 12 on intensities: r = (m f(t-1) - G)^2 - (m f(t) - G)^2, m the mean of a pixel's channels; in [-1, 1].
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from pixelseg_env.errors import OptionError
 from pixelseg_env.plugins import resolve
+from pixelseg_env.rewards import catalogue, hackable, potentials  # noqa: F401 (they fill the catalogue)
 from pixelseg_env.rewards.base import Own, Reward, RewardFunction, as_reward
-from pixelseg_env.rewards.catalogue import CATALOGUE
+from pixelseg_env.rewards.built_in import CATALOGUE
 from pixelseg_env.rewards.check import faults
 from pixelseg_env.rewards.expression import is_name, read
 

@@ -53,11 +53,23 @@ TARGETS = (
         _in("tests/env", "test_dynamics", "test_additive", "test_labels", "test_time", "test_torch_backend"),
     ),
     Target(
-        _in("pixelseg_env/rewards", "base", "check", "context", "expression", "guard", "registry"),
+        _in(
+            "pixelseg_env/rewards",
+            "audit",
+            "loopholes",
+            "table",
+            "trials",
+            "base",
+            "check",
+            "context",
+            "expression",
+            "guard",
+            "registry",
+        ),
         ("tests/env/rewards", "tests/env/test_actions_and_rewards.py"),
     ),
     Target(
-        ("pixelseg_env/rewards/catalogue.py",),
+        _in("pixelseg_env/rewards", "built_in", "catalogue", "facts", "hackable", "potentials"),
         (
             "tests/env/rewards",
             "tests/env/test_actions_and_rewards.py",

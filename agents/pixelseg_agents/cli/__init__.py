@@ -25,6 +25,7 @@ commands:
   predict        segment your own images or NIfTI volumes with a trained agent
   export         write a trained agent with its steps as one ONNX file, for use without PyTorch
   networks       list the networks that --network takes, with parameters and GFLOP
+  rewards        what a reward pays for: the catalogue, a search for loopholes, agents trained under several
   export-nnunet  write a data set as nnU-Net reads it, with the same patients for training and test
 
 Each command has its own help:  pixelseg train --help
@@ -34,7 +35,18 @@ A first run, without any files:
   pixelseg evaluate runs/first
 """
 
-COMMANDS = ("check", "train", "evaluate", "compare", "render", "predict", "export", "networks", "export-nnunet")
+COMMANDS = (
+    "check",
+    "train",
+    "evaluate",
+    "compare",
+    "render",
+    "predict",
+    "export",
+    "networks",
+    "rewards",
+    "export-nnunet",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

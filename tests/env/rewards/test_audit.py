@@ -1,0 +1,202 @@
+"""What an audit measures, and the loopholes that it is to find, planted."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pixelseg_env import OptionError
+from pixelseg_env.metrics import dice
+from pixelseg_env.rewards import (
+    RewardFacts,
+    Rules,
+    as_reward,
+    audit_reward,
+    find_loophole,
+    resolve_reward,
+    squared_error,
+)
+from pixelseg_env.rewards.loopholes import is_pixelwise
+from pixelseg_env.rewards.trials import honest, play, scenes
+
+Fault = tuple[str, str, str, str | None]
+
+
+def late(previous: Any, current: Any, target: Any, step: Any, horizon: Any) -> Any:
+    """Losing early is cheap, and bringing back late is dear."""
+    return squared_error(previous, current, target) * (step / horizon)
+
+
+def for_changing(previous: Any, current: Any, target: Any) -> Any:
+    return squared_error(previous, current, target) + 1.1 * abs(current - previous)
+
+
+def for_sensitivity(previous: Any, current: Any, target: Any) -> Any:
+    """Of the whole image, again at every step; a false pixel costs nothing."""
+    found = (current * target).sum((-2, -1)) / target.sum((-2, -1)).clip(1)
+    return 0 * target + found[..., None, None] - 0.0
+
+
+def best_so_far(previous: Any, current: Any, target: Any) -> Any:
+    """Gains of Dice alone, which is not decided pixel by pixel."""
+    gain = dice_of(current, target) - dice_of(previous, target)
+    return 0 * target + gain.clip(0)[..., None, None]
+
+
+def dice_of(maps: Any, target: Any) -> Any:
+    return 2 * (maps * target).sum((-2, -1)) / (maps.sum((-2, -1)) + target.sum((-2, -1))).clip(1)
+
+
+def for_spoiling_a_row(previous: Any, current: Any, target: Any) -> Any:
+    """The object's pixels in one row are paid for being lost."""
+    earned = 1.0 * squared_error(previous, current, target)
+    earned[..., 1, :] *= 1 - 4 * target[..., 1, :]
+    return earned
+
+
+def wrong_way(previous: Any, current: Any, target: Any) -> Any:
+    return -squared_error(previous, current, target)
+
+
+LOOPHOLES = [
+    ("gain_only", "restorable", "flicker"),
+    ("gain_only", "absorbing", "zero all"),
+    ("hits_only", "absorbing", "keep all"),
+    ("keep_bonus", "absorbing", "keep all"),
+    ("sign", "additive", "flicker"),  # small steps up one by one, all the way down at once
+    ("difference", "restorable", "flicker"),
+    (late, "restorable", "flicker"),
+    (for_changing, "restorable", "flicker"),
+    (for_changing, "absorbing", "zero all"),
+    (for_sensitivity, "absorbing", "keep all"),
+    (best_so_far, "restorable", "flicker"),
+    (for_spoiling_a_row, "absorbing", "wrong"),
+    (wrong_way, "absorbing", "idle"),
+]
+
+
+@pytest.mark.parametrize(("reward", "transition", "kind"), LOOPHOLES)
+def test_a_planted_loophole_is_found(reward: Any, transition: str, kind: str) -> None:
+    found = find_loophole(resolve_reward(reward), Rules(transition, 10)).loophole
+    assert found is not None
+    assert found.kind == kind
+    assert found.earned >= found.deserved - 1e-4
+    assert found.honest.right.all()
+    # It is what it says: played again by hand, it earns that.
+    maps, target = found.played.maps[:, 0], found.played.target[0]
+    assert (maps[0] == 1).all()
+    changes = (maps[1:] != maps[:-1]).sum(axis=0)
+    assert ((maps[-1] >= 0.5) != target).any() or (changes > (target == 0)).any()
+    if not resolve_reward(reward).needs and transition != "additive":
+        pairs = itertools.pairwise(maps)
+        again = sum(np.asarray(resolve_reward(reward)(a, b, target), float).mean() for a, b in pairs)
+        assert again == pytest.approx(found.earned, abs=1e-5)
+
+
+SOUND = ("squared_error", "balanced(3)", "plus_minus_one", "sparse", "boundary", "0.7*squared_error + 0.3*dice_gain")
+
+
+@pytest.mark.parametrize("transition", ["absorbing", "restorable", "additive"])
+@pytest.mark.parametrize("spec", SOUND)
+def test_sound_rewards_have_none(spec: str, transition: str) -> None:
+    search = find_loophole(resolve_reward(spec), Rules(transition, 6))
+    assert search.loophole is None
+    assert search.pixelwise == ("dice" not in spec)
+    assert search.exhaustive == (search.pixelwise and transition != "additive")
+    assert search.horizons == (4, 6)
+    assert search.episodes > 200
+
+
+def test_waiting_is_no_loophole_and_gamma_counts() -> None:
+    assert find_loophole(as_reward(late), Rules("absorbing", 4)).loophole is None  # it waits, and is right in the end
+    shaped = resolve_reward("squared_error + 30*shaping('dice', 0.9)")
+    assert find_loophole(shaped, Rules("restorable", 3, 0.9)).loophole is None
+    found = find_loophole(shaped, Rules("restorable", 3, 1.0)).loophole
+    assert found is not None
+    assert found.kind == "flicker"
+    for reward in (shaped, shaped - 0.5 * squared_error, shaped.clip(-9, 9)):
+        assert audit_reward(reward, horizon=1).rules.gamma == 0.9
+    assert audit_reward(shaped, horizon=1, gamma=0.5).rules.gamma == 0.5
+    with pytest.raises(OptionError, match="several gammas"):
+        audit_reward(resolve_reward("shaping('dice', 0.9) + shaping('dice', 0.8)"))
+
+
+def test_whether_pixels_depend_on_each_other() -> None:
+    def neighbours(previous: Any, current: Any, target: Any) -> Any:
+        found = 1.0 * current
+        found[..., 1:] += current[..., :-1]
+        return found
+
+    rules = Rules("absorbing", 3)
+    for reward, alone in (
+        ("squared_error", True),
+        ("boundary", True),  # whose weights are the target's
+        (late, True),
+        ("dice_gain", False),
+        ("difference", False),
+        (neighbours, False),
+    ):
+        assert is_pixelwise(resolve_reward(reward), rules) == alone, reward
+
+
+def test_what_a_pixel_matters() -> None:
+    middling, small, large = audit_reward(resolve_reward("balanced(3)"), horizon=2).weights
+    assert (middling.lost, middling.removed, middling.missed, middling.false) == (3, 1, 3, 1)
+    assert (small.object_share, large.object_share) == (2 / 36, 25 / 36)
+    middling, *_ = audit_reward(resolve_reward("plus_minus_one"), horizon=2).weights
+    assert (middling.lost, middling.missed) == (2, 4), "in one step, and in two"
+    target = scenes()[0]
+    middling, *_ = audit_reward(resolve_reward("dice_gain"), horizon=1).weights
+    some, one = np.ones((1, 6, 6), np.uint8), target[None].copy()
+    some[0, 1, 1] = one[0, 1, 1] = 0  # both of the object
+    expected = 36 * (dice(np.ones_like(target), target) - dice(some[0], target))
+    assert middling.lost == pytest.approx(float(expected), abs=1e-4)
+    assert middling.missed == pytest.approx(36 * (1 - float(dice(one[0], target))), abs=1e-4)
+
+
+def test_range_telescoping_and_contradictions() -> None:
+    audit = audit_reward(squared_error, "restorable", 4)
+    assert (audit.range, audit.telescopes, audit.contradictions) == ((-1, 1), True, [])
+    assert 0 < audit.seconds < 0.1
+    assert not audit_reward(resolve_reward("gain_only"), "restorable", 4).telescopes
+    assert audit_reward(resolve_reward("gain_only"), "absorbing", 4).telescopes, "a pixel can get better once"
+    assert not audit_reward(as_reward(late), "absorbing", 4).telescopes
+
+    def boasts(previous: Any, current: Any, target: Any) -> Any:
+        return for_changing(previous, current, target)
+
+    boasts.facts = RewardFacts(range=(-1, 1), telescopes=True)  # type: ignore[attr-defined]
+    assert audit_reward(as_reward(boasts), "restorable", 3).contradictions == [
+        "it says that a pixel earns -1 to 1 in a step",
+        "it says that it telescopes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"transition": "aditive"}, "Did you mean 'additive'"),
+        ({"horizon": 0}, "horizon=0"),
+        ({"gamma": 2.0}, "gamma=2"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        audit_reward(squared_error, **options)
+
+
+def test_a_reward_that_breaks_the_rules_is_not_tried() -> None:
+    with pytest.raises(OptionError, match="mixes the images of a batch"):
+        audit_reward(as_reward(lambda p, c, t: c - c.mean()))
+
+
+@pytest.mark.parametrize("transition", ["absorbing", "restorable", "additive"])
+def test_the_honest_episode_is_right_from_the_first_step_on(transition: str) -> None:
+    for target in scenes():
+        played = play(squared_error, target, honest(target, Rules(transition, 3)), Rules(transition, 3, 0.5))
+        assert (played.maps[1:] == target).all()
+        np.testing.assert_array_equal(played.returns[0], 1.0 - target)
+        assert (played.changes == 1 - target).all()
