@@ -83,6 +83,8 @@ def _lines(key: Group, group: Sequence[Mapping[str, Any]], part: str) -> list[st
 def _gain(group: Sequence[Mapping[str, Any]], part: str, metric: str, step: int) -> str:
     mean, low, high = crossed_difference(by_patient(group, part, metric, step), by_patient(group, part, metric, 0))
     digits = 1 if metric == "HD95" else 3
+    if np.isnan(low):  # too few patients
+        return f"{mean:+.{digits}f}"
     return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
