@@ -82,7 +82,7 @@ class PixelSegVectorEnv(TaskFacts, VectorEnv[Array, Array, Array]):
         device: of the torch backend, `"cpu"`, `"cuda"`, `"cuda:1"`.
         max_episode_steps: what `gym.make_vec` hands over from a spec. The horizon ends episodes, so nothing is done
             with it; one that is less than the horizon is refused.
-        **others: as `PixelSegEnv`.
+        **dataset_options: as those of `PixelSegEnv`, and so are all arguments that are not named here.
 
     Bytes that a step must touch, per pixel, for an image of C channels observed masked: it reads the action (1),
     the map before (1), the target (1) and the image (4 C), and writes the map (1), the reward map (4), the
