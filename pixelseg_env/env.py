@@ -42,14 +42,14 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     reinforcement learning for accurate and robust medical image segmentation", Scientific Reports 15
     (2025), doi 10.1038/s41598-025-92117-2 (PixelDRL-MG).
 
-    With the image I, the ground truth G, the map f(t) and the joint action a(t):
+    With the image I, the ground truth G, the map f(t) and the joint action a(t) (`"additive"` is PixelRL's process, which
+    refines the maps of `start`):
 
     | `transition`              | map after step t     | meaning                                                      |
     | ------------------------- | -------------------- | ------------------------------------------------------------ |
     | `"absorbing"` (default)   | f(t) = f(t-1) a(t)   | zero is final, keep does nothing: the object is carved out   |
     | `"restorable"`            | f(t) = a(t)          | every pixel is decided anew; keep brings a zeroed pixel back |
-    | `"additive"`              | f(t-1) + d[a(t)]     | f holds probabilities, clipped to [0, 1]; cut at 0.5 it is   |
-    |                           |                      | the segmentation. PixelRL's process, from `start`            |
+    | `"additive"`              | f(t-1) + d[a(t)]     | f holds probabilities, in [0, 1]; cut at 0.5 it segments     |
 
     ## Action Space
 
@@ -136,8 +136,7 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     | `target`       | uint8 (H, W), G: for rewards and evaluation, not for a policy to look at     |
     | `dice`         | float64, Dice of f(t) and G                                                  |
     | `slice`        | int64, the slice's number within the case                                    |
-    | `index`        | int64, the image's position in the data set; `dataset.cases[index]` is the   |
-    |                | patient                                                                      |
+    | `index`        | int64, the image's place in the data set, and of its patient in `cases`      |
     | `step`         | int64, t                                                                     |
     | `horizon`      | int64, steps of this episode: it ends when `step` gets there                 |
 

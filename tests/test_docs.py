@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from pixelseg_agents.cli import COMMANDS, main
+from pixelseg_agents.networks import registered_networks
+from pixelseg_agents.registry import registered_agents
+from pixelseg_env.datasets import registered_datasets
+from pixelseg_env.rewards.catalogue import CATALOGUE
 from tests.helpers.fresh import run_script
 
 ROOT = Path(__file__).parents[1]
@@ -108,3 +113,26 @@ def test_commands_are_there(
         assert all(re.search(rf"^{re.escape(target)}:", makefile, re.M) for target in targets), line
     elif words[:1] == ["python"] and words[1] != "-m":
         assert (ROOT / words[1]).is_file(), f"{name}: {line}"
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("rewards.md", CATALOGUE),
+        ("agents/index.md", registered_agents()),
+        ("agents/supervised.md", registered_networks()),
+        ("data.md", registered_datasets()),
+        ("reference/cli.md", [f"pixelseg {command}" for command in COMMANDS]),
+    ],
+)
+def test_a_page_names_all_that_there_is(page: str, names: Iterable[str]) -> None:
+    missing = [name for name in names if not re.search(rf"`\"?{re.escape(name)}(?!\w)", PAGES[page])]
+    assert missing == [], f"docs/{page} does not name them"
+
+
+def test_every_page_is_in_the_navigation_and_every_example_in_its_table() -> None:
+    """MkDocs says so as well, but not in the tests."""
+    navigation = (ROOT / "mkdocs.yml").read_text().split("\nnav:")[1]
+    assert [page for page in PAGES if page not in navigation and page != "examples/index.md"] == []
+    programs = {path.name for path in (ROOT / "examples").glob("*.py")}
+    assert {name for name in programs if f"(../../examples/{name})" not in PAGES["examples/index.md"]} == set()
