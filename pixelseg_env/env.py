@@ -42,7 +42,7 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     reinforcement learning for accurate and robust medical image segmentation", Scientific Reports 15
     (2025), doi 10.1038/s41598-025-92117-2 (PixelDRL-MG).
 
-    With the image I, the ground truth G, the map f(t) and the joint action a(t) (`"additive"` is PixelRL's process, which
+    With the image I, the ground truth G, the map f(t) and the joint action a(t) (`"additive"` is PixelRL's process: it
     refines the maps of `start`):
 
     | `transition`              | map after step t     | meaning                                                      |
@@ -257,6 +257,13 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Starts an episode; see the class for `options`.
 
+        Args:
+            seed: begins the environment's generator anew; None: it goes on.
+            options: `index` and `horizon`, see the class, Reset Options.
+
+        Returns:
+            Observation float32 (C', H, W), and the infos that the class lists.
+
         Raises:
             OptionError: an option is not known, or out of range.
             gymnasium.error.ClosedEnvironmentError: after `close`.
@@ -365,6 +372,10 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
 
         Returns:
             uint8 (H', W', 3) for `render_mode="rgb_array"`, None for `"human"` (a window) or no mode.
+
+        Raises:
+            gymnasium.error.ClosedEnvironmentError: after `close`.
+            gymnasium.error.ResetNeeded: `reset` was never called.
         """
         self._check_open()
         if self.render_mode is None:

@@ -1,6 +1,6 @@
 """What the pages of `docs/` show is true: programs run and print what they say, commands and files are there.
 
-Without MkDocs: that every link and anchor leads somewhere is told by `make docs`, which stops at the first that does not.
+Without MkDocs: that every link and anchor leads somewhere is told by `make docs`, which fails where one does not.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def blocks(page: str) -> list[Block]:
     for fence in FENCE.finditer(page):
         text = re.sub(f"^{fence['indent']}", "", fence["text"], flags=re.M)
         if fence["language"] == "text":
-            assert found and found[-1].language == "python", f"printed by no program: {text}"
+            assert [one.language for one in found[-1:]] == ["python"], f"printed by no program: {text}"
             found[-1] = found[-1]._replace(prints=text)
         else:
             title = re.search(r'title="([\w.]+)"', fence["facts"])

@@ -1,7 +1,7 @@
 """What MkDocs cannot do by itself: pages from elsewhere in the repository, links out of `docs/`, and formulas.
 
 In `docs/` links are those of the repository, so that they also work where its files are read. Here they become links of
-the site, or of the repository's address where the site has no such page; a link to nothing stays, and MkDocs refuses it.
+the site, or of the repository's address where the site has no such page; one to nothing stays, and MkDocs refuses it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>
 def examples() -> dict[str, str]:
     """The repository's examples and notebooks, and their pages."""
     programs = sorted(ROOT.glob("examples/*.py"))
-    notebooks = sorted(path for folder in ("notebooks", "examples/notebooks") for path in ROOT.glob(f"{folder}/*.ipynb"))
+    notebooks = sorted(ROOT.glob("notebooks/*.ipynb"))
     return {str(path.relative_to(ROOT)): f"examples/{path.stem}.md" for path in programs} | {
         str(path.relative_to(ROOT)): f"notebooks/{path.name}" for path in notebooks
     }
@@ -52,7 +52,7 @@ def example_page(path: Path) -> str:
     shell = "\n".join(re.sub(r" {2,}(\S.*)", r"  # \1", line) for line in commands)
     return (
         f"# {path.stem.replace('_', ' ').capitalize()}\n\n{first}\n\n{text}\n\n```sh\n{shell}\n```\n\n"
-        f"```python title=\"examples/{path.name}\"\n{body}\n```\n"
+        f'```python title="examples/{path.name}"\n{body}\n```\n'
     )
 
 

@@ -41,6 +41,9 @@ class RewardContext:
             horizon: likewise; of a batch also one number for all.
             image: float32 ([B,] C, H, W).
             action: uint8 `([B,] [L,] H, W)`. Counts of a batch become arrays of its kind, on its device.
+
+        Returns:
+            The context.
         """
         if np.ndim(step) == 0:
             return cls(int(step), int(horizon) - int(step), int(horizon), image, action)
