@@ -17,7 +17,7 @@ help:  ## show this list
 install: .venv/installed  ## make .venv and install both packages, with pinned dependencies
 
 train: .venv/installed  ## train PA3C, looking closer, on phantoms, evaluate it, leave a run folder in runs/
-	$(BIN)/pixelseg train --dataset phantom --preset closer --size 128 --out $(RUN)
+	$(BIN)/pixelseg train --dataset phantom --out $(RUN)
 
 lint: .venv/installed  ## ruff and mypy
 	$(BIN)/ruff check .

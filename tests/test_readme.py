@@ -250,6 +250,7 @@ FLAGS = [flags for flags in re.findall(r"`(--[^`]+)`", TABLE_ROWS) if flags != "
 @undrawn()
 def test_flags_that_take_a_difference_back(flags: str, tmp_path: Path) -> None:
     task = ["--dataset", "phantom", "--dataset-option", "count=12", "--size", "16", "--batch", "2", "--updates", "1"]
+    task += [] if "--preset" in flags else ["--preset", "whole"]
     assert main(["train", *task, *shlex.split(flags), "--log", "none", "--out", str(tmp_path / "run")]) == 0
     config = PA3C.load(tmp_path / "run" / "checkpoint.safetensors").config
     expected = PA3CConfig.published(width=config.width, reward_map_convolution=config.reward_map_convolution)

@@ -145,12 +145,20 @@ class ActorCritic(PixelAgent):
         if not isinstance(self.policy, Bernoulli):
             raise OptionError(f"{self.name}: its actions change a map, none of them keeps a pixel")
         self.network.eval()
-        logits: Tensor = self._forward(tensor(observation, self.device))[0]
+        logits = self._decide(tensor(observation, self.device))
         found: NDArray[np.float32] = logits.float().sigmoid().cpu().numpy()
         return found
 
+    def _decide(self, observation: Tensor) -> Tensor:
+        """The policy's logits; the critic, which nobody asks here, is left out where the network can."""
+        if hasattr(self.network, "decide"):
+            logits: Tensor = self._forward(observation, method="decide")
+            return logits
+        found: tuple[Tensor, Tensor] = self._forward(observation)
+        return found[0]
+
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
-        logits: Tensor = self._forward(observation)[0]
+        logits = self._decide(observation)
         if deterministic:
             return self.policy.mode(logits)
         return self.policy.sample(logits, self._predict_generator)

@@ -222,18 +222,19 @@ class PixelAgent(Learner):
         return (actions if array.ndim == 4 else actions[0]), state
 
     def windows(self, images: NDArray[np.float32], maps: NDArray[Any]) -> NDArray[np.float32] | None:
-        """The squares of images that it looks at, when it sees them with these maps; for pictures.
+        """The K squares of each image that it looks at, when it sees them with these maps; for pictures.
 
         Args:
             images: float32 (N, C, H, W) in [0, 1].
             maps: f(t-1), (N, [L,] H, W).
 
         Returns:
-            float32 (N, 3): row and column of the square's first edge, and its side, in pixels; None: it sees all.
+            float32 (N, K, 3): row and column of a square's first edge, and its side, in pixels, the first one again
+            where there are fewer; None: it sees all.
         """
         left = np.ones(len(images), np.int64) if self.task.observe_time else None
         observation = tensor(observe(images, maps, self.observation, left), self.device)
-        found = self.look.windows(self.task.kept(observation))
+        found = self.look.squares(self.task.kept(observation))
         return None if found is None else found.cpu().numpy()
 
     @torch.no_grad()
@@ -244,7 +245,8 @@ class PixelAgent(Learner):
             observation: float32 (B, C, H, W).
 
         Returns:
-            float32 (B, C', h, w) in [0, 1], with the channels of an image: of a window where it looks closer.
+            float32 (B, K, C', h, w) in [0, 1], with the channels of an image: of K windows where it looks closer,
+            otherwise K is 1.
         """
         shown: list[Tensor] = []
 
@@ -254,7 +256,7 @@ class PixelAgent(Learner):
 
         self._looked(network, tensor(observation, self.device))
         found: NDArray[np.float32] = shown[0][:, : self.task.image_channels].cpu().numpy()
-        return found
+        return found.reshape(len(observation), -1, *found.shape[1:])
 
     # ---------------------------------------------------------------- files
 

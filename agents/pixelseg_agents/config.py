@@ -308,6 +308,7 @@ class PA3CConfig(PolicyConfig):
         "dilate_every_layer": "expected False where dilation=False",
         "finest": "expected 1, or 2 with detail=False and head_stride of 2 or more",
         "reward_map_convolution": "expected 0 (off) or an odd kernel size",
+        "reward_map_on": 'expected "returns", or "values" with reward_map_convolution above 0',
     }
 
     sam: bool = True
@@ -333,6 +334,9 @@ class PA3CConfig(PolicyConfig):
     pixel does; None: decisions, with the natural gradient steps."""
     reward_map_convolution: int = 0
     """Side of the learnable kernel of Eq. 8, odd; 0: off."""
+    reward_map_on: Literal["returns", "values"] = "returns"
+    """What Eq. 8's kernel w weighs: the neighbours' returns, R(t) = r(t) + gamma w * R(t+1), or their values,
+    R(t) = r(t) + gamma w * V(s(t+1)), one step ahead, as PixelRL prints it (Furuta et al. 2019)."""
     recompute: bool | None = None
     """Keep no step's activations: every pass is done again for its gradient, so that memory hardly grows with t_max,
     for about a third more time. None: where they would take more than half of the free memory."""
@@ -366,6 +370,7 @@ class PA3CConfig(PolicyConfig):
             "finest": self.finest in (1, 2) and not (self.finest == 2 and (self.detail or self.head_stride == 1)),
             "head_stride": self.head_stride in (1, 2, 4, 8),
             "reward_map_convolution": kernel == 0 or (kernel > 0 and kernel % 2 == 1),
+            "reward_map_on": self.reward_map_on in ("returns", "values")[: 1 + (kernel > 0)],
         }
 
     @classmethod

@@ -78,6 +78,16 @@ def parse_json(text: str) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
+def parse_value(text: str) -> Any:
+    """The value of an option: a number, true, false, none, a JSON list, or else text."""
+    if text.lower() in ("true", "false", "none", "null"):
+        return {"true": True, "false": False}.get(text.lower())
+    try:
+        return parse_json(text)
+    except ValueError:
+        return text
+
+
 def reason(error: BaseException, most: int = 300) -> str:
     """What an error says, short enough for a message: some print all that they could not read."""
     text = " ".join(f"{type(error).__name__}: {error}".split())

@@ -130,12 +130,15 @@ class Learner:
             weight: factor on object pixels' rewards; float64 (L,) with L > 1 labels.
 
         Returns:
-            How many images went through a network.
+            How many images went through a network, counted as in `passes_per_update`.
         """
         raise NotImplementedError
 
     def passes_per_update(self, horizon: int) -> float:
-        """How often one update passes a batch of images through a network, with episodes of `horizon` steps."""
+        """How often one update passes a batch of images through a network, with episodes of `horizon` steps.
+
+        Looks are counted, each as one; one of several windows takes more, see `Look.passes`.
+        """
         raise NotImplementedError
 
     def learn(
@@ -242,7 +245,7 @@ class Learner:
             raise
         except PixelSegError as error:  # of a reward of somebody's own, say
             raise type(error)(f"update {self.updates + 1}: {error} (on {self._learnt_from()})") from error
-        (passes,) = self.team.sums(found)
+        (passes,) = self.team.sums(found * self.look.passes)
         self._log_notes()
         self.passes += passes
         if self.team.size > 1:  # running means, which each process has of its own images
@@ -315,7 +318,7 @@ class Learner:
             self.mode = Mode(config.precision == "bf16", config.channels_last, config.compile)
             if config.precision == "auto":
                 batch, _, *size = self.env.observation_space.shape or ()
-                shape = (batch, self.inputs, *self.look.shape((size[0], size[1])))
+                shape = (batch * self.look.passes, self.inputs, *self.look.shape((size[0], size[1])))
                 example = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
                 with _threads_of_a_worker(getattr(config, "workers", 0)):
                     fastest = self.team.told(fastest_mode(self.network, example))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pixelseg_agents.actor_critic import ActorCritic, actor_critic_heads
 from pixelseg_agents.config import PA3CConfig
 from pixelseg_agents.learning.episodes import Episodes, weight_maps
-from pixelseg_agents.learning.returns import RewardMapConvolution, discounted_returns
+from pixelseg_agents.learning.returns import RewardMapConvolution, discounted_returns, one_step_returns
 from pixelseg_agents.learning.room import SHARE, differs_again, free_bytes, kept_bytes, sharers, told_apart
 from pixelseg_agents.networks import ActorCriticHeads, PA3CNetwork
 from pixelseg_env import OptionError
@@ -209,8 +209,13 @@ class PA3C(ActorCritic):
         with torch.no_grad():
             # Not over: an environment that did not take the horizon option, so an n-step return.
             bootstrap = torch.zeros_like(rewards[-1]) if episodes.over else self._forward(episodes.observation)[1]
+        gamma, kernel = self.config.gamma, self.convolution
         with torch.enable_grad():  # into the kernel of Eq. 8
-            returns = torch.stack(discounted_returns(rewards, ended, bootstrap, self.config.gamma, self.convolution))
+            if kernel is not None and self.config.reward_map_on == "values":
+                found = one_step_returns(rewards, ended, [*values[1:], bootstrap], gamma, kernel)
+            else:
+                found = discounted_returns(rewards, ended, bootstrap, gamma, kernel)
+            returns = torch.stack(found)
         return Rollout(
             torch.stack(logits), torch.stack(values), torch.stack(actions), returns, torch.stack(playing), seen
         )

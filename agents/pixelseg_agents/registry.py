@@ -30,12 +30,22 @@ AGENTS: dict[str, Any] = {
 ALIASES = {"unet": "supervised"}  # the name until 0.1
 NEEDED = ("learn", "predict", "save", "load", "config_class", "name")
 
-PRESETS = ("default", "closer", "published")
-# An agent that looks closer, and the rules of the game under which its second step has something to do.
-CLOSER: dict[str, Any] = {"look": "closer", "horizons": (1, 2), "horizon_shares": (0.4, 0.6)}
+PRESETS = ("default", "whole", "closer", "published", "published-alive")
+# What `default` stands for: `whole`, the hyperparameters that an agent's class has, but for these.
+DEFAULT_PRESETS: dict[Any, str] = {PA3C: "closer"}
+# An agent that looks closer, and the rules of the game under which its second step has something to do. Its horizons
+# are those of `_closer_plan`.
+CLOSER: dict[str, Any] = {"look": "closer"}
 PRESET_TASKS: dict[str, dict[str, Any]] = {
-    "closer": {"horizon": 2, "observation": "stacked", "observe_time": True},
+    "closer": {"size": 128, "horizon": 2, "observation": "stacked", "observe_time": True},
 }
+# The published settings with the one change under which they were seen to learn (benchmarks/records/teachers).
+ALIVE: dict[str, Any] = {"norm": "group"}
+SATURATES = (
+    "--preset published saturates: without normalisation, and at its learning rate, the policy is certain of nearly "
+    "every pixel after a few updates, and hardly learns from then on; --preset published-alive is the same with "
+    "norm=group, and learns"
+)
 
 
 def register_agent(name: str, agent: Any, *, overwrite: bool = False) -> None:
@@ -85,27 +95,65 @@ def _checked(name: str, agent: Any) -> Any:
     return agent
 
 
-def preset_config(name: str, preset: str) -> Any:
+def named_preset(name: str, preset: str) -> str:
+    """The preset that is meant: `default` stands for another one, by agent.
+
+    Raises:
+        OptionError: agent or preset is not known.
+    """
+    check_choice("preset", preset, PRESETS)
+    return DEFAULT_PRESETS.get(agent_class(name), "whole") if preset == "default" else preset
+
+
+def preset_config(name: str, preset: str, horizon: int | None = None) -> Any:
     """Returns an agent's hyperparameters under a preset.
+
+    Args:
+        name: of the agent.
+        preset: one of `PRESETS`.
+        horizon: steps of the episodes that it is for, to which `closer` fits those that it trains with; None: as many
+            as the preset's task has.
 
     Raises:
         OptionError: agent or preset is not known, or the agent has no published settings.
     """
-    check_choice("preset", preset, PRESETS)
-    agent = agent_class(name)
+    preset, agent = named_preset(name, preset), agent_class(name)
     config_class = agent.config_class
-    if preset == "default":
+    if preset == "whole":
         return config_class()
     if preset == "closer":
+        wanted = CLOSER | _closer_plan(horizon or PRESET_TASKS["closer"]["horizon"])
         fields = {item.name for item in dataclasses.fields(config_class)} - set(getattr(agent, "idle", ()))
-        if lacks := CLOSER.keys() - fields:
+        if lacks := wanted.keys() - fields:
             raise OptionError(
-                f"preset={preset!r}: agent {name!r} takes no {', '.join(sorted(lacks))}; use preset='default'"
+                f"preset={preset!r}: agent {name!r} takes no {', '.join(sorted(lacks))}; use preset='whole'"
             )
-        return config_class(**CLOSER)
+        return config_class(**wanted)
     if not hasattr(config_class, "published"):
-        raise OptionError(f"preset={preset!r}: agent {name!r} has no published settings; use preset='default'")
-    return config_class.published()
+        raise OptionError(f"preset={preset!r}: agent {name!r} has no published settings; use preset='whole'")
+    return config_class.published(**(ALIVE if preset == "published-alive" else {}))
+
+
+def preset_task(name: str, preset: str) -> dict[str, Any]:
+    """Returns what a preset changes of the task: its rules, with a transition that the agent's actions are made for."""
+    rules = dict(PRESET_TASKS.get(preset, {}))
+    transitions = getattr(agent_class(name), "transitions", ())
+    if rules and transitions and "absorbing" not in transitions:
+        rules["transition"] = transitions[0]
+    return rules
+
+
+def preset_note(preset: str, config: Any) -> str:
+    """What a training under a preset, with these hyperparameters in the end, has to say at its start; "": nothing."""
+    changed = any(getattr(config, name, value) == value for name, value in ALIVE.items())
+    return "" if preset != "published" or changed else SATURATES
+
+
+def _closer_plan(horizon: int) -> dict[str, tuple[float, ...]]:
+    """The horizons that an agent which looks closer trains with: 1, then 2, at last as many as its episodes have."""
+    horizons = tuple(sorted({1, min(2, horizon), horizon}))
+    later = len(horizons) - 1
+    return {"horizons": horizons, "horizon_shares": (0.4, *(0.6 / later,) * later) if later else ()}
 
 
 def load_agent(

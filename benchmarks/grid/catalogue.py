@@ -139,6 +139,7 @@ class Setting:
     Attributes:
         hyper: changes to the agent's hyperparameters; those that an agent does not have do not apply to it.
         env: changes to the environment.
+        data: changes to the data set's own options.
         shots: how many training images the agent gets, drawn with the cell's seed; None: all.
         judged: steps of the test episodes. The metrics are those after step `horizon`, the curve goes on (Fig. 7).
         passes: share of the budget of network passes.
@@ -148,6 +149,7 @@ class Setting:
 
     hyper: dict[str, Any] = field(default_factory=dict)
     env: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
     shots: int | None = None
     judged: int = 15
     passes: float = 1.0

@@ -101,6 +101,8 @@ class Cell:
         protocol: what all cells have in common.
         tuned: hyperparameters that the search has found for this agent.
         study: the module whose `STUDY` knows learners and settings; none: what is registered, and the default.
+        left_out: how the names of patients begin who are tested on, under every setting, while all others train and
+            validate: those of one institution, such as "TCGA_CS". None: the split, or the fold.
     """
 
     dataset: str
@@ -112,6 +114,7 @@ class Cell:
     protocol: Protocol = Protocol()
     tuned: dict[str, Any] = dataclasses.field(default_factory=dict)
     study: str = ""
+    left_out: str = ""
 
     def __post_init__(self) -> None:
         # Now, and not when the others have run.
@@ -121,12 +124,16 @@ class Cell:
             raise OptionError(f"seed {self.seed}: expected 0 or more")
         if self.fold not in (None, *range(FOLDS)):
             raise OptionError(f"fold {self.fold}: expected one of 0 to {FOLDS - 1}")
+        if self.left_out and self.fold is not None:
+            raise OptionError(f"fold {self.fold} and left out {self.left_out!r}: each says who is tested on; give one")
 
     @property
     def name(self) -> str:
         """Unique within a grid; the record's file name without its suffix."""
-        fold = "" if self.fold is None else f"-f{self.fold}"
-        return f"{self.dataset}-{self.agent.replace(':', '.')}-{self.setting}-s{self.seed}{fold}"
+        tested = "" if self.fold is None else f"-f{self.fold}"
+        if self.left_out:
+            tested = f"-without-{self.left_out.replace('/', '.')}"
+        return f"{self.dataset}-{self.agent.replace(':', '.')}-{self.setting}-s{self.seed}{tested}"
 
     @property
     def learner(self) -> Learner:
@@ -137,6 +144,11 @@ class Cell:
     def rules(self) -> Setting:
         """The cell's setting."""
         return load_study(self.study).setting(self.setting)
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The parts of the data that the trained agent is judged on."""
+        return tuple(dict.fromkeys((*self.rules.parts, *(("test",) if self.left_out else ()))))
 
     def config(self, with_setting: bool = True) -> Any:
         """The hyperparameters of a learner that has some, those that are left to the task not spelt out.
@@ -159,7 +171,7 @@ class Cell:
         learner, rules = self.learner, self.rules
         if rules.env and (learner.reference or learner.refines or learner.facts.looks_once):
             return False  # whose rules are given, or make no difference
-        if not rules.hyper:
+        if rules.data or not rules.hyper:
             return True
         if learner.reference or learner.factory:
             return False
@@ -178,21 +190,24 @@ class Cell:
         """
         values = dataclasses.asdict(self) | {"data": [Path(folder).name for folder in self.data]}
         del values["study"]  # where names come from; a record has the names
+        if not self.left_out:  # as in records of earlier versions
+            del values["left_out"]
         return values
 
     @cached_property
     def parts(self) -> dict[str, SegmentationDataset]:
         """The data set's parts: train, val and test, without a patient in common."""
         seed = self.protocol.split_seed
-        whole = load_dataset(self.dataset, data=list(self.data) or None, split="all", size=self.protocol.size)
+        place: dict[str, Any] = {"data": list(self.data) or None, "size": self.protocol.size}
+        whole = load_dataset(self.dataset, split="all", **place, **self.rules.data)
 
         def split(dataset: SegmentationDataset, *names: str, **options: Any) -> dict[str, SegmentationDataset]:
             return {name: load_dataset(dataset, split=name, split_seed=seed, **options) for name in names}
 
-        if self.fold is None:
+        if self.fold is None and not self.left_out:
             parts = split(whole, "train", "val", "test")
-        elif "test" in self.rules.parts:
-            rest, tested = self._folded(whole)
+        elif "test" in self.judged:
+            rest, tested = self._without(whole) if self.left_out else self._folded(whole)
             parts = split(rest, "train", "val", fractions=(0.875, 0.125, 0.0)) | {"test": tested}
         else:  # what never looks at test patients has its folds among the others
             tested = split(whole, "test")["test"]
@@ -212,6 +227,17 @@ class Cell:
         order = np.random.default_rng(self.protocol.split_seed).permutation(len(patients))
         fold_of = {patients[p]: i % FOLDS for i, p in enumerate(order)}
         inside = np.array([fold_of[case] == self.fold for case in dataset.cases])
+        return dataset.subset(np.flatnonzero(~inside)), dataset.subset(np.flatnonzero(inside))
+
+    def _without(self, dataset: SegmentationDataset) -> tuple[SegmentationDataset, SegmentationDataset]:
+        """All patients but those whose names begin as said, and those."""
+        inside = np.array([case.startswith(self.left_out) for case in dataset.cases])
+        if inside.all() or not inside.any():
+            which, example = "all" if inside.all() else "no", dataset.cases[0]
+            raise OptionError(
+                f"left out {self.left_out!r}: {which} patients' names begin so (one is {example!r}); expected what "
+                "those of one institution begin with"
+            )
         return dataset.subset(np.flatnonzero(~inside)), dataset.subset(np.flatnonzero(inside))
 
     def environment(

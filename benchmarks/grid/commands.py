@@ -37,6 +37,8 @@ class Run:
     """Seeds of training; references run once."""
     folds: Annotated[tuple[int, ...], arg(help_behavior_hint="(default: no folds)")] = ()
     """Fifths of the patients to test on, 0 to 4; none: the split 70/10/20."""
+    leave_out: Annotated[tuple[str, ...], arg(help_behavior_hint="(default: nobody)")] = ()
+    """Test on the patients whose names begin so, such as TCGA_CS, in place of folds: on each, trained on all others."""
     jobs: int = 1
     """Cells at once, each on one core."""
     ray: bool = False
@@ -56,18 +58,22 @@ class Run:
         settings = {name: study.setting(name) for name in self.settings}
         learners = [study.learner(name) for name in self.agents]
         tuned = read_tuned(self.tuned)
+        if self.folds and self.leave_out:
+            raise OptionError("--folds and --leave-out: each says who is tested on; give one of them")
+        tested: list[tuple[int | None, str]] = [(fold, "") for fold in self.folds]
+        tested = tested or [(None, name) for name in self.leave_out] or [(None, "")]
         cells = []
         for seed in self.seeds:
             for setting, rules in settings.items():
                 for learner in learners:
-                    for fold in self.folds or (None,):
+                    for fold, left_out in tested:
                         if learner.reference and (seed, setting) != (self.seeds[0], "default"):
                             continue
                         # The search's validation patients are tested on in some fold: there, everybody has defaults.
-                        known = rules.tuned and fold is None
+                        known = rules.tuned and fold is None and not left_out
                         found = tuned.get(learner.tuned_as or learner.name, {}) if known else {}
                         where = (self.dataset, self.data, learner.name, setting, seed, fold)
-                        cells.append(Cell(*where, self.protocol, found, self.study))
+                        cells.append(Cell(*where, self.protocol, found, self.study, left_out))
         idle = sorted({f"{cell.agent} {cell.setting}" for cell in cells if not cell.applies})
         if idle:
             raise OptionError(f"these settings change nothing about these agents: {', '.join(idle)}; leave them out")

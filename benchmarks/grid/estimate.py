@@ -25,7 +25,7 @@ def training_seconds(cell: Cell) -> float | None:
     if cell.learner.factory:
         return None
     torch.set_num_threads(1)
-    cell = dataclasses.replace(cell, dataset="phantom", data=(), fold=None, setting="default")
+    cell = dataclasses.replace(cell, dataset="phantom", data=(), fold=None, left_out="", setting="default")
     coarse = None
     if cell.learner.refines:  # any maps do: how good they are costs nothing
         plain = cell.environment("train", 1, plain=True)

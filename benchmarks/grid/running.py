@@ -57,6 +57,7 @@ class Trained:
         coarse: the U-Net whose maps it starts from, if it refines.
         about: hyperparameters, parameters and counts.
         curve: Dice on validation patients while it learnt.
+        gradient_steps: that its optimizer took; None: not known, as of workers, who have optimizers of their own.
         watch: how long it took.
     """
 
@@ -64,6 +65,7 @@ class Trained:
     coarse: Supervised | None = None
     about: dict[str, Any] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
+    gradient_steps: int | None = None
     watch: Stopwatch = field(default_factory=Stopwatch)
 
 
@@ -141,7 +143,8 @@ def updates(cell: Cell, agent: Any, share: float = 1.0) -> int:
     # Stages are shared out by steps of the batch, whatever they cost.
     per_step = [share / steps for share, steps in zip(config.shares, plan.steps, strict=True)]
     mean = sum(c * n for c, n in zip(costs, per_step, strict=True)) / sum(per_step)
-    return max(1, int(share * cell.protocol.passes * cell.rules.passes / batch / mean))
+    each = getattr(getattr(agent, "look", None), "passes", 1)  # an agent of somebody's own need not have looks
+    return max(1, int(share * cell.protocol.passes * cell.rules.passes / batch / mean / each))
 
 
 def _learn(cell: Cell, trained: Trained, planned: int) -> None:
@@ -162,6 +165,13 @@ def _learn(cell: Cell, trained: Trained, planned: int) -> None:
         agent.network.train()
         watch.start()
 
+    def stepped(*_: Any) -> None:
+        trained.gradient_steps = (trained.gradient_steps or 0) + 1
+
+    optimizer = getattr(agent, "optimizer", None)
+    if isinstance(optimizer, torch.optim.Optimizer) and not getattr(agent.config, "workers", 0):
+        trained.gradient_steps = 0
+        optimizer.register_step_post_hook(stepped)
     watch.start()
     agent.learn(planned, callback=look, log_interval=max(1, planned))
 
@@ -182,6 +192,8 @@ def _about(cell: Cell, trained: Trained, planned: int) -> dict[str, Any]:
         about["image_passes"] += coarse.passes
         about["image_visits"] += coarse.episodes
         about["coarse"] = {"parameters": parameter_count(coarse.network), "updates": coarse.updates}
+    if trained.gradient_steps is not None:
+        about["gradient_steps"] = trained.gradient_steps + (0 if coarse is None else coarse.updates)
     return about
 
 
@@ -193,7 +205,7 @@ def judge(cell: Cell, trained: Trained) -> dict[str, Any]:
     said: dict[str, Any] = {}
     agent, horizon, place = trained.agent, _horizon(cell), cell.protocol.judge_at
     steps = 1 if cell.learner.facts.looks_once else max(horizon, cell.rules.judged)
-    for part in cell.rules.parts:
+    for part in cell.judged:
         env = cell.environment(part, cell.protocol.horizon, trained.coarse)
         if cell.learner.reference:
             agent = agent.moved_to(env)

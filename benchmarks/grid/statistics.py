@@ -62,6 +62,23 @@ def difference(scores: Scores, others: Scores, seed: int = 0) -> tuple[float, fl
     return float(apart.mean()), float(found.low), float(found.high)
 
 
+def crossed_difference(scores: Scores, others: Scores, seed: int = 0) -> tuple[float, float, float]:
+    """As `difference`, with an interval over seeds as well: both are drawn, each by itself, and crossed (Owen 2007).
+
+    Row s of both is one seed: they are compared as pairs. With one seed the interval is over patients alone.
+    """
+    apart = scores - others
+    seeds, patients = apart.shape
+    mean = float(apart.mean())
+    if patients < 6:
+        return mean, float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
+    columns = rng.multinomial(patients, np.full(patients, 1 / patients), RESAMPLES) / patients
+    low, high = np.quantile(((rows @ apart) * columns).sum(axis=1), (0.025, 0.975))
+    return mean, float(low), float(high)
+
+
 def probability_of_improvement(scores: Scores, others: Scores) -> float:
     """P(X > Y), a seed of one agent against a seed of another on the same task; mean over tasks, ties count half."""
     wins = [

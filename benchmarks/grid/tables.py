@@ -34,6 +34,7 @@ class Table:
         columns: its columns.
         rows: name to values; a value is a number, (mean, standard deviation), or None.
         apart: names of rows that do not compete, such as references and published figures.
+        groups: name of a row to that of its group, where rows compete within theirs alone.
         note: what a reader has to know.
     """
 
@@ -41,23 +42,24 @@ class Table:
     columns: list[Column]
     rows: dict[str, list[float | tuple[float, float] | None]] = field(default_factory=dict)
     apart: set[str] = field(default_factory=set)
+    groups: dict[str, str] = field(default_factory=dict)
     note: str = ""
 
     def ranks(self) -> dict[tuple[str, int], int]:
         """(row, column) to 1 for the best and 2 for the second best of the rows that compete, as they are printed."""
         found: dict[tuple[str, int], int] = {}
         for number, column in enumerate(self.columns):
-            values = {
-                name: round(_mean(row[number]) * column.better, column.digits)
-                for name, row in self.rows.items()
-                if name not in self.apart and row[number] is not None and np.isfinite(_mean(row[number]))
-            }
-            if not column.better or len(values) < 2:
-                continue
-            order = sorted(set(values.values()), reverse=True)
-            for name, value in values.items():
-                if value in order[:2]:
-                    found[name, number] = order.index(value) + 1
+            for group in dict.fromkeys(map(self.groups.get, self.rows)):
+                values = {
+                    name: round(_mean(row[number]) * column.better, column.digits)
+                    for name, row in self.rows.items()
+                    if self.groups.get(name) == group and name not in self.apart and np.isfinite(_mean(row[number]))
+                }
+                if not column.better or len(values) < 2:
+                    continue
+                order = sorted(set(values.values()), reverse=True)
+                best = {name: value for name, value in values.items() if value in order[:2]}
+                found |= {(name, number): order.index(value) + 1 for name, value in best.items()}
         return found
 
     def cell(self, row: str, number: int, plus_minus: str = " ± ") -> str:

@@ -74,6 +74,8 @@ CROSSED = (PA3C_ON_UNET, AC_ON_PA3C, UNET_STEPS)
 EXTRACTORS = ("unet", "unet3+")
 """Networks whose features the subject's two heads can have in place of its own network's."""
 
+STEP_BY_STEP = (AC, AC_ON_PA3C, *Q_LEARNERS)
+"""Who takes a gradient step after each step of a batch of episodes; all others take one an update."""
 SUBJECT = PA3C
 """Whom the study is about: the others are compared with it, and its variants have tables."""
 SAME_NETWORK = (SUBJECT, TWIN, STEPPED_TWIN)

@@ -62,14 +62,19 @@ class _Made:
         records = Records(found)
         cells = list(plan.cells(dataset, self.data, self.seeds, protocol))
         lacking = missing(cells, records)
-        if len(lacking) < len(cells):
-            print(self._make(plan, dataset, records))
+        made = self._make(plan, dataset, records) if len(lacking) < len(cells) else self._without(plan, dataset)
+        if made:
+            print(made)
         if lacking:
             print(self._lacking(dataset, cells, lacking, folder, protocol))
         return 1 if lacking else 0
 
     def _make(self, plan: Plan, dataset: str, records: Records) -> str:
         raise NotImplementedError
+
+    def _without(self, plan: Plan, dataset: str) -> str:
+        """What there is without any training."""
+        return ""
 
     def _lacking(
         self, dataset: str, cells: Sequence[Cell], lacking: Sequence[Cell], folder: Path, protocol: Protocol
@@ -129,10 +134,16 @@ class Table(_Made):
     def _make(self, plan: Plan, dataset: str, records: Records) -> str:
         from benchmarks.study.report import tables
 
-        made = tables(records, dataset, self.published, wanted=plan.name)
+        made = tables(records, dataset, self.published, wanted=plan.name, whole=True)
         if plan.name not in made:
             return f"{self.kind} {self.number}, {dataset}: one row alone makes no table"
         return made[plan.name].markdown()
+
+    def _without(self, plan: Plan, dataset: str) -> str:
+        from benchmarks.study.report import tables
+
+        made = tables(Records([]), dataset, self.published, wanted=plan.name, whole=True)
+        return made[plan.name].markdown() if plan.name in made else ""
 
 
 @dataclass

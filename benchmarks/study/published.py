@@ -19,16 +19,18 @@ NOTE = (
     "of PET) and splits, at 256x256, after 200 epochs; they compete with nothing here."
 )
 
+ALONE = "No training of ours is in this table; benchmarks/README.md says how one is made."
 PARAMETERS_ALONE = "Rows *published* have the publication's numbers of parameters; it has no scores on this data set."
 
 
 def add_published(table: Table, name: str, dataset: str, published: Path = PUBLISHED) -> None:
     """Puts the published figures under a table, in rows of their own that do not compete.
 
-    Rows and columns that the table does not have are left out.
+    What the publication has of the data set comes whole, whether there is a row of ours beside it or not; what it says
+    of no data set, beside rows that are there. Columns that the table does not have are left out.
 
     Args:
-        table: what is added to.
+        table: what is added to; with no row of its own it says so.
         name: "table-2" and so on.
         dataset: its data set.
         published: a CSV as `PUBLISHED`.
@@ -37,27 +39,52 @@ def add_published(table: Table, name: str, dataset: str, published: Path = PUBLI
         DataError: the file is not such a CSV.
     """
     places = {column.name: number for number, column in enumerate(table.columns)}
-    added = scores = False
+    own, added = set(table.rows), set()
+    lines = [line for line in _lines(published) if line[0] == name and line[3] in places]
+    for scope in (dataset, ""):
+        for _, where, told, column, value in lines:
+            row = f"*published: {told}*"
+            if where == scope and (scope or told in own or row in table.rows):
+                table.apart.add(row)
+                table.rows.setdefault(row, [None] * len(table.columns))[places[column]] = value
+                added.add(column)
+    if added:
+        said = NOTE if added != {COLUMNS[-1]} else PARAMETERS_ALONE
+        table.note = f"{table.note if own else ALONE} {said}".strip()
+
+
+def published_datasets(published: Path = PUBLISHED) -> dict[str, set[str]]:
+    """The data sets that the publication has figures of, by table.
+
+    Raises:
+        DataError: the file is not as `PUBLISHED`.
+    """
+    found: dict[str, set[str]] = {}
+    for table, dataset, *_ in _lines(published):
+        if dataset:
+            found.setdefault(table, set()).add(dataset)
+    return found
+
+
+Line = tuple[str, str, str, str, float | tuple[float, float]]
+
+
+def _lines(published: Path) -> list[Line]:
+    """Table, data set, row, column and value of every line."""
+    found: list[Line] = []
     with published.open(newline="", encoding="utf-8") as file:
         for number, line in enumerate(csv.DictReader(file), start=2):
             try:
-                wanted = line["table"] == name and line["dataset"] in ("", dataset) and line["row"] in table.rows
-                value, column = _value(line["value"]), line["column"]
-                if line["table"] not in TABLES or not column.endswith(COLUMNS):
+                value = _value(line["value"])
+                if line["table"] not in TABLES or not line["column"].endswith(COLUMNS):
                     raise ValueError
+                found.append((line["table"], line["dataset"], line["row"], line["column"], value))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise DataError(
                     f"{published}, line {number}: expected table,dataset,row,column,value with one of the tables "
                     f"{', '.join(TABLES)}, one of its columns, and a number, or mean ± spread, at the end; got {line}"
                 ) from error
-            if wanted and column in places:
-                row = f"*published: {line['row']}*"
-                table.apart.add(row)
-                table.rows.setdefault(row, [None] * len(table.columns))[places[column]] = value
-                added = True
-                scores = scores or not column.endswith(COLUMNS[-1])
-    if added:
-        table.note = f"{table.note} {NOTE if scores else PARAMETERS_ALONE}".strip()
+    return found
 
 
 def _value(text: str) -> float | tuple[float, float]:

@@ -118,7 +118,7 @@ def read_grid(folder: Path, part: str = "test") -> dict[str, list[Record]]:
     found: dict[str, list[Record]] = defaultdict(list)
     first: Record = {}
     for record in read_records(folder):
-        if "cell" not in record:
+        if "cell" not in record or record["cell"].get("left_out"):  # which `institutions` makes a table of
             continue
         try:
             protocol = record["cell"]["protocol"] = EARLIER | record["cell"]["protocol"]

@@ -10,8 +10,9 @@ from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.grid.tables import Table
 from benchmarks.records import read_record
 from benchmarks.study import figures
+from benchmarks.study.gradient_steps import teaching
 from benchmarks.study.learners import REFERENCES
-from benchmarks.study.published import PUBLISHED, add_published
+from benchmarks.study.published import PUBLISHED, add_published, published_datasets
 from benchmarks.study.reading import Record, Records, read_grid
 from benchmarks.study.summaries import budgets, certainty, comparison, folds
 from benchmarks.study.variants import (
@@ -67,7 +68,9 @@ def write_report(folder: Path, out: Path, data: Sequence[str] = (), published: P
     return text
 
 
-def tables(records: Records, dataset: str, published: Path = PUBLISHED, wanted: str = "") -> dict[str, Table]:
+def tables(
+    records: Records, dataset: str, published: Path = PUBLISHED, wanted: str = "", whole: bool = False
+) -> dict[str, Table]:
     """Every table that the records allow, by the name of its file.
 
     Args:
@@ -76,12 +79,14 @@ def tables(records: Records, dataset: str, published: Path = PUBLISHED, wanted: 
         published: see `add_published`.
         wanted: the one that is asked for. Of Tables 2 and 5, which have the same form, there is otherwise the one that
             the publication has of the data set.
+        whole: also those that the publication has of the data set, and the records have nothing for.
     """
     made = {
         "table-2": comparison(records, f"Table 2 on {dataset}: all agents, means over test images"),
         "table-2-by-patient": comparison(records, f"Table 2 on {dataset}, means over test patients", "patient_mean"),
         "certainty": certainty(records, f"What the seeds say about {dataset}"),
         "budgets": budgets(records, f"What every agent was given on {dataset}"),
+        "teaching": teaching(records, f"Passes and gradient steps on {dataset}"),
         "table-3": variants(records, f"Table 3 on {dataset}: PA3C's SAM and dilation", TABLE3),
         "table-4": few_images(records, f"Table 4 on {dataset}: few images", TABLE4),
         "changes": changes(records, f"PA3C on {dataset}, one change at a time", CHANGES),
@@ -91,11 +96,13 @@ def tables(records: Records, dataset: str, published: Path = PUBLISHED, wanted: 
         "table-5": comparison(records, f"{TABLE5 if dataset == HECKTOR else f'Table 5 on {dataset}'}, {OVER_IMAGES}"),
     }
     needs_two = ("table-3", "table-4", "changes", "learning")
-    made = {name: table for name, table in made.items() if len(table.rows) > (name in needs_two)}
     if (other := "table-2" if dataset == HECKTOR else "table-5") != wanted:
-        made.pop(other, None)
+        made.pop(other)
+    scored = published_datasets(published)
+    allowed = {name: len(table.rows) > (name in needs_two) for name, table in made.items()}
+    made = {name: made[name] for name, ours in allowed.items() if ours or (whole and dataset in scored.get(name, ()))}
     for name, table in made.items():
-        if name != "budgets":
+        if name != "budgets" and table.rows:
             _say_where(table, records.protocol, records.all())
         add_published(table, name, dataset, published)
     return made
@@ -104,10 +111,20 @@ def tables(records: Records, dataset: str, published: Path = PUBLISHED, wanted: 
 def all_tables(folder: Path, published: Path = PUBLISHED) -> dict[str, dict[str, Table]]:
     """Every table of a folder of records, the search's too if its result lies there, by data set and name.
 
+    Where there are records of all the data sets that the publication compares every system on, it is that study, and
+    the publication's other tables are there as well, without a row of ours.
+
     Raises:
         DataError: see `read_grid`, or the search's result is not one.
     """
-    made = {dataset: tables(Records(found), dataset, published) for dataset, found in read_grid(folder).items()}
+    by_dataset, scored = read_grid(folder), published_datasets(published)
+    compared = scored.get("table-2", set())
+    whole = bool(compared) and compared <= by_dataset.keys()
+    others = sorted(set().union(*scored.values()) - by_dataset.keys()) if whole else []
+    made = {
+        dataset: tables(Records(by_dataset.get(dataset, [])), dataset, published, whole=whole)
+        for dataset in (*by_dataset, *others)
+    }
     found = folder / "tuned.json"
     if found.exists():
         search = read_record(found)

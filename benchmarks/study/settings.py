@@ -13,19 +13,23 @@ SMALL_FIELD = {"sam": False, "dilation": False, "blocks": 1, "head_stride": 2, "
 PUBLISHED = {name: value for name, value in PA3CConfig.stated.items() if name != "width"}
 TUNING: dict[str, Any] = {"passes": 0.5, "tuned": False, "parts": ("val",)}
 INTENSITY = {"start": "image", "reward": "intensity_error"}  # another reading of the decision process
+SCALED, FLAIR = {"scaling": "percentiles"}, {"channels": "flair"}  # options of the data set brain
 TRYING: dict[str, Any] = {"tuned": False, "parts": ("val",)}
 
 
-def _looking(look: str = "closer", observe_time: bool = True, trying: bool = True, **hyper: Any) -> Setting:
+def _looking(
+    look: str = "closer", observe_time: bool = True, trying: bool = True, transition: str = "absorbing", **hyper: Any
+) -> Setting:
     """An agent that looks closer at images of 256x256 pixels, and one change to how; see `TRYING`."""
     rules = {"observation": "stacked"} | ({"observe_time": True} if observe_time else {})
+    rules |= {} if transition == "absorbing" else {"transition": transition}
     plan = {"horizons": (1, 2), "horizon_shares": (0.4, 0.6), "later_background_weight": 1.0}
     return Setting(hyper={"look": look} | plan | hyper, env=rules, **(TRYING if trying else {"tuned": False}))
 
 
-def _gradient(**hyper: Any) -> Setting:
-    """An agent that looks once, and what its advantages do; see `TRYING`."""
-    return Setting(hyper={"horizons": (1,)} | hyper, **TRYING)
+def _gradient(data: dict[str, Any] | None = None, **hyper: Any) -> Setting:
+    """An agent that looks once, and what its advantages do, or how its images are read; see `TRYING`."""
+    return Setting(hyper={"horizons": (1,)} | hyper, data=data or {}, **TRYING)
 
 
 SETTINGS: dict[str, Setting] = {
@@ -87,8 +91,13 @@ SETTINGS: dict[str, Setting] = {
     "look-gamma-1": _looking(gamma=1.0),
     "look-gamma-0.8": _looking(gamma=0.8),
     "look-natural-gamma-0.8": _looking(policy_gradient="natural", gamma=0.8),
+    "look-natural-gamma-0.2": _looking(policy_gradient="natural", gamma=0.2),
+    "look-natural-gamma-0.2-explores-less": _looking(policy_gradient="natural", gamma=0.2, exploration=0.01),
+    "look-restorable": _looking(transition="restorable"),
+    "look-natural-restorable-gamma-0.2": _looking(transition="restorable", policy_gradient="natural", gamma=0.2),
     "look-tighter": _looking("closer(margin=1.1, border=2, smallest=40)"),
     "look-context": _looking("closer(context=True)"),
+    "look-two-windows": _looking("closer(windows=2)"),  # two passes at every look, so half of the updates
     "look-later-background": _looking(later_background_weight=0.25),
     "look-natural": _looking(policy_gradient="natural"),
     **{f"look-{name}": _looking(network=name) for name in EXTRACTORS},
@@ -106,8 +115,16 @@ SETTINGS: dict[str, Setting] = {
     "reading-softmax": _gradient(sam_form="softmax"),
     "reading-dilate-every-layer": _gradient(dilate_every_layer=True),
     "reading-finest-2": _gradient(finest=2, detail=False),
-    # Patients whose missing sequences are replaced by another one, with --horizon 1
+    # Eq. 8 on what neighbours earn, and on what they are thought to be worth one step on: at least two steps, with
+    # --horizon 2
+    "reading-convolution": _gradient(horizons=(1, 2), reward_map_convolution=9),
+    "reading-convolution-on-values": _gradient(horizons=(1, 2), reward_map_convolution=9, reward_map_on="values"),
+    # Patients whose missing sequences are replaced by another one, with --horizon 1; beside gradient-natural
     "missing-third": _gradient(policy_gradient="natural", missing_sequences=0.33),
+    "scaled-percentiles": _gradient(SCALED, policy_gradient="natural"),
+    "flair": _gradient(FLAIR, policy_gradient="natural"),
+    "scaled-percentiles-flair": _gradient(SCALED | FLAIR, policy_gradient="natural"),
+    "scaled-percentiles-missing-third": _gradient(SCALED, policy_gradient="natural", missing_sequences=0.33),
     # What the folds have settled, on test patients, with --size 256 --horizon 2
     "closer": _looking(trying=False),
     "once": Setting(hyper={"look": "closer(smallest=1000000)", "horizons": (1,)}, tuned=False),  # with --horizon 1

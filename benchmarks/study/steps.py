@@ -2,9 +2,10 @@
 
     python -m benchmarks.study.steps benchmarks/records/looking
 
-A row is an agent under a setting with a number of passes. Scores after every step are means over all images of the
-folds, or of the test patients; the gain of the last step over the first is the mean over patients, each the mean of its
-images and of the seeds, with a 95 % interval over patients (`statistics.difference`).
+A row is an agent under a setting with a number of passes, on folds or on the usual split. Scores after every step are
+means over all images of the folds, or of the part; the gain of the last step over the first is the mean over patients,
+each the mean of its images and of the seeds, with a 95 % interval over patients and seeds
+(`statistics.crossed_difference`).
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.grid.statistics import difference
+from benchmarks.grid.statistics import crossed_difference
 from benchmarks.records import read_records
 from pixelseg_env import DataError
 
 METRICS = {"DICE": "Dice", "BIoU": "BIoU", "HD95": "HD95"}
 GAINS = ("gain in Dice", "in BIoU", "in HD95")
-Group = tuple[str, str, str, int]  # data set, agent, setting, passes
+Group = tuple[str, str, str, int, bool]  # data set, agent, setting, passes, of folds
 
 
 def read(folders: Iterable[Path]) -> list[dict[str, Any]]:
@@ -57,7 +58,8 @@ def table(records: Sequence[Mapping[str, Any]], part: str) -> str:
         if part in one and "by_step" in one[part]:
             cell = one["cell"]
             passes = int(cell["protocol"]["passes"])
-            groups[cell["dataset"], cell["agent"], cell["setting"], passes].append(one)
+            folds = cell["fold"] is not None
+            groups[cell["dataset"], cell["agent"], cell["setting"], passes, folds].append(one)
     columns = ("data", "agent", "setting", "passes", "step", "Dice ↑", "BIoU ↑", "HD95 ↓", *GAINS, "runs")
     head = [f"| {' | '.join(columns)} |", f"| {' | '.join(['---'] * 3 + ['---:'] * (len(columns) - 3))} |"]
     return "\n".join(head + [line for key, group in sorted(groups.items()) for line in _lines(key, group, part)])
@@ -73,12 +75,13 @@ def _lines(key: Group, group: Sequence[Mapping[str, Any]], part: str) -> list[st
         gains = ["", "", ""]
         if step and step == steps - 1:
             gains = [_gain(group, part, metric, step) for metric in METRICS]
-        lines.append(f"| {' | '.join([*map(str, key), str(step + 1), *cells, *gains, str(len(group))])} |")
+        runs = f"{len(group)} {'fold' if key[-1] else 'seed'}{'s' if len(group) > 1 else ''}"
+        lines.append(f"| {' | '.join([*map(str, key[:-1]), str(step + 1), *cells, *gains, runs])} |")
     return lines
 
 
 def _gain(group: Sequence[Mapping[str, Any]], part: str, metric: str, step: int) -> str:
-    mean, low, high = difference(by_patient(group, part, metric, step), by_patient(group, part, metric, 0))
+    mean, low, high = crossed_difference(by_patient(group, part, metric, step), by_patient(group, part, metric, 0))
     digits = 1 if metric == "HD95" else 3
     return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 

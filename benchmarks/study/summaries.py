@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.grid.statistics import difference, interquartile_mean, interval, probability_of_improvement
 from benchmarks.grid.tables import Column, Table
+from benchmarks.study.gradient_steps import steps_of
 from benchmarks.study.learners import SUBJECT
 from benchmarks.study.reading import Records, mean, patient_scores
 
@@ -71,7 +72,7 @@ def certainty(records: Records, title: str, against: str = SUBJECT.name) -> Tabl
 
 def budgets(records: Records, title: str) -> Table:
     """What every agent was given: passes, visits, steps, time, memory."""
-    names = ["network passes", "image visits", "environment steps", "updates"]
+    names = ["network passes", "gradient steps", "image visits", "environment steps", "updates"]
     times = [Column("CPU minutes", 1, 0), Column("wall minutes", 1, 0), Column("peak MiB", 0, 0)]
     table = Table(title, [*(Column(n, 0, 0) for n in names), *times])
     for agent in records.agents():
@@ -81,13 +82,14 @@ def budgets(records: Records, title: str) -> Table:
             counts: list[Any] = [float(np.mean([r[key] for r in found])) for key in keys]
             if records.facts(agent).looks_once:
                 counts[2] = None  # it is shown images, and plays no episodes
+            counts.insert(1, steps_of(found))
             minutes = [float(np.mean([r["seconds"][clock] for r in found])) / 60 for clock in ("cpu", "wall")]
             table.rows[name] = [*counts, *minutes, float(max(r["peak_mib"] for r in found))]
     table.note = (
-        "PixelRL's passes, visits and minutes are with those of the U-Net that makes its coarse maps, steps and "
-        "updates without. A network that looks once plays no steps. AC and the DQNs take a gradient step "
-        "after each step of a batch (environment steps by batch), the others one per update; a DQN's replayed images "
-        "are passes, not visits."
+        "PixelRL's passes, gradient steps, visits and minutes are with those of the U-Net that makes its coarse maps, "
+        "environment steps and updates without. A network that looks once plays no steps. AC and the DQNs take a "
+        "gradient step after each step of a batch, a DQN once its replay holds enough, the others one per update; a "
+        "DQN's replayed images are passes, not visits."
     )
     return table
 

@@ -56,6 +56,7 @@ class SteppedTwin(TargetLearner, PA3C):
         "entropy_coefficient",
         "value_coefficient",
         "reward_map_convolution",
+        "reward_map_on",
     )
 
     def _logits(self, observation: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.grid.statistics import share_that_gained
 from benchmarks.grid.tables import Column, Table
+from benchmarks.study.gradient_steps import steps_of
 from benchmarks.study.learners import LEARNING, NETWORKS, PA3C_ON_UNET, SAME_NETWORK, SUBJECT
 from benchmarks.study.reading import Record, Records, facts_of, mean, mean_after, patient_scores
 from benchmarks.study.summaries import METRICS, SCORES
@@ -75,16 +76,19 @@ def variants(records: Records, title: str, rows: Mapping[str, str], agent: str =
 
 
 def few_images(records: Records, title: str, rows: Mapping[str, str]) -> Table:
-    """Settings as rows, with the Dice and BIoU of every agent that was trained under another than the default."""
+    """Settings, and in each of them every agent that was trained under another than the default, with all metrics."""
     others = {agent for setting in rows if setting != "default" for agent in records.agents(setting)}
     agents = [agent for agent in records.agents(None) if agent in others]
-    columns = [Column(f"{records.label(agent)}, {m}", 3, 0) for agent in agents for m in ("DICE", "BIoU")]
-    table = Table(title, [*columns, Column("seeds", 0, 0)])
-    for setting, name in rows.items():
-        found = [records.get(agent, setting) for agent in agents]
-        if any(found):
-            scores = (mean(one, metric) if one else None for one in found for metric in ("DICE", "BIoU"))
-            table.rows[name] = [*scores, float(min(len(one) for one in found if one))]
+    table = Table(title, [*SCORES, Column("seeds", 0, 0)])
+    for setting, said in rows.items():
+        for agent in agents:
+            if found := records.get(agent, setting):
+                name = f"{records.label(agent)}, {said}"
+                table.rows[name] = [*(mean(found, metric) for metric in METRICS), float(len(found))]
+                table.groups[name] = said
+                if not records.facts(agent).competes:
+                    table.apart.add(name)
+    table.note = "Bold: the best agent with as many images, underlined: the second."
     return table
 
 
@@ -92,7 +96,8 @@ def changes(records: Records, title: str, rows: Mapping[str, str]) -> Table:
     """What each of PA3C's settings is worth; validation first, for it is what decides."""
     names = ("DICE, validation", "DICE, test", "BIoU, test")
     gains = (Column("gain, validation", 3, 0), Column("gain, test", 3, 0))
-    table = Table(title, [*map(Column, names), *gains, Column("CPU minutes", 1, 0), Column("seeds", 0, 0)])
+    given = (Column("gradient steps", 0, 0), Column("CPU minutes", 1, 0), Column("seeds", 0, 0))
+    table = Table(title, [*map(Column, names), *gains, *given])
     first: dict[int, Record] = {}
     for setting, name in rows.items():
         if not (found := records.get(SUBJECT.name, setting)):
@@ -104,9 +109,12 @@ def changes(records: Records, title: str, rows: Mapping[str, str]) -> Table:
             for part in ("val", "test")
         ]
         minutes = float(np.mean([r["seconds"]["cpu"] for r in found])) / 60
-        table.rows[name] = [*scores, *gained, minutes, float(len(found))]
+        table.rows[name] = [*scores, *gained, steps_of(found), minutes, float(len(found))]
         first = first or {r["cell"]["seed"]: r for r in found}
-    table.note = "Gains are in Dice, over the first row's trainings with the same seeds."
+    table.note = (
+        "Gains are in Dice, over the first row's trainings with the same seeds. All have as many network passes, and "
+        "the fewer gradient steps the longer their episodes are."
+    )
     return table
 
 

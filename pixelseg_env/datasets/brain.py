@@ -19,6 +19,7 @@ from pixelseg_env.datasets.naming import plain, whole
 from pixelseg_env.datasets.page_reader import PageReader
 from pixelseg_env.datasets.pairs import Pair, load_pairs
 from pixelseg_env.datasets.problems import for_each
+from pixelseg_env.datasets.scaling import check_scaling, scaled_by_case
 from pixelseg_env.datasets.transparency import warn_of_transparency
 from pixelseg_env.errors import DataError, check_choice
 
@@ -34,11 +35,12 @@ def load_brain(
     keep_empty: bool,
     channels: str = "all",
     white: float | None = None,
+    scaling: str = "white",
 ) -> SegmentationDataset:
     """Reads `<root>/[kaggle_3m/]<case>/<case>_<slice>.tif` and `..._mask.tif`.
 
     A case is a patient folder. Slices without tumour are left out unless `keep_empty`; their images are
-    not even decoded.
+    not even decoded, but for their patient's percentiles.
 
     Args:
         data: roots, each the folder that holds `kaggle_3m` or that folder itself.
@@ -48,6 +50,9 @@ def load_brain(
         channels: "all" for C = 3 (pre-contrast, FLAIR, post-contrast, the order stored in the files) or "flair"
             for C = 1.
         white: the grey level that becomes 255, for images that do not reach it. Default: 255.
+        scaling: "white", or "percentiles": each patient and channel by itself, so that over all slices of the patient,
+            those without tumour too, the 0.5th percentile becomes 0 and the 99.5th 255, what volumes get in `nifti`.
+            `predict` takes the slices that lie in the file's folder.
 
     Returns:
         The whole set, uint8 images.
@@ -61,9 +66,9 @@ def load_brain(
         TransparencyWarning: images are transparent in parts; their colours are taken as stored.
     """
     check_choice("channels", channels, ("all", "flair"))
-    level, transparent = check_white(white), list[Path]()
+    level, transparent, by_case = check_white(white), list[Path](), check_scaling(scaling, white)
     image = partial(read_images, channels=channels, transparent=transparent)
-    loaded = load_pairs("brain", list_files(data), size, fit, keep_empty, image, read_masks, white=level)
+    loaded = load_pairs("brain", list_files(data), size, fit, keep_empty, image, read_masks, (), level, by_case)
     warn_of_transparency(transparent, "brain")
     return loaded
 
@@ -136,11 +141,23 @@ def read_images(path: Path, channels: str, transparent: list[Path] | None = None
     return [pixels if channels == "all" else np.ascontiguousarray(pixels[..., 1])]
 
 
-def _read_for(path: Path, planes: int, channels: str = "all", white: float | None = None) -> list[NDArray[Any]]:
+def _read_for(
+    path: Path, planes: int, channels: str = "all", white: float | None = None, scaling: str = "white"
+) -> list[NDArray[Any]]:
     transparent: list[Path] = []
-    (image,) = read_images(path, channels, transparent)
+    pages: list[NDArray[Any]] = read_images(path, channels, transparent)
     warn_of_transparency(transparent)
-    return [scaled(image, check_white(white) or 255)]
+    if check_scaling(scaling, white):
+        return scaled_by_case(pages, _slices_beside(path), read_images, channels)
+    return [scaled(page, check_white(white) or 255) for page in pages]
+
+
+def _slices_beside(path: Path) -> list[Path]:
+    """The images in a file's folder that are named as slices of the same patient; at least the file itself."""
+    own = _NAME.fullmatch(path.stem)
+    named = ((one, _NAME.fullmatch(one.stem)) for one in READER.siblings(path, _MASK))
+    same = {one for one, match in named if own and match and match["case"] == own["case"]}
+    return sorted({path} | {one for one in same if one.suffix.lower() in _ENDINGS})
 
 
 READER = PageReader(pixels=_read_for)

@@ -91,6 +91,11 @@ class FileReader:
         found = [path for path in below(folder) if self.is_input(path)]
         return without_masks(folder, found, str(options.get("mask_suffix", "_mask")), self.stem)
 
+    def siblings(self, path: Path, mask_suffix: str) -> list[Path]:
+        """Lists the inputs in a file's own folder, itself among them, without the masks beside them, sorted."""
+        found = sorted(one for one in path.parent.iterdir() if self.is_input(one))
+        return without_masks(path.parent, found, mask_suffix, self.stem)
+
     def stem(self, path: Path) -> str:
         """The file's name without its ending."""
         ending = max((e for e in self.endings if path.name.lower().endswith(e)), key=len, default="")

@@ -26,6 +26,7 @@ from pixelseg_env.datasets.naming import name_pairs, warn_of_patients
 from pixelseg_env.datasets.page_reader import PageReader
 from pixelseg_env.datasets.pairs import Pair, load_pairs
 from pixelseg_env.datasets.problems import for_each
+from pixelseg_env.datasets.scaling import check_scaling, scaled_by_case
 from pixelseg_env.datasets.transparency import warn_of_transparency
 from pixelseg_env.errors import DataError, OptionError, check_choice
 
@@ -44,6 +45,7 @@ def load_folder(
     invert: bool = False,
     labels: Sequence[int] | Sequence[str] | None = None,
     white: float | None = None,
+    scaling: str = "white",
 ) -> SegmentationDataset:
     """Reads png, jpeg, tiff, bmp, gif, webp, ppm and pgm files that lie side by side or in two folders.
 
@@ -87,6 +89,10 @@ def load_folder(
             names of folders in the mask folder, such as ("organ", "lesion"), that hold a mask of each label for each
             image, and may overlap.
         white: the grey level that is white, such as 4095 for 12 bits; see above.
+        scaling: "white", or "percentiles": each case and channel by itself, so that over all images of the case, those
+            with empty masks too, the 0.5th percentile becomes 0 and the 99.5th 1, what volumes get in `nifti`.
+            `predict` takes the images beside a file whose names tell the same case; where folders tell the cases, such
+            as `images/p1`, it sees the file alone, so use stacks, names or `case_pattern` instead.
 
     Returns:
         The whole set, images uint8 or float32.
@@ -102,12 +108,13 @@ def load_folder(
         TransparencyWarning: see above.
     """
     wanted = check_options(channels, threshold, invert, labels, white)
+    by_case = check_scaling(scaling, white)
     pairs = list_files(data, mask_suffix, case_pattern, labels)
     named = bool(wanted) and isinstance(wanted[0], str)
     warn_of_left_out("folder", data, pairs, lambda root: _find_files(root, mask_suffix), only_labels=named)
     if case_pattern is None:
         warn_of_patients("folder", pairs)
-    return load_images("folder", pairs, size, fit, keep_empty, channels, threshold, invert, wanted, white)
+    return load_images("folder", pairs, size, fit, keep_empty, channels, threshold, invert, wanted, white, by_case)
 
 
 def check_options(
@@ -140,6 +147,7 @@ def load_images(
     invert: bool,
     labels: tuple[int, ...] | tuple[str, ...],
     white: float | None = None,
+    by_case: bool = False,
 ) -> SegmentationDataset:
     """Reads pairs of image files with options that are checked; see `load_folder` and `load_pairs`."""
     if channels == "auto":
@@ -149,7 +157,7 @@ def load_images(
         read = partial(_read_labels, labels=labels)
     transparent: list[Path] = []
     image: Any = partial(read_images, channels=channels, transparent=transparent)
-    loaded = load_pairs(name, pairs, size, fit, keep_empty, image, read, labels, check_white(white))
+    loaded = load_pairs(name, pairs, size, fit, keep_empty, image, read, labels, check_white(white), by_case)
     warn_of_transparency(transparent, name)
     return loaded
 
@@ -327,11 +335,24 @@ def _with_channels(path: Path, pixels: NDArray[Any], channels: str) -> NDArray[A
     return np.ascontiguousarray(pixels)
 
 
-def _read_for(path: Path, planes: int, white: float | None = None) -> list[NDArray[Any]]:
+def _read_for(
+    path: Path,
+    planes: int,
+    white: float | None = None,
+    scaling: str = "white",
+    mask_suffix: str = "_mask",
+    case_pattern: str | None = None,
+) -> list[NDArray[Any]]:
     """The pages of an image for an agent of so many channels."""
     transparent: list[Path] = []
-    pages = read_images(path, {1: "grey", 3: "rgb"}.get(planes, "all"), transparent)
+    channels = {1: "grey", 3: "rgb"}.get(planes, "all")
+    pages = read_images(path, channels, transparent)
     warn_of_transparency(transparent)
+    if check_scaling(scaling, white):
+        files = sorted({path, *READER.siblings(path, mask_suffix)})
+        named = name_pairs([(one, "") for one in files], case_pattern, page_count)
+        case = {one.image: one.case for one in named}
+        return scaled_by_case(pages, [one for one in case if case[one] == case[path]], read_images, channels)
     brightest = max(float(page.max(initial=0)) for page in pages)
     level = choose_white(str(path), pages[0].dtype, brightest, check_white(white))
     return [scaled(page, level) for page in pages]

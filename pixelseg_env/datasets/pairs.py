@@ -20,6 +20,7 @@ from pixelseg_env.datasets.indexed import read_numbers
 from pixelseg_env.datasets.labels import Value, check_present, found_values, shown
 from pixelseg_env.datasets.memory import allocate
 from pixelseg_env.datasets.native import NativeMasks, pack
+from pixelseg_env.datasets.scaling import Limits, channel_limits, stretched_page
 from pixelseg_env.errors import DataError
 
 ReadMask = Callable[[Path], tuple[list[NDArray[np.uint8]], Value | None]]
@@ -87,6 +88,7 @@ def load_pairs(
     read_mask: ReadMask,
     labels: Sequence[int | str] = (),
     white: float | None = None,
+    by_case: bool = False,
 ) -> SegmentationDataset:
     """Reads pairs of files: the masks first, then only those images that stay.
 
@@ -104,6 +106,8 @@ def load_pairs(
             `labels` of one mask file, masks are (L, H, W); a pair with several mask files has one for each label.
         labels: names or values of L > 1 labels.
         white: the grey level that becomes 1; None: by the rule of `choose_white`, for the whole set.
+        by_case: scale each case by its own percentiles instead, see `scaling`: those of all its images, also of those
+            whose mask is empty, which are then read too. So `predict` finds the same, which knows no masks.
 
     Returns:
         The whole set.
@@ -146,20 +150,28 @@ def load_pairs(
     images, all_masks = allocate(name, len(every), channels, height, width, depth, len(labels) or 1)
     starts = np.cumsum([0, *(len(item.masks) for item in items)])
 
-    def fill(position: int) -> float:
-        item = items[position]
-        pages = read_image(item.pair.image) if position else first
-        _check_fit(item, pages)
+    def pages_of(path: Path) -> list[NDArray[Any]]:
+        pages = read_image(path) if path != items[0].pair.image else first
         odd = next((p for p in pages if (1 if p.ndim == 2 else p.shape[2]) != channels or p.dtype != kind), None)
         if odd is not None:
             got = 1 if odd.ndim == 2 else odd.shape[2]
             raise DataError(
-                f"{item.pair.image}: {got} channel(s) of {odd.dtype}, but {items[0].pair.image} has {channels} of "
+                f"{path}: {got} channel(s) of {odd.dtype}, but {items[0].pair.image} has {channels} of "
                 f"{kind}; expected all images of one kind: convert the files"
             )
+        return pages
+
+    limits = _limits(pairs, {item.pair.case for item in items}, pages_of) if by_case else {}
+
+    def fill(position: int) -> float:
+        item = items[position]
+        pages = pages_of(item.pair.image)
+        _check_fit(item, pages)
         for row, (page, mask) in enumerate(item.masks.items(), int(starts[position])):
             pixels = pages[page]
-            if kind == np.uint8:
+            if by_case:
+                pixels = stretched_page(pixels, limits[item.pair.case])
+            elif kind == np.uint8:
                 pixels = scaled(pixels, white or 255)
             else:  # divided at the end, so that a level that is said gives the same numbers as one that was found
                 pixels = np.minimum(pixels, white or np.inf).astype(np.float32)
@@ -168,8 +180,8 @@ def load_pairs(
         return max(float(pages[page].max(initial=0)) for page in item.masks)
 
     brightest = max(in_threads(fill, range(len(items))))
-    level = choose_white(f"data set {name!r}", kind, brightest, white)
-    if depth == np.float32:
+    level = None if by_case else choose_white(f"data set {name!r}", kind, brightest, white)
+    if level and depth == np.float32:
         np.clip(np.divide(images, np.float32(level), out=images), 0, 1, out=images)
     return SegmentationDataset(
         name,
@@ -181,6 +193,16 @@ def load_pairs(
         native_masks([one for item in items for one in item.native], (height, width), fit),
         white=level,
     )
+
+
+def _limits(pairs: Sequence[Pair], cases: set[str], read: ReadImage) -> dict[str, tuple[Limits, ...]]:
+    """What becomes 0 and 1 in each channel of the cases, over all images of each."""
+    files: dict[str, list[Path]] = {case: [] for case in sorted(cases)}
+    for pair in pairs:
+        if pair.case in files:
+            files[pair.case].append(pair.image)
+    found = in_threads(lambda paths: channel_limits(page for path in paths for page in read(path)), files.values())
+    return dict(zip(files, found, strict=True))
 
 
 def native_masks(found: Sequence[tuple[bytes, tuple[int, ...]]], size: tuple[int, int], fit: str) -> NativeMasks | None:

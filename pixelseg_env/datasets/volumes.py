@@ -15,9 +15,9 @@ from pixelseg_env.datasets.labels import check_present, check_whole, listed, rou
 from pixelseg_env.datasets.memory import allocate
 from pixelseg_env.datasets.native import OWN_PIXELS, VolumeFacts, pack
 from pixelseg_env.datasets.pairs import Pair, all_empty, check_one_value, in_threads, native_masks, sort_unique
+from pixelseg_env.datasets.scaling import limits_of, stretched
 from pixelseg_env.errors import DataError, OptionError
 
-PERCENTILES = (0.5, 99.5)
 HINT = "say which one is the object, e.g. label=1"
 
 Volume = NDArray[Any]
@@ -188,10 +188,9 @@ def channel_slices(
     """
     images = np.empty((len(numbers), len(channels), *size), np.uint8)
     for c, volume in enumerate(channels):
-        low, high = (float(value) for value in np.percentile(volume, PERCENTILES))
-        scale = 1.0 / (high - low) if high > low else 0.0  # a constant volume becomes 0
+        limits = limits_of(volume)
         for row, z in enumerate(numbers):
-            plane = np.clip((volume[..., z].astype(np.float32) - low) * scale, 0.0, 1.0).astype(np.float32)
+            plane = stretched(volume[..., z], limits)
             images[row, c] = np.rint(fit_image(plane, size, fit)[0] * 255)
     return images
 

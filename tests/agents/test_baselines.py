@@ -155,6 +155,17 @@ def test_passes_are_what_was_planned(kind: Any, horizon: int) -> None:
     assert agent.passes / 10 == pytest.approx(agent.passes_per_update(horizon), abs=1.3 * first)
 
 
+@pytest.mark.parametrize("horizon", [1, 2])
+def test_double_dqn_is_dqn_until_there_is_a_next_state(horizon: int) -> None:
+    """At t_max 1 every state is followed by the end, whose value both take to be 0."""
+    one, other = (make_agent(kind, horizons=(horizon,), target_update=1000) for kind in (DQN, DoubleDQN))
+    for agent in (one, other):
+        agent.learn(4)
+        assert agent.gradient_steps >= 3
+    assert same(one, other) == (horizon == 1)
+    assert (one.passes == other.passes) == (horizon == 1)
+
+
 def test_wrong_options_are_named() -> None:
     with pytest.raises(OptionError, match=r"Double DQN has no hyperparameter 'entropy'"):
         make_agent(DoubleDQN, entropy=1)

@@ -75,7 +75,10 @@ def masks(path: Path, images: Any) -> NDArray[np.uint8]:
 
 CLOSER = "closer(side=16, smallest=12, border=1, context=True)"
 TASKS = [(*task, *more, WHOLE) for task in product(TRANSITIONS, OBSERVATIONS) for more in ((False, 1), (True, 2))]
-TASKS += [("absorbing", "stacked", True, 1, CLOSER), ("restorable", "masked", False, 2, CLOSER)]
+TASKS += [
+    ("absorbing", "stacked", True, 1, CLOSER),
+    ("restorable", "masked", False, 2, "closer(side=16, smallest=6, border=1, windows=2)"),
+]
 
 
 @pytest.mark.parametrize(("transition", "observation", "observe_time", "labels", "look"), TASKS)
@@ -376,6 +379,10 @@ def test_a_run_whose_network_is_gone_is_named(run: Path, tmp_path: Path, capsys:
     [
         (("folder", {"white": 1023}, 3, (8, 9)), ("red, green, blue", "1023, cut at 1", "resized to 8x9")),
         (("brain", {"fit": "crop"}, 1, (8, 8)), ("grey", "255", "around the centre to 8x8")),
+        (
+            ("brain", {"scaling": "percentiles"}, 3, None),
+            ("each channel", "0.5th percentile", "all images of the case"),
+        ),
         (("nifti", {}, 2, None), ("0.5th percentile",)),
         (("mine:load", {}, 2, None), ("as data set mine:load reads its files",)),
     ],

@@ -15,7 +15,7 @@ from tests.helpers.fake_cuda import CUDA, FakeCuda, fake_cuda  # noqa: F401
 
 AGENTS: dict[str, dict[str, Any]] = {
     "pa3c": {"reward_map_convolution": 3},
-    "ac": {"look": "closer(side=16, smallest=8)"},
+    "ac": {"look": "closer(side=16, smallest=8, windows=3)"},
     "dqn": {"learning_starts": 4},
     "double-dqn": {"learning_starts": 4},
     "dueling-dqn": {"learning_starts": 4},

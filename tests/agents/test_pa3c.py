@@ -173,7 +173,8 @@ def test_an_environment_with_other_rules_is_refused(tmp_path: Path) -> None:
         {"horizons": (1.5,)}, {"horizons": (0,)}, {"horizons": (1, 2), "horizon_shares": (1,)},
         {"horizon_shares": (0, 1, 1)}, {"value_coefficient": -1}, {"entropy_coefficient": -1}, {"foreground_weight": 0},
         {"final_foreground_weight": 0}, {"later_background_weight": 0},
-        {"reward_map_convolution": 2}, {"max_gradient_norm": -1}, {"learning_rate_schedule": "cosine"},
+        {"reward_map_convolution": 2}, {"reward_map_on": "values"}, {"max_gradient_norm": -1},
+        {"learning_rate_schedule": "cosine"},
     ],
 )  # fmt: skip
 def test_values_out_of_range(changes: dict[str, Any]) -> None:
@@ -390,14 +391,22 @@ def test_augmented_learning_sees_actions_rewards_and_maps_of_one_pixel_together(
     assert torch.equal(alive[1:], alive[:-1] * actions[:-1])
 
 
-def test_the_convolution_learns_and_is_saved(tmp_path: Path) -> None:
-    agent = make_agent(reward_map_convolution=3, horizons=(3,), horizon_shares=(1.0,)).learn(3)
+@pytest.mark.parametrize("on", ["returns", "values"])
+def test_the_convolution_learns_and_is_saved(on: str, tmp_path: Path) -> None:
+    agent = make_agent(reward_map_convolution=3, reward_map_on=on, horizons=(3,), horizon_shares=(1.0,)).learn(3)
     assert agent.convolution is not None
     assert agent.convolution.weight.count_nonzero() == 9
     assert_same_weights(PA3C.load(agent.save(tmp_path / "a"), device="cpu"), agent)
     one_step = make_agent(reward_map_convolution=3, horizons=(1,), horizon_shares=(1.0,)).learn(3)
     assert one_step.convolution is not None
     assert one_step.convolution.weight.count_nonzero() == 1, "skipped at a terminal step"
+
+
+def test_the_readings_of_eq8_differ_where_a_step_follows() -> None:
+    for horizon, alike in ((1, True), (2, False)):
+        options: dict[str, Any] = {"reward_map_convolution": 3, "horizons": (horizon,), "seed": 1}
+        one, other = (make_agent(reward_map_on=on, **options).learn(2) for on in ("returns", "values"))
+        assert differ(one, other) is not alike
 
 
 def test_foreground_weight_starts_at_the_class_ratio_and_falls(monkeypatch: pytest.MonkeyPatch) -> None:

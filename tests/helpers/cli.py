@@ -10,7 +10,7 @@ from typing import Any
 from pixelseg_agents.cli import main
 
 TINY = ["--size", "16", "--width", "0.03", "--batch", "2", "--horizon", "2", "--horizons", "1", "2", "--device", "cpu"]
-TINY += ["--log-interval", "4", "--eval-every", "5", "--log", "none"]
+TINY += ["--log-interval", "4", "--eval-every", "5", "--log", "none", "--preset", "whole"]
 PHANTOM = ["--dataset", "phantom", "--dataset-option", "count=12"]
 
 

@@ -52,6 +52,17 @@ def write_folder(root: Path, names: tuple[str, ...] = ("a", "b", "c"), suffix: s
     return root
 
 
+def write_institutions(root: Path, names: tuple[str, ...] = ("XX_A", "XX_B"), cases: int = 4) -> Path:
+    """Patients of several institutions, two images each, in the layout of `folder`."""
+    rng = np.random.default_rng(0)
+    stems = [f"{name}_{c}_{s}" for name in names for c in range(cases) for s in (1, 2)]
+    for stem in stems:
+        mask = blob_mask(16, 16, *rng.integers(1, 10, 2))
+        write(root / f"{stem}.png", np.where(mask > 0, 200, 40).astype(np.uint8))
+        write(root / f"{stem}_mask.png", mask)
+    return root
+
+
 def write_nifti(path: Path, voxels: NDArray) -> Path:
     """A NIfTI volume of the array's own type."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from pixelseg_agents.team import Team, joined
 BATCH = 8  # of all processes
 UPDATES = 4
 RUN = "--dataset phantom --size 24 --dataset-option count=30 --width 0.1 --eval-every 5 --tensorboard off --log none"
+RUN += " --preset whole"
 
 # The agents, with what makes this short, and which hyperparameters are counts per process.
 AGENTS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {

@@ -70,8 +70,9 @@ TARGETS = (
         _in("tests/agents/networks", "test_pa3c", "test_networks", "test_hand_written"),
     ),
     Target(
-        _in(NETWORKS, "base", "registry", "masker", "fcn", "attention_unet", "resunetpp", "unet3p", "unetpp")
+        _in(NETWORKS, "base", "registry", "fcn", "attention_unet", "resunetpp", "unet3p", "unetpp")
         + _in(NETWORKS, "transunet", "swin_unet", "nnunet"),
         _in("tests/agents/networks", "test_hand_written", "test_registry", "test_from_libraries"),
     ),
+    Target(_in(NETWORKS, "masker"), ("tests/agents/test_amp_drl.py",)),
 )

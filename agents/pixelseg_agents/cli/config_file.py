@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import reprlib
 from collections.abc import Collection, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelseg_agents.files import parse_json, read_text, reason
+from pixelseg_agents.registry import agent_class
 from pixelseg_env import OptionError, did_you_mean
 
 OWN = ("out", "resume", "config")  # of one run or call: a run's config.json is no reason to write into its folder
@@ -62,12 +64,25 @@ def read_flags(path: Path) -> dict[str, Any]:
         raise OptionError(f"--config {path}: expected a YAML or JSON file of flags ({reason(error)})") from error
     # A run's config.json, whose folder is not to be written into again.
     run = isinstance(content, dict) and isinstance(content.get("arguments"), dict)
-    content = content["arguments"] if run else content
+    content = _as_it_was(content["arguments"]) if run else content
     flags: dict[str, Any] = {}
     for name, value in _named(path, content).items():
         inner = _named(path, value) if isinstance(value, Mapping) else {name: value}  # `task` and `hyper` are groups
         flags |= {key.replace("-", "_"): item for key, item in inner.items()}
     return {name: value for name, value in flags.items() if name not in OWN or (name == "out" and not run)}
+
+
+def _as_it_was(arguments: dict[str, Any]) -> dict[str, Any]:
+    """A run's arguments so that another run is like it, whatever the presets are by now."""
+    # Runs write down what `default` stood for; older ones did not, and for all of them it was this.
+    preset = arguments.get("preset", "default")
+    found = arguments | {"preset": "whole" if preset == "default" else preset}
+    if isinstance(hyper := found.get("hyper"), dict):  # what is left to the task is so, in a preset that says it too
+        kind = agent_class(str(found.get("agent", "pa3c"))).config_class
+        open_ones = {item.name for item in dataclasses.fields(kind) if "None" in str(item.type)}
+        left = {name: hyper[name] for name in open_ones & hyper.keys()}
+        found["hyper"] = hyper | {k: str(value) for k, value in left.items() if value is None or value in (True, False)}
+    return found
 
 
 def _named(path: Path, values: Any) -> Mapping[str, Any]:

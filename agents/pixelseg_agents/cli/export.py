@@ -30,6 +30,7 @@ Example:
   pixelseg export runs/first model.onnx
 """
 
+PERCENTILES_TOLD = "its 0.5th percentile is 0 and its 99.5th is 1"
 IMAGES = ("folder", "table", "brain", "phantom")  # data sets of image files
 VOLUMES = ("nifti", "cardiac", "hecktor", "dicom")
 
@@ -123,10 +124,12 @@ def preparation(dataset: str, options: Mapping[str, Any], channels: int, size: t
         white = options.get("white")
         level = "255 (8 bits; of deeper files their own)" if white is None else f"{white}, cut at 1"
         values = f"{colours}; values divided by white, which is {level}"
+        if options.get("scaling") == "percentiles":
+            values = f"{colours}; each channel scaled so that {PERCENTILES_TOLD} over all images of the case, cut there"
     elif dataset in VOLUMES:
         values = (
-            "slices; each volume and channel by itself scaled so that its 0.5th percentile is 0 and its 99.5th is 1, "
-            "cut there and rounded to 1/255"
+            f"slices; each volume and channel by itself scaled so that {PERCENTILES_TOLD}, cut there and rounded to "
+            "1/255"
         )
     else:
         values = f"as data set {dataset} reads its files, in [0, 1]"

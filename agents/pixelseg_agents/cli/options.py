@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pixelseg_agents.files import parse_json
+from pixelseg_agents.files import parse_value
 from pixelseg_env import OptionError
 from pixelseg_env.datasets import Size, check_size
 
@@ -56,17 +56,8 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, Any]:
             raise OptionError(f"dataset option {pair!r}: use --{key.replace('_', '-')} {text}")
         if key in options:
             raise OptionError(f"dataset option {key!r} is given twice")
-        options[key] = _value(text)
+        options[key] = parse_value(text)
     return options
-
-
-def _value(text: str) -> Any:
-    if text.lower() in ("true", "false", "none", "null"):
-        return {"true": True, "false": False}.get(text.lower())
-    try:
-        return parse_json(text)
-    except ValueError:
-        return text
 
 
 def _spec(allow_run: bool) -> Any:

@@ -18,7 +18,7 @@ from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.options import RUNS_OWN, parse_pairs
 from pixelseg_agents.cli.task import TaskArguments, task_from_json
 from pixelseg_agents.files import read_json, reason, write_atomically
-from pixelseg_agents.learning.looking import make_look
+from pixelseg_agents.learning.looking import Closer, make_look
 from pixelseg_agents.networks import network_class
 from pixelseg_agents.registry import agent_class, load_agent
 from pixelseg_env import (
@@ -234,6 +234,23 @@ def too_short(agent: Any, horizon: int) -> str:
         f"the agent is trained for at most {longest} step(s) (--horizons) and used for {horizon} (--horizon). What "
         f"to do after step {longest} it has never learnt, and it may lose the whole object. Give --horizon {longest}, "
         f"or let --horizons end with {horizon}"
+    )
+
+
+def too_small(agent: Any, size: tuple[int, ...]) -> str:
+    """A warning where an agent that could look closer never will; otherwise an empty string.
+
+    Args:
+        agent: the agent.
+        size: (H, W) of the images that it learns from.
+    """
+    look = getattr(agent, "look", None)
+    if not isinstance(look, Closer) or look.smallest < max(size):
+        return ""
+    return (
+        f"images of {'x'.join(map(str, size))} are no larger than the smallest window ({look.smallest:g} pixels), so "
+        "every look shows the whole image. Give a larger --size, a smaller window "
+        '(--look "closer(smallest=...)"), or --preset whole'
     )
 
 

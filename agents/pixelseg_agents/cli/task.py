@@ -39,14 +39,14 @@ TOLD = {
 }
 OPTIONS_TOLD = {
     "all": "fit=crop, keep_empty=true, fractions=[0.7,0.1,0.2]",
-    "brain": "channels=flair, white=4095",
+    "brain": "channels=flair, white=4095 or scaling=percentiles (of each patient)",
     "nifti": "label=1 or labels=1,2, channels=0, align=false, axis=2 (or 0, 1: of the slices)",
     "cardiac": "label or labels, align, axis",
     "hecktor": "modality=pt (or ct), boxes=false, axis",
     "dicom": "label or labels, align",
     "folder": "channels=grey (or rgb), mask_suffix=_mask, case_pattern=REGEX, threshold=127, invert=true, labels=1,2, "
-    "white=4095",
-    "table": "as folder, without mask_suffix",
+    "white=4095 or scaling=percentiles (of each case)",
+    "table": "as folder, without mask_suffix and scaling",
     "phantom": "count=400, seed=0, labels=1 or 2",
 }
 

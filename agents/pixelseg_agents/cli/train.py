@@ -13,7 +13,8 @@ from pixelseg_agents.cli.config_file import check_config, with_config
 from pixelseg_agents.cli.runs import CONFIG, RunError, open_run
 from pixelseg_agents.cli.task import TaskArguments
 from pixelseg_agents.cli.training import TrainArguments, train
-from pixelseg_agents.registry import PRESET_TASKS, PRESETS, agent_class, preset_config
+from pixelseg_agents.config import POLICY_DEFAULTS
+from pixelseg_agents.registry import PRESETS, agent_class, named_preset, preset_config, preset_task
 from pixelseg_env import OptionError
 
 TRAIN = """\
@@ -21,6 +22,7 @@ Trains an agent and evaluates it on patients that it has not seen.
 
 Examples:
   pixelseg train                                           generated pictures, no files needed
+  pixelseg train --preset whole --horizon 10               sees every image whole at each of ten steps
   pixelseg train --dataset folder --data my_images         a.png, a_mask.png, ...
   pixelseg train --dataset brain --data lgg --dataset-option channels=flair
   pixelseg train --resume runs/pa3c-phantom-s0             after Ctrl-C, which saves the run
@@ -45,18 +47,33 @@ def train_arguments(words: list[str]) -> TrainArguments[Any]:
     """
     typed_words, words = words, with_config(words)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for flag in ("--agent", "--preset", "--resume", "--transition", "--observation"):
+    for flag in (
+        "--agent",
+        "--preset",
+        "--resume",
+        "--transition",
+        "--observation",
+        "--horizon",
+        "--policy-gradient",
+    ):
         first.add_argument(flag, nargs="?")
+    first.add_argument("--horizons", nargs="*")
     peek, _ = first.parse_known_args(words)
     defaults: TrainArguments[Any]
     if peek.resume:
         defaults = _stored_arguments(Path(peek.resume))
     else:
-        agent, preset = peek.agent or "pa3c", peek.preset if peek.preset in PRESETS else "default"
+        agent = peek.agent or "pa3c"
+        preset = named_preset(agent, peek.preset if peek.preset in PRESETS else "default")
         kinds = (TrainArguments, TaskArguments, agent_class(agent).config_class)
         check_config(typed_words, {item.name for kind in kinds for item in dataclasses.fields(kind)})
-        shown = preset_config(agent, preset)  # with what is left to the task spelt out, so that --help shows it
-        task = TaskArguments(**PRESET_TASKS.get(preset, {}))
+        task = TaskArguments(**preset_task(agent, preset))
+        if preset == "closer":  # plays as long as it trains, whichever of the two is typed
+            task = dataclasses.replace(task, horizon=_longest(peek.horizon, *peek.horizons or ()) or task.horizon)
+        # With what is left to the task spelt out, so that --help shows it.
+        shown = preset_config(agent, preset, task.horizon)
+        if peek.policy_gradient in POLICY_DEFAULTS and hasattr(shown, "policy_gradient"):
+            shown = dataclasses.replace(shown, policy_gradient=peek.policy_gradient)
         if hasattr(shown, "for_task"):
             shown = shown.for_task(peek.transition or task.transition, peek.observation or task.observation)
         defaults = TrainArguments(hyper=_unchecked(shown), agent=agent, task=task)
@@ -65,10 +82,17 @@ def train_arguments(words: list[str]) -> TrainArguments[Any]:
     changed = _changes(defaults, given)
     if peek.resume:
         return _resumed(defaults, given, changed)
-    config = preset_config(given.agent, given.preset)
+    # The name that `default` stands for is kept: what it stands for may be another one in a later version.
+    preset = named_preset(given.agent, given.preset)
+    config = preset_config(given.agent, preset, max(1, given.task.horizon))
     typed = _typed(words)
     hyper = {item.name: getattr(given.hyper, item.name) for item in dataclasses.fields(config) if item.name in typed}
-    return dataclasses.replace(given, hyper=config.replace(**hyper))
+    return dataclasses.replace(given, preset=preset, hyper=config.replace(**hyper))
+
+
+def _longest(*typed: str | None) -> int:
+    """The largest of the whole numbers among words; 0 if there is none."""
+    return max((int(word) for word in typed if word is not None and word.isdecimal()), default=0)
 
 
 def _typed(words: list[str]) -> set[str]:

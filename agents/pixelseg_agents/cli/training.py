@@ -18,7 +18,7 @@ from pixelseg_agents.cli.arguments import Split
 from pixelseg_agents.cli.card import write_card
 from pixelseg_agents.cli.coarse import SET, check_coarse, describe
 from pixelseg_agents.cli.options import parse_pairs
-from pixelseg_agents.cli.runs import Run, RunError, check_free, held, open_run, too_short, write_config
+from pixelseg_agents.cli.runs import Run, RunError, check_free, held, open_run, too_short, too_small, write_config
 from pixelseg_agents.cli.session import Session
 from pixelseg_agents.cli.task import TaskArguments, described, task_from_json
 from pixelseg_agents.cli.volumes import volume_report
@@ -30,7 +30,7 @@ from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.learning.precision import Mode
 from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.provenance import now, provenance
-from pixelseg_agents.registry import agent_class, registered_agents, title_of
+from pixelseg_agents.registry import agent_class, preset_note, registered_agents, title_of
 from pixelseg_agents.team import Team, joined
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, SegmentationDataset
 from pixelseg_env.datasets import own_options
@@ -44,9 +44,11 @@ class TrainArguments(Generic[ConfigT]):
     """Arguments of `pixelseg train`."""
 
     agent: Annotated[str, arg(help=AGENT)] = "pa3c"
-    preset: Literal["default", "closer", "published"] = "default"
-    """Where the agent's hyperparameters start from: its own, those of an agent that looks closer in its second and last
-    step (closer; for images of more than 64x64), or the publication's; the flags below change single ones."""
+    preset: Literal["default", "whole", "closer", "published", "published-alive"] = "default"
+    """Where the agent's hyperparameters start from: those of one that sees every image whole (whole), of one that looks
+    closer in its second and last step (closer, which sets --size 128, --horizon 2, --observation stacked and
+    --observe-time too), the publication's, which saturate, or those with a normalisation, under which they learn
+    (published-alive); default: closer for pa3c, whole for the others. The flags below change single ones."""
     updates: int = 2000
     """Training length: one update is one batch of episodes (PA3C: one gradient step; AC and the DQNs: one per step)."""
     batch: int = 8
@@ -151,7 +153,12 @@ def _train(
         print(_in_force(agent, env))
         if team.size > 1:
             print(f"{team.size} processes of {arguments.batch} images each: {team.size * arguments.batch} an update")
-    if team.first and (warning := too_short(agent, arguments.task.horizon)):
+    warnings = (
+        preset_note(arguments.preset, arguments.hyper),
+        too_short(agent, arguments.task.horizon),
+        too_small(agent, sets["train"].image_shape[1:]),
+    )
+    for warning in filter(None, warnings if team.first else ()):
         print(f"pixelseg: warning: {warning}", file=sys.stderr)
     judge = None
     if arguments.eval_every:

@@ -193,7 +193,7 @@ def _step_figure(
 def _looked(
     result: EvaluationResult, dataset: SegmentationDataset, chosen: NDArray[np.int64], windows: Windows
 ) -> NDArray[np.float32] | None:
-    """The window of every step, float32 (N, T, 3); None: the agent sees whole images."""
+    """The windows of every step, float32 (N, T, K, 3); None: the agent sees whole images."""
     images, masks = dataset.batch(chosen)
     maps = np.stack([result.maps(int(i)) for i in chosen])
     before = np.concatenate([np.ones_like(masks)[:, None], maps[:, :-1]], axis=1)

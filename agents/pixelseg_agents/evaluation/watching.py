@@ -19,8 +19,8 @@ class WatchedStep:
     """One step of one image's episode. Of several labels, maps hold their union.
 
     Attributes:
-        seen: the image as the network was shown it, float32 (C, h, w); None: the agent does not tell.
-        window: the square of the image that this is, row and column of its first edge and its side, float32 (3,);
+        seen: the image as the network was shown it, in K windows, float32 (K, C, h, w); None: the agent does not tell.
+        windows: the squares of the image that these are, row and column of the first edge and the side, float32 (K, 3);
             None: all of it.
         probability: with which every pixel is in the map after the step, 0 where it has left for good, float32 (H, W);
             None: the agent has no such numbers.
@@ -30,7 +30,7 @@ class WatchedStep:
     """
 
     seen: NDArray[np.float32] | None
-    window: NDArray[np.float32] | None
+    windows: NDArray[np.float32] | None
     probability: NDArray[np.float32] | None
     before: NDArray[np.uint8]
     after: NDArray[np.uint8]

@@ -16,11 +16,13 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
+from pixelseg_agents.learning.boxes import boxes_of, mostly, nearest
+from pixelseg_agents.learning.resampling import cut_out, spread_back
 from pixelseg_env import OptionError, resolve
 
 LARGEST = 4096  # pixels of a look's side
+MOST = 16  # windows of a look
 Network = Callable[[Tensor], Any]  # of a batch (B, C', h, w): tensors (B, ..., h, w), or a tuple or list of them
 
 
@@ -38,14 +40,20 @@ class Look:
         """The height and width that a network sees of an observation of this size."""
         return size
 
-    def windows(self, kept: Tensor) -> Tensor | None:
-        """The squares that are looked at, float32 (B, 3): row and column of their first pixel's edge, and side.
+    @property
+    def passes(self) -> int:
+        """How often a network passes one observation."""
+        return 1
+
+    def squares(self, kept: Tensor) -> Tensor | None:
+        """The N squares of each image that are looked at: row and column of their first pixel's edge, and side.
 
         Args:
             kept: where a map keeps something, bool (B, H, W).
 
         Returns:
-            In pixels; edges may lie between two pixels, or outside of an image that is not square. None: all is seen.
+            float32 (B, N, 3), in pixels; edges may lie between two pixels, or outside of an image that is not square.
+            None: all is seen.
         """
         return None
 
@@ -82,14 +90,21 @@ class Closer(Look):
     actions that are drawn by chance would make every window the whole image. What the network says about the window's
     edge holds for all that lies beyond.
 
+    With several `windows` the box is cut between objects that lie apart, see `boxes_of`: by at least as many rows or
+    columns that hold nothing as such a neighbourhood has. Each object gets a window, all in one batch, and decides the
+    pixels that are nearest to its box. **N windows cost N passes at every look**, at the first one too, and where there
+    are fewer objects: an image then has its first window again, of which nothing is made. Who waited for the numbers
+    of objects would wait for the GPU.
+
     With the observation `"masked"` a pixel that is 0 in every channel counts as removed.
 
     Args:
-        side: height and width that a network sees, in pixels.
+        side: height and width that a network sees, in pixels; an image that is smaller is enlarged.
         margin: the window's side, in sides of the box.
         border: pixels that the window has around that.
         smallest: the side of the smallest window, in pixels; a look cannot show what the image does not have.
         context: whether the whole image stays in view beside the window, as channels more.
+        windows: the most windows at one look.
 
     Raises:
         OptionError: one is out of range.
@@ -100,6 +115,7 @@ class Closer(Look):
     border: float = 4.0
     smallest: float = 48.0
     context: bool = False
+    windows: int = 1
     own_planes: ClassVar[int] = 1  # channels of its own: how large the window is
 
     def __post_init__(self) -> None:
@@ -109,6 +125,7 @@ class Closer(Look):
             ("border", _is_number(self.border) and self.border >= 0, "a number of at least 0"),
             ("smallest", _is_number(self.smallest) and self.smallest >= 1, "a number of at least 1"),
             ("context", isinstance(self.context, bool), "True or False"),
+            ("windows", type(self.windows) is int and 1 <= self.windows <= MOST, f"a whole number of 1 to {MOST}"),
         ):
             if not valid:
                 raise OptionError(f"look: {name}={getattr(self, name)!r}: expected {wanted}")
@@ -121,99 +138,57 @@ class Closer(Look):
         """The side of a window, twice."""
         return self.side, self.side
 
-    def windows(self, kept: Tensor) -> Tensor:
-        """See `Look.windows`; of an empty map the whole image."""
-        height, width = kept.shape[-2:]
-        longest = _longest(height, width)
+    @property
+    def passes(self) -> int:
+        """As many as windows."""
+        return self.windows
+
+    def squares(self, kept: Tensor) -> Tensor:
+        """See `Look.squares`; of an empty map the whole image, of fewer objects than windows the first one again."""
+        return self._squares(self._boxes(kept), (kept.shape[-2], kept.shape[-1]))
+
+    def _boxes(self, kept: Tensor) -> Tensor:
+        """The boxes that windows are made for, see `boxes_of`."""
         reach = max(1, round(self.smallest / 12)) if self.smallest < LARGEST else 1
-        near = kept[:, None].float()
-        for across in ((1, 0), (0, 1)):  # by rows, then by columns: less work for the same mean
-            kernel, padding = [1 + 2 * reach * one for one in across], [reach * one for one in across]
-            near = avg_pool2d(near, kernel, 1, padding, count_include_pad=False)
-        near = near[:, 0]
-        solid = kept & (near > 0.5)
+        solid = kept & mostly(kept, reach)
         solid = solid | (kept & ~solid.flatten(1).any(1)[:, None, None])  # an object of a few pixels
-        (top, bottom), (left, right) = _extent(solid.any(2)), _extent(solid.any(1))
+        return boxes_of(solid, self.windows, 1 + 2 * reach)
+
+    def _squares(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+        top, bottom, left, right = boxes.unbind(-1)
+        longest = _longest(*size)
         box = torch.maximum(bottom - top, right - left)
         side = (box * self.margin + 2 * self.border).clamp_min(float(self.smallest))
         side = torch.where(box > 0, torch.minimum(side, longest), longest)
-        return torch.stack([_edge(top, bottom, side, height), _edge(left, right, side, width), side], dim=1)
+        squares = [_edge(top, bottom, side, size[0]), _edge(left, right, side, size[1]), side]
+        found = torch.stack(squares, dim=-1)
+        return torch.where((box > 0)[..., None], found, found[:, :1])
 
     def __call__(self, network: Network, observation: Tensor, kept: Tensor) -> Any:
         """What a network makes of the windows, spread back over the images."""
-        windows, size = self.windows(kept), (observation.shape[-2], observation.shape[-1])
-        seen = [cut_out(observation, windows, self.side)]
+        boxes, size = self._boxes(kept), (observation.shape[-2], observation.shape[-1])
+        squares = self._squares(boxes, size).flatten(0, 1)  # (B N, 3)
+        seen = [cut_out(self._each_window(observation), squares, self.side)]
         if self.context:
-            seen.append(cut_out(observation, self.windows(torch.zeros_like(kept)), self.side))
-        share = (windows[:, 2] / _longest(*size)).view(-1, 1, 1, 1)
+            whole = self._squares(torch.zeros_like(boxes[:, :1]), size)[:, 0]
+            seen.append(self._each_window(cut_out(observation, whole, self.side)))
+        share = (squares[:, 2] / _longest(*size)).view(-1, 1, 1, 1)
         seen.append(share.expand(-1, self.own_planes, self.side, self.side))
-        return _each(network(torch.cat(seen, dim=1)), lambda found: spread_back(found, windows, size))
+        found = _each(network(torch.cat(seen, dim=1)), lambda one: spread_back(one, squares, size))
+        if self.windows == 1:
+            return found
+        shares = nearest(boxes, size)
+        return _each(found, lambda one: _joined(one, shares))
+
+    def _each_window(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) as often as they have windows, (B N, C, H, W)."""
+        return images[:, None].expand(-1, self.windows, -1, -1, -1).flatten(0, 1)
 
 
-def cut_out(images: Tensor, windows: Tensor, side: int) -> Tensor:
-    """Resamples a window of every image, bilinearly and without aliasing; outside of an image is 0.
-
-    Args:
-        images: float32 (B, C, H, W).
-        windows: see `Look.windows`.
-        side: S.
-
-    Returns:
-        float32 (B, C, S, S), with a gradient to the images.
-    """
-    step = (windows[:, 2] / side)[:, None]
-    places = (torch.arange(side, device=images.device) + 0.5) * step - 0.5
-    rows, columns = (
-        _weights(windows[:, axis, None] + places, step, images.shape[-2 + axis], outside=0.0) for axis in (0, 1)
-    )
-    return rows[:, None] @ (images @ columns[:, None].transpose(-1, -2))
-
-
-def spread_back(found: Tensor, windows: Tensor, size: tuple[int, int]) -> Tensor:
-    """Undoes `cut_out` for what a network found: every pixel of the image gets a value.
-
-    Args:
-        found: float32 (B, ..., S, S).
-        windows: see `Look.windows`.
-        size: (H, W).
-
-    Returns:
-        float32 (B, ..., H, W), with a gradient to `found`; beyond a window, the value at its nearest edge.
-    """
-    side = found.shape[-1]
-    step = (side / windows[:, 2])[:, None]
-    rows, columns = (
-        _weights(
-            (torch.arange(length, device=found.device) + 0.5 - windows[:, axis, None]) * step - 0.5, step, side, None
-        )
-        for axis, length in enumerate(size)
-    )
-    flat = found.flatten(1, -3) if found.ndim > 3 else found[:, None]
-    spread = (rows[:, None] @ flat) @ columns[:, None].transpose(-1, -2)
-    return spread.reshape(*found.shape[:-2], *size)
-
-
-def _weights(places: Tensor, step: Tensor, count: int, outside: float | None) -> Tensor:
-    """The share of each of `count` samples in values at other places, float32 (B, places, count).
-
-    Args:
-        places: (B, N), 0 is the middle of the first sample.
-        step: between two places, (B, 1): where it is above 1, a place takes in all samples up to the next.
-        count: of samples.
-        outside: the factor on places that lie beyond the samples; None: they are worth what the nearest sample is.
-    """
-    inside = (places >= -0.5) & (places <= count - 0.5)
-    places = places.clamp(0, count - 1)[:, :, None]
-    shares = (1 - (torch.arange(count, device=places.device) - places).abs() / step[:, :, None].clamp_min(1)).relu()
-    shares = shares / shares.sum(-1, keepdim=True)
-    return shares if outside is None else torch.where(inside[:, :, None], shares, shares * outside)
-
-
-def _extent(there: Tensor) -> tuple[Tensor, Tensor]:
-    """The first and the last line of those that hold something, and one more: float32 (B,) each, alike if none does."""
-    lines = torch.arange(there.shape[1], device=there.device).float()
-    first = torch.where(there, lines, lines[-1] + 1).amin(1)
-    return first, torch.maximum(first, torch.where(there, lines + 1, lines[0]).amax(1))
+def _joined(found: Tensor, shares: Tensor) -> Tensor:
+    """What the windows of an image say, (B N, ..., H, W), each by its share of the pixels, (B, N, H, W)."""
+    shares = shares.reshape(*shares.shape[:2], *(1,) * (found.ndim - 3), *shares.shape[2:])
+    return (found.reshape(-1, shares.shape[1], *found.shape[1:]) * shares).sum(1)
 
 
 def _edge(first: Tensor, last: Tensor, side: Tensor, length: int) -> Tensor:

@@ -16,7 +16,7 @@ class RewardMapConvolution(nn.Module):
 
     R(t) = r(t) + gamma (w * R(t+1)), with a learnable kernel w (the reward map convolution of PixelRL,
     Furuta et al. 2019). The kernel starts as a delta, so that training starts from the plain return of
-    every pixel.
+    every pixel. `one_step_returns` has the other reading, w * V(s(t+1)). The kernel learns from the value loss alone.
 
     Args:
         kernel_size: side of the kernel in pixels, odd.
@@ -68,3 +68,31 @@ def discounted_returns(
             following = reward + gamma * following * going_on
         returns.append(following)
     return returns[::-1]
+
+
+def one_step_returns(
+    rewards: Sequence[Tensor],
+    terminated: Sequence[NDArray[np.bool_] | Tensor],
+    following: Sequence[Tensor],
+    gamma: float,
+    convolution: nn.Module,
+) -> list[Tensor]:
+    """Eq. 8 read on values: R(t) = r(t) + gamma (w * V(s(t+1))), with R = r at the terminal step.
+
+    A pixel's return looks one step ahead, at what its neighbours are thought to be worth there (PixelRL's one-step
+    form), where `discounted_returns` sums up what they earned until the end.
+
+    Args:
+        rewards: T reward maps, float32 (B, H, W) or (B, L, H, W).
+        terminated: T boolean arrays (B,) on the host, whether the episode ended with that step.
+        following: T maps of V(s(t+1)), like the rewards; no gradient goes into them.
+        gamma: the discount.
+        convolution: applied to V(s(t+1)), except where step t is terminal.
+
+    Returns:
+        T tensors like the rewards. They carry a gradient for the convolution's kernel only.
+    """
+    return [
+        discounted_returns([reward], [ended], value, gamma, convolution)[0]
+        for reward, ended, value in zip(rewards, terminated, following, strict=True)
+    ]

@@ -57,9 +57,15 @@ class ActorCriticHeads(nn.Module):
         """
         features = self.signed(features_of(self.network, observation))
         logits, values = self.policy(features), self.value(features)
-        if self.labels > 1:
-            return logits, values
-        return logits if self.actions > 1 else logits[:, 0], values[:, 0]
+        return self._shaped(logits), values if self.labels > 1 else values[:, 0]
+
+    def decide(self, observation: Tensor) -> Tensor:
+        """The logits alone: as `forward`'s first, to the bit."""
+        logits: Tensor = self.policy(self.signed(features_of(self.network, observation)))
+        return self._shaped(logits)
+
+    def _shaped(self, logits: Tensor) -> Tensor:
+        return logits if max(self.labels, self.actions) > 1 else logits[:, 0]
 
 
 class QHeads(nn.Module):

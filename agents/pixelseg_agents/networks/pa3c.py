@@ -240,17 +240,26 @@ class PA3CNetwork(nn.Module):
             Keep logits and values, both float32 (B, H, W), or (B, L, H, W) with L > 1 labels; the logits of K
             actions are (B, K, H, W).
         """
+        features = self._padded_features(observation)
+        logits, values = self.policy(*features), self.value(*features)
+        return self._shaped(logits, observation, self.actions), self._shaped(values, observation)
+
+    def decide(self, observation: Tensor) -> Tensor:
+        """The logits alone, without the value head: as `forward`'s first, to the bit."""
+        return self._shaped(self.policy(*self._padded_features(observation)), observation, self.actions)
+
+    def _padded_features(self, observation: Tensor) -> tuple[Tensor, ...]:
         height, width = observation.shape[-2:]
         stride = STRIDE * self.finest
         padding = (0, -width % stride, 0, -height % stride)
         if any(padding):
             observation = F.pad(observation, padding, mode="replicate")
-        features = self.features(observation)
-        logits, values = self.policy(*features), self.value(*features)
-        logits, values = logits[..., :height, :width], values[..., :height, :width]
-        if self.labels > 1:
-            return logits, values
-        return logits if self.actions > 1 else logits[:, 0], values[:, 0]
+        return self.features(observation)
+
+    def _shaped(self, found: Tensor, observation: Tensor, actions: int = 1) -> Tensor:
+        height, width = observation.shape[-2:]
+        found = found[..., :height, :width]
+        return found if max(self.labels, actions) > 1 else found[:, 0]
 
 
 def _resized(features: Tensor, height: int, width: int) -> Tensor:

@@ -182,3 +182,9 @@ class ActorCriticUNet(nn.Module):
         logits = self.policy(self.actor(features))[..., :height, :width]
         values = self.value(self.critic(features))[..., :height, :width]
         return (logits, values) if self.labels > 1 else (logits[:, 0], values[:, 0])
+
+    def decide(self, observation: Tensor) -> Tensor:
+        """The keep logits alone, without the critic's decoder: as `forward`'s first, to the bit."""
+        height, width = observation.shape[-2:]
+        logits: Tensor = self.policy(self.actor(self.encoder(observation)))[..., :height, :width]
+        return logits if self.labels > 1 else logits[:, 0]

@@ -177,7 +177,7 @@ def test_overview_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--dataset-option", "size=3"], "--size"),
         (["train", "--reward", "squared"], "Did you mean 'squared_error'?"),
         (["train", "--gamma", "2"], "gamma=2.0"),
-        (["train", "--horizon-shares", "1", "2"], "horizon_shares"),
+        (["train", "--horizon-shares", "1", "2", "3"], "horizon_shares"),
         (["train", "--updates", "0"], "--updates 0"),
         (["train", "--horizon", "0"], "horizon=0"),
         (["train", "--dataset", "folder", "--data", "nowhere"], "nowhere"),
@@ -208,7 +208,7 @@ def test_unknown_flag_and_bad_value_are_refused_by_name(capsys: pytest.CaptureFi
 
 def test_every_hyperparameter_flag_reaches_the_agent() -> None:
     words = ["--no-sam", "--horizons", "2", "5", "--learning-rate", "0.01", "--foreground-weight", "7"]
-    config = train_arguments(words).hyper
+    config = train_arguments(["--preset", "whole", *words]).hyper
     assert config == PA3CConfig().replace(sam=False, horizons=(2, 5), learning_rate=0.01, foreground_weight=7.0)
 
 
@@ -275,10 +275,15 @@ def test_native_and_size_exclude_each_other(run: Path, tmp_path: Path, capsys: p
 
 def test_help_shows_what_the_task_decides_and_a_typed_default_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["train", "--help"])
+        main(["train", "--preset", "whole", "--help"])
     shown = capsys.readouterr().out
     assert "(default: 1 2 10)" in shown
     assert "{group,none}" in shown
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    shown = capsys.readouterr().out
+    assert "(default: 1 2)" in shown
+    assert "(default: 128)" in shown
     plain = train_arguments(["--horizons", "10"]).hyper
     assert plain.start_bias is None  # by task: 4, for a longer episode must not begin by zeroing the image
     assert (

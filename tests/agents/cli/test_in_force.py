@@ -27,7 +27,10 @@ def test_hyperparameters_that_an_agent_does_not_use_are_not_in_force(
         "--width",
         "0.03",
     ]
-    assert main(["train", "--agent", agent, *words, "--horizon", "1", "--out", str(tmp_path / "run")]) == 0
+    assert (
+        main(["train", "--agent", agent, *words, "--preset", "whole", "--horizon", "1", "--out", str(tmp_path / "run")])
+        == 0
+    )
     in_force = json.loads((tmp_path / "run" / "config.json").read_text())["in_force"]
     assert ("later_background_weight" in in_force) == used
     ratio = load_dataset("phantom", split="train", size=16, count=10).class_ratio

@@ -545,3 +545,18 @@ def test_names_that_a_console_cannot_show(run: Path, tmp_path: Path, monkeypatch
     sys.stdout.flush()
     assert rb"caf\udce9.png" in buffer.getvalue()
     assert (tmp_path / "out" / latin.name).exists()
+
+
+def test_a_run_scales_files_by_percentiles_as_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one slice that is given, `predict` takes those of its patient, and `evaluate` those of other data."""
+    data, run = write_brain(tmp_path / "data"), tmp_path / "run"
+    options = ["--dataset-option", "scaling=percentiles"]
+    assert train_tiny(run, data=["--dataset", "brain", "--data", str(data), *options], updates=1) == 0
+    assert config_of(run)["arguments"]["task"]["dataset_option"] == ["scaling=percentiles"]
+    assert main(["evaluate", str(run), "--split", "all"]) == 0
+    trained_on = load_dataset("brain", data, split="all", size=16, scaling="percentiles")
+    case, seen = trained_on.cases[0], []
+    monkeypatch.setattr(FilePredictor, "segment", lambda _, images: seen.append(images) or images[:, 0] > 0)
+    path = data / "kaggle_3m" / case / f"{case}_2.tif"
+    assert main(["predict", str(run), str(path), "-o", str(tmp_path / "mask.tif")]) == 0
+    np.testing.assert_array_equal(seen[0], trained_on.images[:1])

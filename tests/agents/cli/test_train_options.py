@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from pixelseg_agents import load_agent
+from pixelseg_agents import PA3C, Closer, PA3CConfig, load_agent, registry
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.config_file import with_config
 from pixelseg_agents.cli.train import train_arguments
+from pixelseg_agents.learning.looking import WholeImage
+from pixelseg_agents.registry import preset_note
 from tests.helpers.cli import PHANTOM, rows_of, train_tiny
 
 
@@ -131,6 +134,84 @@ def test_groups_in_a_config_file_of_ones_own_keep_its_out(tmp_path: Path) -> Non
     assert (found.out, found.updates, found.task.size, found.hyper.width) == (Path("elsewhere"), 7, 24, 0.5)
 
 
+SHORT = [*PHANTOM, "--width", "0.03", "--updates", "2", "--batch", "2", "--log", "none", "--device", "cpu"]
+
+
+def test_pa3c_looks_closer_unless_told_otherwise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main(["train", *SHORT, "--size", "56", "--out", str(run)]) == 0
+    said = capsys.readouterr()
+    agent = PA3C.load(run / "checkpoint.safetensors")
+    assert (agent.look, agent.config.horizons) == (Closer(), (1, 2))
+    first, last = map(
+        float, re.findall(r"PA3C: mean Dice (\S+) .* after step 1, (\S+) and .* after step 2", said.out)[0]
+    )
+    table = json.loads((run / "evaluation.json").read_text())["summary"]["dice_by_step"]
+    assert (first, last) == pytest.approx(table, abs=6e-4)
+    assert "warning" not in said.err
+    assert main(["train", *SHORT, "--size", "48", "--out", str(tmp_path / "small")]) == 0
+    assert "48x48 are no larger than the smallest window" in capsys.readouterr().err
+    assert main(["train", *SHORT, "--size", "48", "--preset", "whole", "--out", str(tmp_path / "whole")]) == 0
+    said = capsys.readouterr()
+    assert PA3C.load(tmp_path / "whole/checkpoint.safetensors").look == WholeImage()
+    assert ("after step 10" in said.out, "smallest window" in said.err) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "size", "horizon", "observation", "look", "horizons"),
+    [
+        ([], 128, 2, "stacked", "closer", (1, 2)),
+        (["--preset", "closer", "--size", "96"], 96, 2, "stacked", "closer", (1, 2)),
+        (["--agent", "pixelseg_agents:PA3C"], 128, 2, "stacked", "closer", (1, 2)),
+        (["--horizon", "10"], 128, 10, "stacked", "closer", (1, 2, 10)),
+        (["--horizon=1"], 128, 1, "stacked", "closer", (1,)),
+        (["--horizons", "1", "2", "3"], 128, 3, "stacked", "closer", (1, 2, 3)),
+        (["--horizon", "4", "--horizons", "2", "4"], 128, 4, "stacked", "closer", (2, 4)),
+        (["--observation", "masked", "--transition", "restorable"], 128, 2, "masked", "closer", (1, 2)),
+        (["--size", "none", "--look", "closer(side=32)"], None, 2, "stacked", "closer(side=32)", (1, 2)),
+        (["--preset", "whole"], 64, 10, "masked", "whole", ()),
+        (["--preset", "published"], 64, 10, "masked", "whole", (10,)),
+        (["--agent", "ac"], 64, 10, "masked", "whole", ()),
+        (["--agent", "amp-drl"], 64, 10, "masked", "whole", ()),
+        (["--agent", "ac", "--preset", "closer", "--horizon", "3"], 128, 3, "stacked", "closer", (1, 2, 3)),
+    ],
+)
+def test_what_is_typed_goes_before_a_preset_which_fits_the_rest_to_it(
+    words: list[str], size: int | None, horizon: int, observation: str, look: str, horizons: tuple[int, ...]
+) -> None:
+    found = train_arguments(words)
+    task, hyper = found.task, found.hyper
+    assert (task.size, task.horizon, task.observation) == (size, horizon, observation)
+    assert (hyper.look, hyper.horizons) == (look, horizons)
+    assert task.observe_time == (found.preset == "closer")
+    assert sum(hyper.horizon_shares) == pytest.approx(float(len(hyper.horizon_shares) > 0))
+
+
+def test_older_runs_go_on_and_are_repeated_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They noted `default`, which then was `whole`; and what a preset has become since says nothing about a run."""
+    assert train_tiny(tmp_path / "old", "--horizon", "10", updates=2) == 0
+    path = tmp_path / "old" / "config.json"
+    config = json.loads(path.read_text())
+    for name, value in (("horizons", []), ("horizon_shares", []), ("start_bias", None)):  # as by default
+        config["arguments"]["hyper"][name] = value
+    config["arguments"]["preset"] = "default"
+    del config["arguments"]["hyper"]["look"]
+    path.write_text(json.dumps(config))
+    again = train_arguments(["--config", str(path)])
+    assert again.hyper == PA3CConfig(width=0.03)
+    assert (again.task.size, again.task.horizon, again.task.observation, again.task.observe_time) == (
+        *(16, 10),
+        *("masked", False),
+    )
+    assert main(["train", "--resume", str(tmp_path / "old"), "--updates", "3"]) == 0
+    assert PA3C.load(tmp_path / "old/checkpoint.safetensors").look == WholeImage()
+    new = train_arguments(["--width", "0.03", "--recompute", "True"])
+    path.write_text(json.dumps({"arguments": new.to_json()}))
+    monkeypatch.setitem(registry.CLOSER, "network", "unet")
+    assert train_arguments([]).hyper.network == "unet", "one place tells what the preset is"
+    assert train_arguments(["--config", str(path)]) == new
+
+
 def test_the_preset_that_looks_closer_sets_the_rules_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "--preset", "closer", *PHANTOM, "--look", "closer(side=16, smallest=8)"]
     words += ["--size", "24", "--width", "0.05", "--updates", "2", "--batch", "2", "--log", "none", "--device", "cpu"]
@@ -153,3 +234,32 @@ def test_the_preset_that_looks_closer_sets_the_rules_too(tmp_path: Path, capsys:
     capsys.readouterr()
     assert main([*words, "--agent", "amp-drl", "--out", str(tmp_path / "third")]) == 2
     assert "preset='closer': agent 'amp-drl' takes no look" in capsys.readouterr().err
+    assert main([*words, "--agent", "pixelrl", "--out", str(tmp_path / "fourth")]) == 0
+    fourth = json.loads((tmp_path / "fourth/config.json").read_text())["arguments"]
+    assert fourth["task"]["transition"] == "additive", "the only one that its actions are made for"
+    assert train_arguments(["--preset", "closer"]).task.transition == "absorbing"
+
+
+def test_the_published_preset_says_that_it_saturates_and_what_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", *PHANTOM, "--size", "16", "--width", "0.05", "--updates", "1", "--batch", "2", "--log", "none"]
+    for number, (preset, told) in enumerate((("published", True), ("published-alive", False))):
+        assert main([*words, "--preset", preset, "--out", str(tmp_path / f"{number}")]) == 0
+        said = capsys.readouterr().err
+        assert ("--preset published saturates" in said) is told
+        assert ("--preset published-alive" in said) is told
+    alive, stated = (train_arguments(["--preset", name]).hyper for name in ("published-alive", "published"))
+    assert alive == stated.replace(norm="group") != stated
+    assert preset_note("published", stated) != ""
+    assert preset_note("published", alive) == preset_note("default", stated) == ""
+
+
+@pytest.mark.parametrize(("name", "limit"), [("vanilla", "0.0"), ("natural", "4.0")])
+def test_help_shows_what_a_policy_gradient_changes(name: str, limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--policy-gradient", name, "--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert re.search(rf"--logit-limit .*?\(default: {limit}\)", said)
+    given = train_arguments(["--policy-gradient", name, "--logit-limit", "4.0"]).hyper
+    assert (given.policy_gradient, given.logit_limit, given.exploration) == (name, 4.0, None)

@@ -49,9 +49,10 @@ def test_what_is_watched_is_what_is_played(labels: int, observation: str) -> Non
             np.testing.assert_array_equal(step.before, before)
             np.testing.assert_array_equal(step.after, after)
             assert step.seen is not None
-            assert step.seen.shape == (len(episode.image), 16, 16)
-            assert step.window is not None
-            assert 6 <= step.window[2] <= 16
+            assert step.seen.shape == (1, len(episode.image), 16, 16)
+            assert step.windows is not None
+            assert step.windows.shape == (1, 3)
+            assert 6 <= step.windows[0, 2] <= 16
             assert step.probability is not None
             if labels == 1:
                 np.testing.assert_array_equal(step.after, (step.probability > 0.5) & (before == 1))
@@ -109,7 +110,14 @@ def test_a_removed_pixel_that_may_come_back_is_drawn_with_its_probability(
     last = episode.steps[-1]
     assert last.probability is not None
     assert last.probability[last.before == 0].min() > 0
-    np.testing.assert_allclose(drawn[0].axes[-2].images[0].get_array(), last.probability)
+    panel = drawn[0].axes[-2]
+    np.testing.assert_allclose(panel.images[0].get_array(), last.probability)
+    (strip,) = panel.child_axes
+    assert [tick.get_text() for tick in strip.get_xticklabels()] == ["0", "0.5", "1"]
+    assert strip.images[0].get_cmap() == panel.images[0].get_cmap()
+    assert strip.images[0].get_clim() == panel.images[0].get_clim() == (0, 1)
+    FigureCanvasAgg(drawn[0]).draw()  # type: ignore[no-untyped-call]
+    assert strip.get_tightbbox().y0 >= drawn[0].legends[0].get_window_extent().y1, "the legend leaves it free"
 
 
 def test_agents_of_others_are_watched_too() -> None:

@@ -12,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pixelseg_agents import AC, DQN, PA3C, Closer, Look, PixelRL, Supervised
 from pixelseg_agents.evaluation.figures import step_figure
-from pixelseg_agents.learning.looking import WholeImage, cut_out, make_look, spread_back
+from pixelseg_agents.learning.boxes import mostly
+from pixelseg_agents.learning.looking import WholeImage, make_look
+from pixelseg_agents.learning.resampling import cut_out, spread_back
 from pixelseg_agents.learning.task import AgentTask
 from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset
 from tests.helpers.env import small_set
@@ -52,7 +55,7 @@ def test_a_window_holds_the_object_lies_in_the_image_and_turns_with_it(
     height, width = size
     kept = blob(height, width, int(place[0] * (height - side)), int(place[1] * (width - side)), side)
     look = Closer(side=16, smallest=12, border=1)
-    (window,) = look.windows(kept)
+    ((window,),) = look.squares(kept)
     rows, columns = torch.where(kept[0])
     for axis, (found, length) in enumerate(((rows, height), (columns, width))):
         first, end = float(window[axis]), float(window[axis] + window[2])
@@ -62,9 +65,9 @@ def test_a_window_holds_the_object_lies_in_the_image_and_turns_with_it(
             assert -1e-3 <= first <= end <= length + 1e-3
     assert 12 <= float(window[2]) <= max(size)
     image = torch.rand(1, 2, height, width, generator=torch.Generator().manual_seed(side))
-    seen = cut_out(image, look.windows(kept), 16)
+    seen = cut_out(image, look.squares(kept)[:, 0], 16)
     again = turned(image, turn)
-    assert torch.allclose(cut_out(again, look.windows(turned(kept, turn)), 16), turned(seen, turn), atol=1e-4)
+    assert torch.allclose(cut_out(again, look.squares(turned(kept, turn))[:, 0], 16), turned(seen, turn), atol=1e-4)
 
 
 def test_pixels_that_stand_alone_do_not_widen_a_window() -> None:
@@ -72,18 +75,43 @@ def test_pixels_that_stand_alone_do_not_widen_a_window() -> None:
     kept = blob(128, 128, 40, 50, 20)
     noisy = kept | (torch.rand(kept.shape, generator=draws) < 0.1)
     look = Closer(smallest=20)
-    clean, spoilt = look.windows(kept)[0], look.windows(noisy)[0]
+    clean, spoilt = look.squares(kept)[0, 0], look.squares(noisy)[0, 0]
     assert float((clean - spoilt).abs().max()) < 5
     alone = blob(128, 128, 7, 9, 1)
-    assert look.windows(alone)[0].tolist() == [0, 0, 20], "an object of one pixel is one all the same"
+    assert look.squares(alone)[0, 0].tolist() == [0, 0, 20], "an object of one pixel is one all the same"
 
 
 def test_first_looks_and_empty_maps_show_the_whole_image() -> None:
     for height, width in SIZES:
         longest = max(height, width)
         for kept in (torch.ones(2, height, width, dtype=torch.bool), torch.zeros(2, height, width, dtype=torch.bool)):
-            for window in Closer().windows(kept):
+            for window in Closer(windows=2).squares(kept).flatten(0, 1):
                 assert window.tolist() == [(height - longest) / 2, (width - longest) / 2, longest]
+
+
+@settings(max_examples=60)
+@given(
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    reach=st.sampled_from([1, 2, 4, 11, 2000]),  # that of the last needs larger numbers
+    seed=st.integers(0, 999),
+    turn=st.integers(0, 7),
+)
+def test_a_pixel_counts_where_most_around_it_is_kept(size: tuple[int, int], reach: int, seed: int, turn: int) -> None:
+    """As a mean of every neighbourhood for itself tells; a tie is no majority, however the image lies."""
+    kept = torch.rand(2, *size, generator=torch.Generator().manual_seed(seed)) < 0.5
+    rows, columns = ([slice(max(0, i - reach), i + reach + 1) for i in range(length)] for length in size)
+    around = [[kept[:, row, column].flatten(1).double().mean(1) > 0.5 for column in columns] for row in rows]
+    found = mostly(kept, reach)
+    assert torch.equal(found, torch.stack([torch.stack(line, -1) for line in around], 1))
+    assert torch.equal(mostly(turned(kept, turn), reach), turned(found, turn))
+
+
+def test_windows_need_no_values_to_be_planned() -> None:
+    """Where only shapes are known (`FakeTensorMode`), a look that asked for a value would fail; so it never waits."""
+    with FakeTensorMode():
+        kept = torch.ones(2, 90, 70, dtype=torch.bool)
+        assert Closer().windows(kept).shape == (2, 3)
+        assert Closer()(lambda seen: seen[:, 0], torch.rand(2, 3, 90, 70), kept).shape == (2, 90, 70)
 
 
 # ---------------------------------------------------------------- resampling
@@ -263,6 +291,8 @@ def test_looks_by_name() -> None:
         ("closer(side=", "expected a name"),
         ("closer(side=,)", "expected the form"),
         ("closer(margin=0.5)", "at least 1"),
+        ("closer(windows=0)", "1 to 16"),
+        ("closer(windows=True)", "1 to 16"),
         ("no.such.module:look", "cannot be imported"),
         ("builtins:dict", "expected a Look"),
         ("", "expected"),
@@ -284,9 +314,9 @@ def test_pictures_show_what_was_looked_at(tmp_path: Any) -> None:
     first, later = (agent.windows(images, before) for before in (np.ones_like(targets), maps[:, 0]))
     assert first is not None
     assert later is not None
-    assert (first[:, 2] == 56).all()
-    assert later[0, 2] == 56
-    row, column, side = later[1]
+    assert (first[..., 2] == 56).all()
+    assert later[0, 0, 2] == 56
+    ((row, column, side),) = later[1]
     assert row <= 8 < 22 <= row + side
     assert column <= 30 < 40 <= column + side
     step_figure(images, targets, maps, tmp_path / "a.png", windows=np.stack([first, later], axis=1))
@@ -300,7 +330,7 @@ def test_what_a_network_is_shown() -> None:
     images = torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(4))
     kept, seen = blob(64, 64, 20, 30, 10), []
     look = Closer(side=16, margin=1.5, border=3, smallest=12, context=True)
-    (window,) = look.windows(kept)
+    ((window,),) = look.squares(kept)
     assert window.tolist() == [25 - 10.5, 35 - 10.5, 10 * 1.5 + 2 * 3]
     look(lambda one: seen.append(one) or one, images, kept)
     (shown,) = seen

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pixelseg_agents.learning.returns import RewardMapConvolution, discounted_returns
+from pixelseg_agents.learning.returns import RewardMapConvolution, discounted_returns, one_step_returns
 
 
 def rollout(steps: int, batch: int, seed: int, ends: float = 0.3) -> tuple[list[Tensor], list[Tensor], Tensor]:
@@ -132,3 +132,22 @@ def test_the_kernel_learns_through_every_step_that_follows() -> None:
     assert float(first.detach()) == pytest.approx(5 + 0.4 * 7 + 0.16 * 11)
     (gradient,) = torch.autograd.grad(first.sum(), [convolution.weight])
     assert float(gradient) == pytest.approx(0.5 * 7 + 2 * 0.25 * 0.8 * 11)
+
+
+def test_eq8_on_values_looks_one_step_ahead() -> None:
+    """A delta gives r + gamma V(s(t+1)), a kernel that shifts the neighbour's V, and r alone where an episode ends."""
+    rewards, ended, _ = rollout(4, 3, 5)
+    values = [torch.randn(3, 5, 4, requires_grad=True) for _ in rewards]
+    convolution = RewardMapConvolution(3)
+    for t, found in enumerate(one_step_returns(rewards, ended, values, 0.5, convolution)):
+        going_on = (~ended[t]).float().view(-1, 1, 1)
+        torch.testing.assert_close(found, rewards[t] + 0.5 * values[t] * going_on)
+        assert found.requires_grad is not bool(ended[t].all())
+    with torch.no_grad():
+        convolution.weight.zero_()
+        convolution.weight[0, 0, 1, 0] = 2.0  # twice the left neighbour
+    (one,) = one_step_returns(rewards[:1], [torch.tensor([False] * 3)], values[:1], 0.5, convolution)
+    torch.testing.assert_close(one[..., 1:], rewards[0][..., 1:] + values[0][..., :-1])
+    torch.testing.assert_close(one[..., 0], rewards[0][..., 0])
+    assert torch.autograd.grad(one.sum(), values[0], allow_unused=True, retain_graph=True) == (None,)
+    assert torch.autograd.grad(one.sum(), convolution.weight)[0].abs().sum() > 0

@@ -35,12 +35,11 @@ def gradients(agent: Any) -> tuple[list[Tensor], dict[str, float]]:
 
 
 @pytest.mark.parametrize("kind", [PA3C, PixelRL])
-@pytest.mark.parametrize("convolution", [0, 3])
-def test_recomputing_gives_the_same_gradients(kind: Any, convolution: int) -> None:
-    found = [
-        gradients(make(kind, reward_map_convolution=convolution, recompute=recompute, max_gradient_norm=0.0))
-        for recompute in (False, True)
-    ]
+@pytest.mark.parametrize(
+    "eq8", [{}, {"reward_map_convolution": 3}, {"reward_map_convolution": 3, "reward_map_on": "values"}]
+)
+def test_recomputing_gives_the_same_gradients(kind: Any, eq8: dict[str, Any]) -> None:
+    found = [gradients(make(kind, recompute=recompute, max_gradient_norm=0.0, **eq8)) for recompute in (False, True)]
     for one, two in zip(found[0][0], found[1][0], strict=True):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-6)
     assert found[0][1].keys() == found[1][1].keys()

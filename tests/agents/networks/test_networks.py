@@ -40,6 +40,31 @@ def test_published_numbers_of_parameters() -> None:
     assert parameter_count(fine) == 7_061_250
 
 
+@pytest.mark.parametrize(("labels", "actions"), [(1, 1), (2, 1), (1, 8)])
+@pytest.mark.parametrize("kind", ["pa3c", "ac", "heads"])
+def test_deciding_leaves_the_critic_out(kind: str, labels: int, actions: int) -> None:
+    made: nn.Module
+    if kind == "pa3c":
+        made = tiny(labels=labels, actions=actions)
+    elif kind == "heads":
+        made = ActorCriticHeads(UNet(2, 0.125, labels=0), labels=labels, actions=actions)
+    elif actions > 1:
+        pytest.skip("AC's network has no amounts")
+    else:
+        made = ActorCriticUNet(2, 0.125, labels=labels)
+    network: Any = made.eval()
+    observation = torch.rand(2, 2, 19, 22)
+    expected = network(observation)[0]
+    asked = []
+    for name in ("value", "critic"):
+        if hasattr(network, name):
+            getattr(network, name).register_forward_hook(lambda *_, name=name: asked.append(name))
+    assert torch.equal(network.decide(observation), expected)
+    assert not asked
+    network(observation)
+    assert asked, "forward asks it"
+
+
 def test_no_parameter_count_includes_frozen_ones() -> None:
     layer = nn.Linear(3, 2)
     layer.bias.requires_grad_(False)

@@ -422,7 +422,7 @@ PLUGIN = (
 )
 TRAIN = [
     "train", "--network", "own_net:Tiny", "--updates", "2", "--size", "16", "--batch", "2", "--eval-every", "0",
-    "--dataset-option", "count=20", "--log", "none",
+    "--dataset-option", "count=20", "--log", "none", "--preset", "whole",
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from pixelseg_agents.cli import main as pixelseg
 from pixelseg_env import DataError, OptionError
 from pixelseg_env.datasets import phantom
 from pixelseg_env.rewards import resolve_reward
+from tests.helpers.data import write_brain, write_institutions
 from tests.helpers.grid import PHANTOMS, ROOT, TINY, cell, one_env, record
 
 
@@ -98,6 +100,26 @@ def test_parts_share_no_patient_and_folds_test_every_patient_once() -> None:
     few = cell(setting="50-shot", seed=3).parts
     assert len(few["train"]) == 50
     assert len(few["test"]) == len(cell().parts["test"])
+
+
+def test_those_who_are_left_out_are_tested_on_and_nobody_else(tmp_path: Path) -> None:
+    """Under a setting, too, that otherwise never looks at test patients; every institution once."""
+    write_institutions(tmp_path)
+    grid = Run("folder", (str(tmp_path),), ("pa3c",), ("missing-third",), (0,), leave_out=("XX_A", "XX_B"))
+    one, other = grid.cells()
+    assert [cell.name for cell in (one, other)] == [
+        f"folder-pa3c-missing-third-s0-without-{name}" for name in ("XX_A", "XX_B")
+    ]
+    assert one.judged == ("val", "test")
+    parts = {name: set(part.cases) for name, part in one.parts.items()}
+    assert parts["test"] == {case for case in set().union(*parts.values()) if case.startswith("XX_A")}
+    assert len(parts["test"]) == 4
+    assert len(parts["train"]) == 3
+    assert len(parts["val"]) == 1
+    assert not parts["train"] & parts["val"]
+    assert from_text(to_text(one)) == one
+    assert one.to_json()["left_out"] == "XX_A"
+    assert "left_out" not in replace(one, left_out="").to_json(), "as in records of earlier versions"
 
 
 def test_done_cells_are_skipped_and_other_options_are_refused(done: Path, tmp_path: Path) -> None:
@@ -283,6 +305,9 @@ def test_wrong_words_are_named(tmp_path: Path) -> None:
         "change nothing about these agents: dqn no-sam": lambda: Run(agents=("dqn",), settings=("no-sam",)).cells(),
         "dataset='brian' is not known": lambda: Run(dataset="brian").cells(),
         "fold 5: expected one of 0 to 4": lambda: Run(folds=(5,)).cells(),
+        "--folds and --leave-out": lambda: Run(folds=(1,), leave_out=("p",)).cells(),
+        "left out 'q': no patients' names begin so (one is 'p0')": lambda: replace(few, left_out="q").parts,
+        "left out 'p': all patients' names begin so": lambda: replace(few, left_out="p").parts,
         "no such file": lambda: Run(tuned=tmp_path / "nowhere.json").cells(),
         "not what `python -m benchmarks search` writes": lambda: Run(tuned=ROOT / "pyproject.toml").cells(),
         "otsu: has no hyperparameters": lambda: Search(agents=("otsu",)).main(),
@@ -384,6 +409,10 @@ def test_settings_change_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in STUDY.settings:
         for agent in ("pa3c", "ac", "dueling-dqn"):
             one = cell(agent, setting=name, tuned={"learning_rate": 3e-3, "sam": True})
+            if one.rules.data:  # which these images have not
+                with pytest.raises(OptionError, match=r"'phantom' has no option '(scaling|channels)'"):
+                    _ = one.parts
+                continue
             if "missing_sequences" in one.rules.hyper:  # these images have one channel
                 with pytest.raises(OptionError, match="images have one channel"):
                     untrained(one, one.environment("train", 2))
@@ -398,6 +427,16 @@ def test_settings_change_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (env.task.start is not None) == (wanted.pop("start", None) is not None)
             assert {key: getattr(env, key) for key in wanted} == wanted
             assert env.reward is function
+
+
+def test_settings_read_images_as_they_say(tmp_path: Path) -> None:
+    write_brain(tmp_path, cases=5)
+    for name in ("gradient-natural", "flair", "scaled-percentiles", "scaled-percentiles-flair"):
+        one = Cell("brain", (str(tmp_path),), "pa3c", name, protocol=TINY, study=MODULE)
+        images = one.parts["train"].images
+        assert images.shape[1] == (1 if "flair" in name else 3)
+        assert (images.max() == 255) == ("scaled" in name)
+        assert one.applies
 
 
 def test_learners_with_anothers_network_have_their_own_hyperparameters(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.grid.statistics import (
+    crossed_difference,
     difference,
     interquartile_mean,
     interval,
@@ -71,3 +72,18 @@ def test_a_gain_is_that_of_the_same_network() -> None:
     assert share_that_gained(before + 0.01, before) == 1, "though seeds differ by far more"
     assert share_that_gained(before, before) == 0.5
     assert share_that_gained(before + np.array([[0.1, 0], [-0.1, 1e-9]]), before) == 0.5
+
+
+def test_an_interval_over_seeds_too_is_the_bootstrap_that_crosses_both() -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.random((3, 8)) + np.array([[0.0], [0.5], [1.0]])
+    others = rng.random((3, 8))
+    mean, low, high = crossed_difference(scores, others)
+    apart = scores - others
+    drawn = [apart[np.ix_(rng.integers(0, 3, 3), rng.integers(0, 8, 8))].mean() for _ in range(4000)]
+    assert mean == pytest.approx(apart.mean())
+    assert [low, high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.04)
+    assert high - low > 1.5 * np.ptp(difference(scores, others)[1:]), "seeds that differ make it wider"
+    one = crossed_difference(scores[:1], others[:1])
+    assert one == pytest.approx(difference(scores[:1], others[:1]), abs=0.03)
+    assert np.isnan(crossed_difference(scores[:, :5], others[:, :5])[1:]).all()

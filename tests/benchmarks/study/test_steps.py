@@ -34,8 +34,8 @@ def test_the_table_pools_folds_and_seeds(tmp_path: Path) -> None:
     assert scores.shape == (2, 6)
     np.testing.assert_allclose(scores[0], [0.5, 0.7] * 3)
     last = table(records, "val").splitlines()[-1]
-    assert "| brain | pa3c | look-closer | 100 | 2 | 0.800 | 0.800 | 0.8 | +0.150 (+0.150 to +0.150)" in last
-    assert last.endswith("| 6 |")
+    assert "| brain | pa3c | look-closer | 100 | 2 | 0.800 | 0.800 | 0.8 | +0.150 (+0.100 to +0.200)" in last
+    assert last.endswith("| 6 folds |")
 
 
 def test_records_without_steps_are_refused(tmp_path: Path) -> None:

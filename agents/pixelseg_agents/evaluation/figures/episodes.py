@@ -40,6 +40,7 @@ SHEETS = (".png", ".svg", ".pdf")
 COLUMNS = ("image and window", "what it sees", "probability of keeping", "map")
 CELL = 1.75  # inches of a panel's side
 FRAME_DPI = 100
+PROBABILITY = "magma"
 ZOOM = 6  # frames from one window to the next
 LONG, SHORT, LAST = 1100, 70, 2200  # milliseconds of a frame to read, of one that moves, and of an episode's end
 FPS = 20
@@ -84,10 +85,11 @@ def episode_sheet(episodes: Sequence[WatchedEpisode], out_path: str | Path) -> N
         axes = figure.subplots(len(rows), len(columns), squeeze=False)
         for row, (episode, t) in zip(axes, rows, strict=True):
             step = episode.steps[t]
-            _row(row, columns, episode, step, step.window, decided=True)
+            _row(row, columns, episode, step, step.windows, decided=True)
             title = f"{shortened(episode.title, 22)}\n" if t == 0 else ""
             row[0].set_ylabel(f"{title}step {t + 1}, Dice {step.dice:.2f}", fontsize=8.0, color=MUTED)
         _head(axes[0], columns)
+        _scale(axes[-1], columns)
         _legend_below(figure, _meanings([step for episode in episodes for step in episode.steps]))
         save_figure(figure, path)
 
@@ -107,21 +109,21 @@ def _frames(episodes: dict[str, WatchedEpisode]) -> Iterator[tuple[RGB, int]]:
 
 
 def _moves(episode: WatchedEpisode, t: int) -> bool:
-    return t < len(episode.steps) and not np.array_equal(_square(episode, t), _square(episode, t - 1))
+    return t < len(episode.steps) and not np.array_equal(_squares(episode, t), _squares(episode, t - 1))
 
 
-def _square(episode: WatchedEpisode, t: int) -> NDArray[np.float32]:
-    """The window of a step; the whole image, as a square around it, where there is none."""
-    window = episode.steps[t].window
-    if window is not None:
-        return window
+def _squares(episode: WatchedEpisode, t: int) -> NDArray[np.float32]:
+    """The windows of a step, (K, 3); the whole image, as a square around it, where there is none."""
+    windows = episode.steps[t].windows
+    if windows is not None:
+        return windows
     height, width = episode.target.shape
     side = max(height, width)
-    return np.array([(height - side) / 2, (width - side) / 2, side], np.float32)
+    return np.array([[(height - side) / 2, (width - side) / 2, side]], np.float32)
 
 
 def _frame(episodes: dict[str, WatchedEpisode], t: int, part: float, decided: bool) -> RGB:
-    """One picture: every agent at step t, its window the `part` of its way from the step before."""
+    """One picture: every agent at step t, its windows the `part` of their way from the step before."""
     every = [step for episode in episodes.values() for step in episode.steps]
     columns = _columns(every)
     first = next(iter(episodes.values()))
@@ -131,14 +133,15 @@ def _frame(episodes: dict[str, WatchedEpisode], t: int, part: float, decided: bo
         axes = figure.subplots(len(episodes), len(columns), squeeze=False)
         for row, (name, episode) in zip(axes, episodes.items(), strict=True):
             now = min(t, len(episode.steps) - 1)
-            window = _square(episode, now)
+            windows = _squares(episode, now)
             if part < 1:
-                window = _square(episode, now - 1) + part * (window - _square(episode, now - 1))
+                windows = _squares(episode, now - 1) + part * (windows - _squares(episode, now - 1))
             step = episode.steps[now]
-            _row(row, columns, episode, step, None if step.window is None else window, decided)
+            _row(row, columns, episode, step, None if step.windows is None else windows, decided)
             scored = step.dice if decided else (episode.steps[now - 1].dice if now else None)
             row[0].set_ylabel(name + (f"\nDice {scored:.2f}" if scored is not None else "\n"), fontsize=9.0)
         _head(axes[0], columns)
+        _scale(axes[-1], columns)
         doing = "decides" if decided else "looks"
         figure.suptitle(f"{shortened(first.title, 40)}  ·  step {t + 1} {doing}", fontsize=9.0, color=MUTED)
         _legend_below(figure, _meanings(every))
@@ -166,8 +169,20 @@ def _head(axes: Any, columns: Sequence[str]) -> None:
         axis.set_title(name, fontsize=8.5, loc="center", color=MUTED)
 
 
+def _scale(axes: Any, columns: Sequence[str]) -> None:
+    """What the colours of probabilities mean, below the last of their panels."""
+    if COLUMNS[2] not in columns:
+        return
+    axis = axes[columns.index(COLUMNS[2])]
+    strip = axis.inset_axes((0, -0.1, 1, 0.05))
+    strip.imshow(np.linspace(0, 1, 256)[None], cmap=PROBABILITY, aspect="auto", extent=(0, 1, 0, 1))
+    strip.set(yticks=[], xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"])
+    strip.grid(visible=False)
+    strip.tick_params(labelsize=6.5, length=2, pad=1, colors=MUTED)
+
+
 def _row(
-    axes: Any, columns: Sequence[str], episode: WatchedEpisode, step: WatchedStep, window: Any, decided: bool
+    axes: Any, columns: Sequence[str], episode: WatchedEpisode, step: WatchedStep, windows: Any, decided: bool
 ) -> None:
     """The panels of one step, before or after its decision."""
     shown = step.after if decided else step.before
@@ -180,16 +195,30 @@ def _row(
             axis.imshow(to_rgb(episode.image), interpolation="nearest")
             _outline(axis, episode.target, TARGET)
             _outline(axis, shown, SEGMENTATION)
-            if window is not None:
+            for window in () if windows is None else windows:
                 height, width = episode.target.shape
                 axis.add_patch(window_frame(window, 1, (-0.5, -0.5, width, height)))
         elif name == COLUMNS[1] and step.seen is not None:
-            axis.imshow(to_rgb(np.clip(step.seen, 0, 1)), interpolation="nearest")
+            axis.imshow(_views(step.seen), interpolation="nearest")
         elif name == COLUMNS[2] and step.probability is not None:
             chance = step.probability if decided else np.full_like(step.probability, np.nan)  # nothing yet
-            axis.imshow(chance, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+            axis.imshow(chance, cmap=PROBABILITY, vmin=0, vmax=1, interpolation="nearest")
         elif name == COLUMNS[3]:
             axis.imshow(map_panel(shown, step.before if decided else None), interpolation="nearest")
+
+
+def _views(seen: NDArray[np.float32]) -> RGB:
+    """What was seen of an image, each of its windows once, in rows of two with a white line between them."""
+    different = [one for k, one in enumerate(seen) if not any(np.array_equal(one, before) for before in seen[:k])]
+    views = [to_rgb(np.clip(one, 0, 1)) for one in different]
+    height, width = views[0].shape[:2]
+    gap, across = max(1, height // 32) if len(views) > 1 else 0, min(2, len(views))
+    down = -(-len(views) // across)
+    page = np.full((down * (height + gap) - gap, across * (width + gap) - gap, 3), 255, np.uint8)
+    for k, view in enumerate(views):
+        top, left = k // across * (height + gap), k % across * (width + gap)
+        page[top : top + height, left : left + width] = view
+    return page
 
 
 def _outline(axis: Axes, mask: NDArray[np.uint8], colour: Sequence[int]) -> None:
@@ -204,7 +233,7 @@ def _meanings(steps: Sequence[WatchedStep]) -> list[Any]:
         Patch(facecolor="white", edgecolor="#999999", label="kept"),
         Patch(facecolor=hex_code(CHANGED), label="changed now"),
     ]
-    if any(step.window is not None for step in steps):
+    if any(step.windows is not None for step in steps):
         found.append(Line2D([], [], color=LOOKED, linewidth=2, label="looked at"))
     return found
 

@@ -65,7 +65,7 @@ def step_figure(
         out_path: the figure; its ending chooses the format.
         titles: N labels for the rows, of one or more lines; of a long line the end is shown.
         steps: the steps to show, from 1 to T; all by default, or ten spread evenly if there are more.
-        windows: float32 (N, T, 3), what the agent looked at in each step, see `Look.windows`; None: whole images.
+        windows: float32 (N, T, K, 3), what the agent looked at in each step, see `Look.squares`; None: whole images.
 
     Raises:
         DataError: the arrays do not fit together, or a step is out of range.
@@ -97,7 +97,8 @@ def step_figure(
         for i, looks in enumerate(windows if windows is not None else ()):
             for column, step in enumerate(shown):
                 place = lefts[column + 1], tops[2 * i + 1], cell_w, cell_h
-                axis.add_patch(window_frame(looks[step - 1], factor, place))
+                for window in looks[step - 1]:
+                    axis.add_patch(window_frame(window, factor, place))
         for i, title in enumerate(titles or ()):
             middle = tops[2 * i] + cell_h + gap / 2
             label = "\n".join(shortened(line, 24) for line in title.split("\n"))
