@@ -78,8 +78,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path, page in examples().items():
         if path.endswith(".py"):
             files.append(File.generated(config, page, content=example_page(ROOT / path)))
-        else:
-            files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))
+        else:  # the notebooks' plugin asks for an ordinary file
+            files.append(File(page, str(ROOT), config.site_dir, config.use_directory_urls))
     for pattern in PICTURES:
         for picture in sorted(ROOT.glob(pattern)):
             name = str(picture.relative_to(ROOT))
