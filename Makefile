@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 RUN ?= runs/phantom-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help install train test test-packages lint slow fuzz mutants bench-env bench-train bench-gpu test-rllib test-benchmarl test-nnunet clean
+.PHONY: help install train test test-packages lint slow fuzz mutants bench-env bench-train bench-gpu test-rllib test-benchmarl test-nnunet docs clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -104,5 +104,14 @@ test-benchmarl: .venv-benchmarl/installed  ## BenchMARL trains on the pixels (a 
 test-nnunet: .venv/installed .venv-nnunet/installed  ## the real nnU-Net, end to end on a few phantoms (an environment of its own)
 	NNUNET_PYTHON=.venv-nnunet/bin/python OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nnunet
 
+# MkDocs and what it brings; both packages' docstrings are read, not imported.
+.venv-docs/installed: constraints-docs.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-docs.txt
+	touch $@
+
+docs: .venv-docs/installed  ## build the documentation into site/ (open site/index.html); a warning is an error
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --clean
+
 clean:  ## remove the virtual environment and caches (not runs/)
-	rm -rf .venv .venv-rllib .venv-benchmarl .venv-nnunet .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-rllib .venv-benchmarl .venv-nnunet .venv-docs site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -55,6 +55,9 @@ def mean(maps: Array, dimensions: int = 2) -> Array:
     Args:
         maps: float32 (..., H, W), or (..., L, H, W).
         dimensions: how many of the last dimensions to average over.
+
+    Returns:
+        float64 (...), of the maps' kind.
     """
     xp = namespace(maps)
     size = math.prod(maps.shape[-dimensions:])

@@ -42,14 +42,14 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     reinforcement learning for accurate and robust medical image segmentation", Scientific Reports 15
     (2025), doi 10.1038/s41598-025-92117-2 (PixelDRL-MG).
 
-    With the image I, the ground truth G, the map f(t) and the joint action a(t):
+    With the image I, the ground truth G, the map f(t) and the joint action a(t) (`"additive"` is PixelRL's process: it
+    refines the maps of `start`):
 
     | `transition`              | map after step t     | meaning                                                      |
     | ------------------------- | -------------------- | ------------------------------------------------------------ |
     | `"absorbing"` (default)   | f(t) = f(t-1) a(t)   | zero is final, keep does nothing: the object is carved out   |
     | `"restorable"`            | f(t) = a(t)          | every pixel is decided anew; keep brings a zeroed pixel back |
-    | `"additive"`              | f(t-1) + d[a(t)]     | f holds probabilities, clipped to [0, 1]; cut at 0.5 it is   |
-    |                           |                      | the segmentation. PixelRL's process, from `start`            |
+    | `"additive"`              | f(t-1) + d[a(t)]     | f holds probabilities, in [0, 1]; cut at 0.5 it segments     |
 
     ## Action Space
 
@@ -144,8 +144,7 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     | `target`       | uint8 (H, W), G: for rewards and evaluation, not for a policy to look at     |
     | `dice`         | float64, Dice of f(t) and G                                                  |
     | `slice`        | int64, the slice's number within the case                                    |
-    | `index`        | int64, the image's position in the data set; `dataset.cases[index]` is the   |
-    |                | patient                                                                      |
+    | `index`        | int64, the image's place in the data set, and of its patient in `cases`      |
     | `step`         | int64, t                                                                     |
     | `horizon`      | int64, steps of this episode: it ends when `step` gets there                 |
 
@@ -266,6 +265,13 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Starts an episode; see the class for `options`.
 
+        Args:
+            seed: begins the environment's generator anew; None: it goes on.
+            options: `index` and `horizon`, see the class, Reset Options.
+
+        Returns:
+            Observation float32 (C', H, W), and the infos that the class lists.
+
         Raises:
             OptionError: an option is not known, or out of range.
             gymnasium.error.ClosedEnvironmentError: after `close`.
@@ -374,6 +380,10 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
 
         Returns:
             uint8 (H', W', 3) for `render_mode="rgb_array"`, None for `"human"` (a window) or no mode.
+
+        Raises:
+            gymnasium.error.ClosedEnvironmentError: after `close`.
+            gymnasium.error.ResetNeeded: `reset` was never called.
         """
         self._check_open()
         if self.render_mode is None:

@@ -58,6 +58,9 @@ def check_choice(option: str, value: object, known: Iterable[str]) -> str:
         value: what the user gave.
         known: the names that are valid.
 
+    Returns:
+        `value`.
+
     Raises:
         OptionError: the value is not known; the message lists the valid names and the nearest.
     """

@@ -73,6 +73,10 @@ def dice(prediction: ArrayLike, target: ArrayLike) -> Scores:
 def map_dice(prediction: Array, target: Array) -> Array:
     """`dice` without its checks, for maps of an environment: uint8 (..., H, W), NumPy or torch.
 
+    Args:
+        prediction: 0 and 1.
+        target: likewise, of the same shape.
+
     Returns:
         float64 (...), on the device of the maps.
     """
@@ -164,6 +168,9 @@ def volume_hd95(
         prediction: 0 and 1, (Z, H, W).
         target: 0 and 1, the same shape.
         spacing: millimetres between voxels along each axis.
+
+    Returns:
+        At least 0, 0 is perfect.
 
     Raises:
         DataError: the shapes differ or are no volumes, or a value is neither 0 nor 1.

@@ -54,6 +54,9 @@ def resolve(option: str, value: object, known: Mapping[str, Item]) -> Item:
         value: what the user gave.
         known: the registered names.
 
+    Returns:
+        The entry of `known`, or what was imported.
+
     Raises:
         OptionError: the name is not registered (the message gives the nearest), or the plug-in cannot be loaded.
     """

@@ -82,7 +82,7 @@ class PixelSegVectorEnv(TaskFacts, VectorEnv[Array, Array, Array]):
         device: of the torch backend, `"cpu"`, `"cuda"`, `"cuda:1"`.
         max_episode_steps: what `gym.make_vec` hands over from a spec. The horizon ends episodes, so nothing is done
             with it; one that is less than the horizon is refused.
-        **others: as `PixelSegEnv`.
+        **dataset_options: as those of `PixelSegEnv`, and so are all arguments that are not named here.
 
     Bytes that a step must touch, per pixel, for an image of C channels observed masked: it reads the action (1),
     the map before (1), the target (1) and the image (4 C), and writes the map (1), the reward map (4), the
@@ -238,6 +238,14 @@ class PixelSegVectorEnv(TaskFacts, VectorEnv[Array, Array, Array]):
 
         What the batch has once (`dataset`, `transition`, a method) comes once for each image; a method is called once.
 
+        Args:
+            name: of the attribute or method.
+            *args: what the method gets.
+            **kwargs: likewise.
+
+        Returns:
+            One for each image.
+
         Raises:
             OptionError: `name` steps or closes an environment: the images are stepped together.
             AttributeError: there is no such attribute.
@@ -265,6 +273,10 @@ class PixelSegVectorEnv(TaskFacts, VectorEnv[Array, Array, Array]):
 
     def set_attr(self, name: str, values: Any) -> None:
         """Sets an attribute: `horizon` of each image (a list or tuple holds one for each), any other of all at once.
+
+        Args:
+            name: of the attribute.
+            values: one for all images, or a list or tuple of one for each.
 
         Raises:
             OptionError: a list or tuple of another length, or unlike values of an attribute that the images share.
@@ -401,7 +413,12 @@ class PixelSegVectorEnv(TaskFacts, VectorEnv[Array, Array, Array]):
             raise gym.error.ClosedEnvironmentError("the environment has been closed; make a new one")
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
-        """One uint8 (H', W', 3) frame per image for `render_mode="rgb_array"`, otherwise None."""
+        """One uint8 (H', W', 3) frame per image for `render_mode="rgb_array"`, otherwise None.
+
+        Raises:
+            gymnasium.error.ClosedEnvironmentError: after `close`.
+            gymnasium.error.ResetNeeded: `reset` was never called.
+        """
         self._check_open()
         if self.render_mode is None:
             return None

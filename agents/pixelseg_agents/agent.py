@@ -300,6 +300,9 @@ class PixelAgent(Learner):
                 A file alone is no reason to import anybody's code, so a `module:name` has to be given here unless its
                 module is imported already.
 
+        Returns:
+            The agent.
+
         Raises:
             CheckpointError: the file is missing, damaged, or of another kind, or names a network whose module is not
                 imported.

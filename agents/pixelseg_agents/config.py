@@ -142,6 +142,9 @@ class AgentConfig:
         Args:
             transition: of the environment.
             observation: of the environment.
+
+        Returns:
+            The copy.
         """
         horizons = self.horizons or HORIZONS.get((transition, observation), self.default_horizons)
         later = self.later_background_weight
@@ -156,6 +159,9 @@ class AgentConfig:
 
         Args:
             reward: the name of the environment's; None: not known, which is taken for Eq. 12.
+
+        Returns:
+            The copy, or the configuration itself where nothing changes.
         """
         if reward is None or EQUATION_12.fullmatch(reward):
             return self

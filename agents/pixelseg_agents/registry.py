@@ -169,6 +169,9 @@ def load_agent(
             file names.
         network: the network that it has, see `PixelAgent.load`.
 
+    Returns:
+        The agent, of the class that the checkpoint names.
+
     Raises:
         CheckpointError: the file is missing, damaged, of an agent that is not known, or of a network whose module is
             not imported.

@@ -140,6 +140,9 @@ class SegmentationDataset:
                 files, see `load_folder`: of uint16 65535, or the smallest of 1023, 4095 and 16383 that no pixel is
                 brighter than, which a warning says.
 
+        Returns:
+            The data set; its images are uint8 or float32 (N, C, H, W).
+
         Raises:
             OptionError: `white` is not valid.
             DataError: the arrays do not fit together, or hold values that cannot be read so.

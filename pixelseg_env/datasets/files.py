@@ -74,6 +74,9 @@ class FileReader:
             planes: C, how many channels the agent was trained on.
             options: the data set's own options, as in training.
 
+        Returns:
+            Its images, and how masks of them go back to the file's own pixels.
+
         Raises:
             DataError: the file cannot be read as images of this data set.
         """

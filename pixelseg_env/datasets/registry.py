@@ -168,6 +168,9 @@ def file_reader(name: str) -> FileReader:
     Args:
         name: a registered name, or `module:name` of a loader.
 
+    Returns:
+        The reader.
+
     Raises:
         OptionError: there is no such data set, or it does not say how.
     """

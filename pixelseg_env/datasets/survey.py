@@ -174,6 +174,9 @@ def survey_dataset(
         fractions: see `load_dataset`.
         **options: the data set's own; see `load_dataset`.
 
+    Returns:
+        What was found.
+
     Raises:
         OptionError: an option is not valid.
         DataError: there is no such data.

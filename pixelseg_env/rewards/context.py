@@ -23,7 +23,7 @@ class RewardContext:
         steps_left: how many steps follow, `horizon - step`: 0 at the last; int64.
         horizon: steps of this episode; int64.
         image: float32 ([B,] C, H, W) in [0, 1]. `image[..., 0, :, :]` is a map of its first channel.
-        action: a(t), uint8 ([B,] [L,] H, W): 0 = zero, 1 = keep; with the transition `"additive"` 0 to 7.
+        action: a(t), uint8 `([B,] [L,] H, W)`: 0 = zero, 1 = keep; with the transition `"additive"` 0 to 7.
     """
 
     step: Any = None
@@ -40,7 +40,10 @@ class RewardContext:
             step: a number, from 1; of a batch int64 (B,), NumPy or of the maps' kind.
             horizon: likewise; of a batch also one number for all.
             image: float32 ([B,] C, H, W).
-            action: uint8 ([B,] [L,] H, W). Counts of a batch become arrays of its kind, on its device.
+            action: uint8 `([B,] [L,] H, W)`. Counts of a batch become arrays of its kind, on its device.
+
+        Returns:
+            The context.
         """
         if np.ndim(step) == 0:
             return cls(int(step), int(horizon) - int(step), int(horizon), image, action)

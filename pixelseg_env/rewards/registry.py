@@ -56,6 +56,9 @@ def resolve_reward(reward: str | RewardFunction | type) -> Reward:
             (`"0.7*squared_error + 0.3*my_module:bonus"`, `"balanced(20)"`, `"(sign - dice_gain).clip(-1, 1)"`), a
             function, a class without arguments, or a `Reward`.
 
+    Returns:
+        The reward; a `Reward` as it is.
+
     Raises:
         OptionError: a name is not known (the message lists those that are and the nearest), the text cannot be read,
             or the function cannot be used.

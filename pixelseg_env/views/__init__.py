@@ -73,6 +73,9 @@ def parallel_env(*args: Any, **options: Any) -> PixelSegParallelEnv:
         **options: those of `PixelSegEnv`, and `view` (default 5), the side of every agent's window; see
             `PixelSegParallelEnv`.
 
+    Returns:
+        The environment.
+
     Raises:
         DependencyNotInstalled: PettingZoo is missing.
         OptionError: an option's name or value is not known.

@@ -70,8 +70,9 @@ class PixelSegParallelEnv(ParallelEnv[str, Floats, int]):  # type: ignore[misc]
     | key           | value                                                                                     |
     | ------------- | ----------------------------------------------------------------------------------------- |
     | `dice`, `slice`, `index`, `step`, `horizon` | of the whole image, as in `PixelSegEnv`                     |
-    | `action_mask` | int8 (2,), or (8,): 1 = the action makes a difference. Under `"absorbing"` a pixel that has |
-    |               | become zero has only "zero" left; read-only, and shared by the agents that are alike      |
+    | `action_mask` | int8 (2,), or (8,): 1 = the action makes a difference; read-only, shared by agents alike  |
+
+    Under `"absorbing"` a pixel that has become zero has only "zero" left.
 
     What is as large as the image is there once: `info` is what `PixelSegEnv` says of the last `reset` or `step`
     (`reward_map`, `segmentation`, `target`, ...), `state()` the whole observation. The patient is

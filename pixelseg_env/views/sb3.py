@@ -137,14 +137,22 @@ class PixelVecEnv(VecEnv):
         return self._seeds
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Takes one action per cell, whole numbers (num_envs,)."""
+        """Takes one action per cell, whole numbers (num_envs,).
+
+        Raises:
+            ActionError: another number of actions.
+        """
         chosen = np.asarray(actions)
         if chosen.shape != (self.num_envs,):
             raise ActionError(f"action: expected shape ({self.num_envs},), one decision a cell, got {chosen.shape}")
         self._actions = chosen.reshape(self._shape)
 
     def step_wait(self) -> tuple[Floats, Floats, NDArray[np.bool_], list[Info]]:
-        """Windows, rewards float32 (num_envs,), dones bool (num_envs,) and one info per cell."""
+        """Windows, rewards float32 (num_envs,), dones bool (num_envs,) and one info per cell.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before `step_async`.
+        """
         if self._actions is None:
             raise gym.error.ResetNeeded("step_wait() before step_async(): call step(actions)")
         observation, _, terminated, _, infos = self.env.step(self._actions)
@@ -216,7 +224,16 @@ class PixelVecEnv(VecEnv):
         return [getattr(holder, attr_name)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Sets an attribute of the batch; it cannot differ between cells."""
+        """Sets an attribute of the batch; it cannot differ between cells.
+
+        Args:
+            attr_name: of the attribute.
+            value: for all.
+            indices: None, or all cells.
+
+        Raises:
+            OptionError: `indices` are not all cells.
+        """
         if indices is not None and len(list(self._get_indices(indices))) != self.num_envs:
             raise OptionError(f"set_attr({attr_name!r}): the cells share one environment; leave indices out")
         setattr(self.env, attr_name, value)
@@ -247,6 +264,13 @@ class PixelVecEnv(VecEnv):
 
         Whoever asks for `Monitor` is about to count episodes (`VecMonitor`, `evaluate_policy`, `EvalCallback`), and
         is warned that they are pixels.
+
+        Args:
+            wrapper_class: which wrapper is asked for.
+            indices: which cells; None: all.
+
+        Returns:
+            One for each cell that was asked for.
         """
         if wrapper_class is Monitor:
             warnings.warn(

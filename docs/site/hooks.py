@@ -1,0 +1,119 @@
+"""What MkDocs cannot do by itself: pages from elsewhere in the repository, links out of `docs/`, and formulas.
+
+In `docs/` links are those of the repository, so that they also work where its files are read. Here they become links of
+the site, or of the repository's address where the site has no such page; one to nothing stays, and MkDocs refuses it.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parents[2]
+ELSEWHERE = {  # file of the repository: page of the site
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "benchmarks/README.md": "benchmark/commands.md",
+    "benchmarks/RESULTS.md": "benchmark/results.md",
+    "benchmarks/LOG.md": "benchmark/log.md",
+}
+PICTURES = ("examples/images/*", "benchmarks/report/*.png")
+LINK = re.compile(r"""(?P<before>\]\(|\b(?:src|href)=")(?P<target>(?![a-z]+:|[#/])[^)"\s#]+)(?P<anchor>#[^)"\s]*)?""")
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def examples() -> dict[str, str]:
+    """The repository's examples and notebooks, and their pages."""
+    programs = sorted(ROOT.glob("examples/*.py"))
+    notebooks = sorted(ROOT.glob("notebooks/*.ipynb"))
+    return {str(path.relative_to(ROOT)): f"examples/{path.stem}.md" for path in programs} | {
+        str(path.relative_to(ROOT)): f"notebooks/{path.name}" for path in notebooks
+    }
+
+
+def example_page(path: Path) -> str:
+    """An example's page: its docstring's first line as the title, the rest as text, and the program."""
+    source = path.read_text()
+    module = ast.parse(source)
+    first, _, rest = (ast.get_docstring(module) or "").partition("\n")
+    body = "\n".join(source.splitlines()[module.body[0].end_lineno :]).strip()
+    commands = [line for line in rest.splitlines() if line.startswith("python ")] or [f"python examples/{path.name}"]
+    text = "\n".join(line for line in rest.splitlines() if not line.startswith("python ")).strip()
+    shell = "\n".join(re.sub(r" {2,}(\S.*)", r"  # \1", line) for line in commands)
+    return (
+        f"# {path.stem.replace('_', ' ').capitalize()}\n\n{first}\n\n{text}\n\n```sh\n{shell}\n```\n\n"
+        f'```python title="examples/{path.name}"\n{body}\n```\n'
+    )
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Gives the examples and notebooks that there are their place in the navigation."""
+    pages = list(examples().values())
+    notebooks = [page for page in pages if page.endswith(".ipynb")]
+    programs = [page for page in pages if page.endswith(".md")]
+    entry: dict[str, Any] = {"Examples": ["examples/index.md", *programs]}
+    if notebooks:
+        entry["Examples"].append({"Notebooks": notebooks})
+    assert config.nav is not None
+    place = next(k for k, item in enumerate(config.nav) if "Training and use" in item)
+    config.nav.insert(place, entry)
+    return config
+
+
+@event_priority(100)  # before the notebooks' own plugin
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds the pages and pictures that live elsewhere in the repository."""
+    for path, page in ELSEWHERE.items():
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))
+    for path, page in examples().items():
+        if path.endswith(".py"):
+            files.append(File.generated(config, page, content=example_page(ROOT / path)))
+        else:  # the notebooks' plugin asks for an ordinary file
+            files.append(File(page, str(ROOT), config.site_dir, config.use_directory_urls))
+    for pattern in PICTURES:
+        for picture in sorted(ROOT.glob(pattern)):
+            name = str(picture.relative_to(ROOT))
+            files.append(File.generated(config, name, abs_src_path=str(picture)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turns the repository's links into those of the site."""
+    pages = ELSEWHERE | examples()
+    home = {site: path for path, site in pages.items()}.get(page.file.src_uri, f"docs/{page.file.src_uri}")
+
+    def moved(link: re.Match[str]) -> str:
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(home), link["target"]))
+        target = pages.get(path, path.removeprefix("docs/"))
+        anchor = link["anchor"] or ""
+        if target in files.src_uris:
+            start = posixpath.dirname(page.file.src_uri) or "."
+            if link["before"] != "](":  # HTML, in which MkDocs changes nothing
+                return f"{link['before']}{files.src_uris[target].url_relative_to(page.file)}{anchor}"
+            return f"{link['before']}{posixpath.relpath(target, start)}{anchor}"
+        if not path.startswith("..") and (ROOT / path).exists():
+            kind = "tree" if (ROOT / path).is_dir() else "blob"
+            return f"{link['before']}{config.repo_url.rstrip('/')}/{kind}/HEAD/{path}{anchor}"
+        return link[0]
+
+    return LINK.sub(moved, markdown)
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Writes formulas as MathML, which browsers show by themselves."""
+
+    def written(formula: re.Match[str]) -> str:
+        display = "block" if formula[2] == "[" else "inline"
+        return f'<{formula[1]} class="formula">{convert(html.unescape(formula[3]), display=display)}</{formula[1]}>'
+
+    return FORMULA.sub(written, content)
