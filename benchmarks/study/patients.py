@@ -28,33 +28,35 @@ from benchmarks.study.figures import COLOURS
 from benchmarks.study.reading import facts_of, patient_scores
 from pixelseg_agents.evaluation.familiar import looks_of
 from pixelseg_agents.evaluation.figures import save_figure
-from pixelseg_agents.evaluation.figures.style import INK, MUTED, STYLE, WIDTH, legend
+from pixelseg_agents.evaluation.figures.style import INK, MUTED, STYLE, WIDTH, legend, legend_columns
 from pixelseg_env import DataError, load_dataset
 
 MISSED = 0.2  # Dice, below which a patient counts as missed
-ROW, AROUND = 0.24, 1.3  # inches
+ROW, AROUND = 0.24, 1.0  # inches
 SPREAD = 0.5  # of a row, over which its learners lie
 Scores = dict[str, dict[str, list[float]]]  # learner -> patient -> one a training
 
 
-def read(folders: Iterable[Path], settings: Collection[str] = ()) -> list[dict[str, Any]]:
+def read(folders: Iterable[Path], settings: Collection[str] = (), dataset: str | None = None) -> list[dict[str, Any]]:
     """The records in folders that have scores of test patients, of one data set.
 
     Args:
         folders: of records.
         settings: those that are wanted; none: all.
+        dataset: the one that is wanted; None: the only one.
 
     Raises:
         DataError: there are none, or they are of several data sets.
     """
     every = (one for folder in folders for one in read_records(folder) if "cell" in one)
+    every = (one for one in every if dataset in (None, one["cell"]["dataset"]))
     wanted = [one for one in every if "test" in one and (not settings or one["cell"]["setting"] in settings)]
     kinds = sorted({one["cell"]["dataset"] for one in wanted})
     if len(kinds) != 1:
         found = f"records of {' and '.join(kinds)}" if kinds else "none"
         raise DataError(
             f"{', '.join(map(str, folders))}: expected records of test patients of one data set"
-            f"{' under ' + ', '.join(settings) if settings else ''}, found {found}"
+            f"{' under ' + ', '.join(settings) if settings else ''}, found {found}; --dataset says which"
         )
     return wanted
 
@@ -94,9 +96,11 @@ def draw(scores: Scores, path: Path, marked: Collection[str] | None = None) -> l
     means = {case: np.mean([np.mean(own[case]) for own in scores.values() if case in own]) for case in every}
     order = sorted(every, key=lambda case: (means[case], case))
     with mpl.rc_context(STYLE):
-        height = AROUND + ROW * len(order)
+        longest, entries = max(map(len, scores)), len(scores) + (marked is not None)
+        lines = -(-entries // legend_columns(WIDTH, entries, longest))
+        height = AROUND + 0.18 * lines + ROW * len(order)
         figure = Figure(figsize=(WIDTH, height))
-        figure.subplots_adjust(left=0.24, right=0.97, top=1 - 0.4 / height, bottom=0.85 / height)
+        figure.subplots_adjust(left=0.24, right=0.97, top=1 - 0.4 / height, bottom=(0.55 + 0.18 * lines) / height)
         axes = figure.subplots()
         for row in range(0, len(order), 2):
             axes.axhspan(row - 0.5, row + 0.5, color="#f7f7f7", lw=0, zorder=0)
@@ -122,7 +126,7 @@ def draw(scores: Scores, path: Path, marked: Collection[str] | None = None) -> l
         ]
         if marked is not None:
             handles.append(Line2D([], [], marker="D", ls="", ms=4, color=INK, label="two channels are the same"))
-        legend(figure, handles)
+        legend(figure, handles, longest=longest)
         save_figure(figure, path)
     return order
 
@@ -133,9 +137,10 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--settings", nargs="*", default=())
+    parser.add_argument("--dataset")
     parser.add_argument("--data", nargs="*", type=Path, default=())
     options = parser.parse_args()
-    records = read(options.folders, options.settings)
+    records = read(options.folders, options.settings, options.dataset)
     scores = scores_of(records)
     marked = equal_channels(records[0]["cell"]["dataset"], options.data) if options.data else None
     order = draw(scores, options.out, marked)

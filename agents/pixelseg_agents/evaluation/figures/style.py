@@ -55,17 +55,17 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def legend(figure: Figure, handles: Sequence[Patch | Line2D]) -> None:
-    """Puts a legend below a figure."""
+def legend(figure: Figure, handles: Sequence[Patch | Line2D], longest: int = 0) -> None:
+    """Puts a legend below a figure; `longest`: letters of its longest entry, where they are many."""
     figure.legend(
-        handles=list(handles), loc="lower center", ncols=legend_columns(figure.get_figwidth(), len(handles)),
+        handles=list(handles), loc="lower center", ncols=legend_columns(figure.get_figwidth(), len(handles), longest),
         handlelength=1.2, handleheight=0.9, columnspacing=1.8, borderaxespad=0.25,
     )  # fmt: skip
 
 
-def legend_columns(width: float, entries: int) -> int:
-    """As few rows as `width` inches allow, evenly filled."""
-    rows = -(-entries // max(1, int(width / 1.5)))
+def legend_columns(width: float, entries: int, longest: int = 0) -> int:
+    """As few rows as `width` inches allow, evenly filled, with entries of `longest` letters at most."""
+    rows = -(-entries // max(1, int(width / max(1.5, 0.5 + 0.07 * longest))))
     return -(-entries // rows)
 
 
