@@ -17,7 +17,7 @@ from pixelseg_agents.cli import COMMANDS, main
 from pixelseg_agents.networks import registered_networks
 from pixelseg_agents.registry import registered_agents
 from pixelseg_env.datasets import registered_datasets
-from pixelseg_env.rewards.catalogue import CATALOGUE
+from pixelseg_env.rewards.built_in import CATALOGUE
 from tests.helpers.fresh import run_script
 
 ROOT = Path(__file__).parents[1]
