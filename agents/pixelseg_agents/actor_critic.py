@@ -149,6 +149,21 @@ class ActorCritic(PixelAgent):
         found: NDArray[np.float32] = logits.float().sigmoid().cpu().numpy()
         return found
 
+    @torch.no_grad()
+    def state_value(self, observation: NDArray[Any] | Tensor) -> NDArray[np.float32]:
+        """What the agent expects every pixel to earn from this state on, discounted.
+
+        Args:
+            observation: float32 (B, C, H, W).
+
+        Returns:
+            float32 (B, [L,] H, W), NumPy.
+        """
+        self.network.eval()
+        values: Tensor = self._forward(tensor(observation, self.device))[1]
+        found: NDArray[np.float32] = values.float().cpu().numpy()
+        return found
+
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
         logits: Tensor = self._forward(observation)[0]
         if deterministic:
