@@ -1,4 +1,4 @@
-"""The lab's engine, without a page: a trajectory is what the environment makes of it, whatever is changed in between."""
+"""The lab's engine, without a page: a trajectory is what the environment makes of it, whatever is changed."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ commands:
   render         show an agent at work: an animation of what it looks at and what it removes
   predict        segment your own images or NIfTI volumes with a trained agent
   export         write a trained agent with its steps as one ONNX file, for use without PyTorch
+  lab            a page in the browser: play, change the reward, watch an agent learn or cheat (extra "lab")
   networks       list the networks that --network takes, with parameters and GFLOP
   export-nnunet  write a data set as nnU-Net reads it, with the same patients for training and test
 
@@ -34,7 +35,7 @@ A first run, without any files:
   pixelseg evaluate runs/first
 """
 
-COMMANDS = ("check", "train", "evaluate", "compare", "render", "predict", "export", "networks", "export-nnunet")
+COMMANDS = ("check", "train", "evaluate", "compare", "render", "predict", "export", "lab", "networks", "export-nnunet")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Who can act in the lab: simple strategies that show what a reward pays for, and trained agents with their thoughts."""
+"""Who can act in the lab: strategies that show what a reward pays for, and trained agents with their thoughts."""
 
 from __future__ import annotations
 

@@ -66,8 +66,8 @@ def checked(text: str, allowed: Sequence[str]) -> str:
         python = python.replace(name, f"_{number}_")
     if ":" in python:
         raise OptionError(
-            f"reward={text!r}: modules are only for whoever starts the lab (pixelseg lab --reward module:name); expected "
-            f"one of {', '.join(allowed)}, and arithmetic with them"
+            f"reward={text!r}: modules are for whoever starts the lab alone (pixelseg lab --reward module:name); "
+            f"expected one of {', '.join(allowed)}, and arithmetic with them"
         )
     try:
         tree = ast.parse(python, mode="eval").body

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -254,5 +253,3 @@ def _environment(dataset: SegmentationDataset, rules: Rules, batch: int) -> Pixe
         observe_time=rules.observe_time,
         reward=rules.reward,
     )
-
-

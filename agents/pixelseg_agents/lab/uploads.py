@@ -34,7 +34,9 @@ def read_upload(image: str | Path | None, mask: str | Path | None, size: int | t
     for name, path in given.items():
         if path is None:
             what = "mask" if name == "picture_mask" else "picture"
-            raise DataError(f"a {what} is missing; a reward compares with the truth, so expected a picture and its mask")
+            raise DataError(
+                f"a {what} is missing; a reward compares with the truth, so expected a picture and its mask"
+            )
         _check_file(Path(path))
     with tempfile.TemporaryDirectory(prefix="pixelseg-lab-") as folder:
         shown = {folder: "the upload"}
