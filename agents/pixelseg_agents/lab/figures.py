@@ -22,7 +22,7 @@ INK, MUTED, GRID = "#1F2933", "#52606D", "#E4E7EB"
 EARNS = [[0.0, "#B34700"], [0.25, "#F0A872"], [0.5, "#FFFFFF"], [0.75, "#7DB8DE"], [1.0, "#00507D"]]
 SURE = [[0.0, "#FFFFFF"], [1.0, "#6A3D9A"]]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-PANEL = 268  # pixels of height
+PANEL = 290  # pixels of height
 
 Pixels = NDArray[Any]
 
@@ -51,7 +51,18 @@ def _panel(values: Pixels, hover: str, *, colours: Any, low: float, high: float,
         zmin=low,
         zmax=high,
         showscale=bar,
-        colorbar={"thickness": 8, "len": 0.9, "outlinewidth": 0, "tickfont": {"size": 10}, "nticks": 5, "x": 1.01},
+        colorbar={
+            "orientation": "h",
+            "thickness": 7,
+            "len": 0.9,
+            "outlinewidth": 0,
+            "tickfont": {"size": 10},
+            "nticks": 5,
+            "x": 0.5,
+            "y": -0.02,
+            "yanchor": "top",
+            "ypad": 0,
+        },
         hovertemplate="row %{y}, column %{x}<br>" + hover + "<extra></extra>",
         **more,
     )
@@ -61,7 +72,7 @@ def _panel(values: Pixels, hover: str, *, colours: Any, low: float, high: float,
     height, width = values.shape
     figure.update_xaxes(**hidden, range=[-0.5, width - 0.5], constrain="domain")
     figure.update_yaxes(**hidden, range=[height - 0.5, -0.5], scaleanchor="x", constrain="domain")
-    figure.update_layout(margin={"l": 4, "r": 4, "t": 4, "b": 4}, dragmode=False)
+    figure.update_layout(margin={"l": 2, "r": 2, "t": 2, "b": 30}, dragmode=False)
     return figure
 
 

@@ -163,7 +163,7 @@ WEIGH = Lesson(
         ),
         Step(
             "Let an object pixel count **as much as ten others**: balanced(10). The lazy mask is scored again. *It is "
-            "worth little now.*",
+            "worth less than half.*",
             "Weigh by 10, zero everything",
             ONCE | {"reward": "balanced(10)"},
             "zero",

@@ -20,8 +20,8 @@ from pixelseg_env import PixelSegError, load_dataset
 from pixelseg_env.dynamics import OBSERVATIONS, TRANSITIONS
 
 NONE = "none"
-TRANSITION_WORDS = {"absorbing": "absorbing: zero is final", "restorable": "restorable: every step decides anew"}
-OBSERVATION_WORDS = {"masked": "masked: the image under the map", "stacked": "stacked: image and map"}
+TRANSITION_WORDS = {"absorbing": "absorbing: zero is final", "restorable": "restorable: decided anew"}
+OBSERVATION_WORDS = {"masked": "masked: image times map", "stacked": "stacked: image and map"}
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -44,7 +44,7 @@ class Page:
                     self._controls()
                 with gr.Column(scale=4, min_width=320):
                     self._lesson_card()
-                    self.shown["trouble"] = gr.HTML(elem_id="trouble")
+                    self.shown["trouble"] = gr.HTML(visible=False, elem_id="trouble")
                     with gr.Tabs(elem_id="tabs") as self.shown["tabs"]:
                         with gr.Tab("Play", id="play"):
                             self._game()
@@ -82,8 +82,8 @@ class Page:
                 value="masked",
                 label="Observation",
             )
-            shown["horizon"] = gr.Slider(1, LONGEST, value=5, step=1, label="Horizon: steps of an episode")
-            shown["gamma"] = gr.Slider(0, 1, value=0.95, step=0.01, label="Discount gamma")
+            shown["horizon"] = gr.Slider(1, LONGEST, value=5, step=1, label="Steps (horizon)")
+            shown["gamma"] = gr.Slider(0, 1, value=0.95, step=0.01, label="Discount (gamma)")
         with gr.Column(elem_classes="side"):
             gr.HTML("<h3>Reward</h3>")
             names = [(WORDS.get(name, name.replace("_", " ")), name) for name in host.rewards]
@@ -142,22 +142,22 @@ class Page:
                 shown["at"] = gr.Slider(0, 1, value=0, step=1, label="Step that is shown", scale=4, elem_id="at")
         self.timer = gr.Timer(0.8, active=False)
         with gr.Row(elem_id="panels"):
-            with gr.Column(elem_classes="panel"):
-                gr.HTML("<h3>Your move</h3>")
+            with gr.Column(elem_classes="tile", elem_id="move"):
+                gr.HTML("<h3>Your move</h3><p class='hint'>Paint what becomes zero, or what is kept.</p>")
                 shown["canvas"] = gr.HTML(
                     "", html_template=TEMPLATE, js_on_load=SCRIPT, apply_default_css=False, elem_id="canvas"
                 )
             panels = (
                 ("picture", "Image", "Point at a pixel: all its numbers.", True),
-                ("map", "Map f(t)", "White is kept, red changed in this step.", True),
+                ("map", "Map f(t)", "Kept is white, changed is red.", True),
                 ("reward", "Reward r(t)", "What this step paid every pixel.", True),
-                ("return", "Return", "From this step to the end of what was played.", True),
+                ("return", "Return", "From this step to the end.", True),
                 ("value", "Value", "What the agent expects from here on.", False),
                 ("entropy", "Entropy", "How unsure the agent is, in bits.", False),
                 ("seen", "What the agent sees", "Where it looks closer, the window alone.", False),
             )
             for name, title, hint, always in panels:
-                with gr.Column(elem_classes="panel", visible=always) as shown[f"{name}_panel"]:
+                with gr.Column(elem_classes="tile", visible=always) as shown[f"{name}_panel"]:
                     gr.HTML(f"<h3>{title}</h3><p class='hint'>{hint}</p>")
                     shown[name] = gr.Plot(show_label=False, container=False, elem_id=f"panel-{name}")
         gr.HTML(LEGEND)
@@ -165,15 +165,15 @@ class Page:
             with gr.Column(elem_classes="card", scale=1, min_width=320):
                 gr.HTML("<h3>Reward and Dice, step by step</h3>")
                 shown["curves"] = gr.Plot(show_label=False, container=False, elem_id="curves")
-            with gr.Column(elem_classes="card", scale=1, min_width=320):
+            with gr.Column(elem_classes="card", scale=1, min_width=420):
                 gr.HTML("<h3>Metrics</h3>")
                 shown["metrics"] = gr.HTML(elem_id="metrics")
 
     def _training(self) -> None:
         with gr.Column(elem_classes="card"):
             gr.HTML(
-                "<h3>Train a tiny agent</h3><p class='hint'>A small PA3C learns phantoms of 32 x 32 pixels by the "
-                "rules and the reward on the left, and is judged on four that it never learns from. Move a slider there "
+                "<h3>Train a tiny agent</h3><p class='hint'>A small PA3C learns phantoms of 32 x 32 pixels by "
+                "the rules and the reward on the left, and is judged on four that it never learns from. Move a slider there "
                 f"while it trains. It ends after {self.host.seconds:g} seconds, or when you leave.</p>"
             )
             with gr.Row():
@@ -245,8 +245,7 @@ class Page:
     def _game_event(self, event: Any, do: Callable[..., Any], *inputs: Any) -> Any:
         """Lets an event do something to the visitor's game, and shows what came of it."""
 
-        def handler(*values: Any, request: gr.Request) -> list[Any]:
-            visitor = self.visitors.of(str(request.session_hash))
+        def changed(visitor: Visitor, *values: Any) -> list[Any]:
             with visitor.session.lock:
                 try:
                     do(visitor, *values)
@@ -255,18 +254,15 @@ class Page:
                     trouble = str(error)
                 return self._show(visitor, trouble)
 
+        # Gradio looks at a handler's signature for what to hand over besides the inputs.
+        def handler(request: gr.Request, *values: Any) -> list[Any]:
+            return changed(self.visitors.of(str(request.session_hash)), *values)
+
+        def painting_handler(request: gr.Request, painted: gr.EventData) -> list[Any]:
+            return changed(self.visitors.of(str(request.session_hash)), getattr(painted, "painting", None))
+
         if do == self._painted:
-
-            def handler(event: gr.EventData, request: gr.Request) -> list[Any]:  # type: ignore[no-redef]
-                visitor = self.visitors.of(str(request.session_hash))
-                with visitor.session.lock:
-                    try:
-                        do(visitor, getattr(event, "painting", None))
-                        trouble = ""
-                    except PixelSegError as error:
-                        trouble = str(error)
-                    return self._show(visitor, trouble)
-
+            return event(painting_handler, None, list(self.shown.values()), **PRIVATE)
         return event(handler, list(inputs), list(self.shown.values()), **PRIVATE)
 
     def _arrive(self, request: gr.Request) -> list[Any]:
@@ -334,7 +330,7 @@ class Page:
             thoughts, trouble = session.thoughts(None), trouble or str(error)
         titles = [*self.host.datasets, *([UPLOAD] if visitor.uploaded is not None else [])]
         plain = {
-            "trouble": views.message(trouble),
+            "trouble": gr.HTML(views.message(trouble), visible=bool(trouble)),
             "dataset": gr.Dropdown(titles, value=visitor.title),
             "index": gr.Slider(maximum=max(1, len(session.dataset) - 1), value=session.index),
             "transition": rules.transition,

@@ -63,7 +63,7 @@ class Visitor:
         self.session = Session(host.datasets[self.title])
         self.uploaded: SegmentationDataset | None = None
         self.training: Training | None = None
-        self.who = "flip"
+        self.who = "otsu"
         self.lesson: Lesson | None = None
         self.step = 0
         self.tab = "play"
