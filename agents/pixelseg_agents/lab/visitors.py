@@ -210,6 +210,11 @@ class Visitors:
         with self._lock:
             self._forget(key)
 
+    def all(self) -> list[Visitor]:
+        """Everyone who is there."""
+        with self._lock:
+            return list(self._there.values())
+
     def clear(self) -> None:
         """Forgets all."""
         with self._lock:
