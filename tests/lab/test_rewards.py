@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelseg_agents.lab.rewards import GAINS_ONLY, LONGEST_TEXT, checked, offered, written
+from pixelseg_agents.lab.rewards import GAINS_ONLY, LONGEST_TEXT, as_sliders, checked, offered, written
 from pixelseg_env import OptionError, registered_rewards
 from pixelseg_env.rewards import resolve_reward
 
@@ -103,6 +103,9 @@ def test_sliders_write_what_is_read_back_as_the_same_sum(terms: list[tuple[str, 
             written(terms)
         return
     text = written(terms, 4, gains_only)
+    kept = [(name, weight) for name, weight in terms if weight]
+    factor = 4 if "balanced" in dict(kept) else 10
+    assert as_sliders(text) == (kept, factor, gains_only)
     total: object = 0
     for name, weight in terms:
         if weight:
@@ -112,3 +115,16 @@ def test_sliders_write_what_is_read_back_as_the_same_sum(terms: list[tuple[str, 
     assert str(resolve_reward(checked(text, NAMES))).replace("1*", "").replace("--", "") == str(wanted).replace(
         "1*", ""
     ).replace("--", "")
+
+
+@pytest.mark.parametrize(
+    "text", ["balanced(2) + balanced(3)", "sign/2", "(sign).clip(-1, 1)", "2*(sign + sign)", "-(sign)"]
+)
+def test_what_sliders_cannot_write_leaves_them_alone(text: str) -> None:
+    assert as_sliders(checked(text, NAMES)) is None
+
+
+def test_the_rewards_of_lessons_show_on_the_sliders() -> None:
+    assert as_sliders(GAINS_ONLY) == ([("squared_error", 1.0)], 10.0, True)
+    assert as_sliders("balanced(10)") == ([("balanced", 1.0)], 10.0, False)
+    assert as_sliders("squared_error + 2*a.b:c") == ([("squared_error", 1.0), ("a.b:c", 2.0)], 10.0, False)

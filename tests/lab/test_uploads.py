@@ -1,4 +1,4 @@
-"""A visitor's files: read as the loaders read them, refused in words that a visitor understands, and gone afterwards."""
+"""A visitor's files: read as the loaders read them, refused in plain words, and gone afterwards."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pixelseg_agents.lab import figures, views
 from pixelseg_agents.lab.episode import LONGEST
 from pixelseg_agents.lab.lessons import LESSONS
 from pixelseg_agents.lab.painting import SCRIPT, TEMPLATE, canvas_value, read_painting
-from pixelseg_agents.lab.rewards import WORDS, written
+from pixelseg_agents.lab.rewards import WORDS, as_sliders, written
 from pixelseg_agents.lab.style import LEGEND, TOP
 from pixelseg_agents.lab.training import SIDE, WATCHED
 from pixelseg_agents.lab.uploads import ENDINGS
@@ -20,6 +20,7 @@ from pixelseg_env import PixelSegError, load_dataset
 from pixelseg_env.dynamics import OBSERVATIONS, TRANSITIONS
 
 NONE = "none"
+SHOWN_TERMS = 3
 TRANSITION_WORDS = {"absorbing": "absorbing: zero is final", "restorable": "restorable: decided anew"}
 OBSERVATION_WORDS = {"masked": "masked: image times map", "stacked": "stacked: image and map"}
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -88,7 +89,7 @@ class Page:
             gr.HTML("<h3>Reward</h3>")
             names = [(WORDS.get(name, name.replace("_", " ")), name) for name in host.rewards]
             self.terms: list[tuple[Any, Any]] = []
-            for number in range(3):
+            for number in range(SHOWN_TERMS):
                 first = number == 0
                 name = gr.Dropdown(
                     names if first else [("nothing more", NONE), *names],
@@ -100,10 +101,13 @@ class Page:
                     -2, 2, value=1.0, step=0.1, label="Weight", visible=first, elem_id=f"weight-{number}"
                 )
                 self.terms.append((name, weight))
-            self.object_weight = gr.Slider(
+                shown[f"term{number}"], shown[f"weight{number}"] = name, weight
+            self.object_weight = shown["object_weight"] = gr.Slider(
                 1, 40, value=10, step=1, label="Object weight", visible=False, elem_id="object-weight"
             )
-            self.gains_only = gr.Checkbox(label="Count gains only: max(reward, 0)", elem_id="gains-only")
+            self.gains_only = shown["gains_only"] = gr.Checkbox(
+                label="Count gains only: max(reward, 0)", elem_id="gains-only"
+            )
             shown["expression"] = gr.Textbox(
                 "squared_error",
                 label="As an expression",
@@ -162,10 +166,10 @@ class Page:
                     shown[name] = gr.Plot(show_label=False, container=False, elem_id=f"panel-{name}")
         gr.HTML(LEGEND)
         with gr.Row():
-            with gr.Column(elem_classes="card", scale=1, min_width=320):
+            with gr.Column(elem_classes="card", scale=2, min_width=300):
                 gr.HTML("<h3>Reward and Dice, step by step</h3>")
                 shown["curves"] = gr.Plot(show_label=False, container=False, elem_id="curves")
-            with gr.Column(elem_classes="card", scale=1, min_width=420):
+            with gr.Column(elem_classes="card", scale=3, min_width=300):
                 gr.HTML("<h3>Metrics</h3>")
                 shown["metrics"] = gr.HTML(elem_id="metrics")
 
@@ -173,8 +177,8 @@ class Page:
         with gr.Column(elem_classes="card"):
             gr.HTML(
                 "<h3>Train a tiny agent</h3><p class='hint'>A small PA3C learns phantoms of 32 x 32 pixels by "
-                "the rules and the reward on the left, and is judged on four that it never learns from. Move a slider there "
-                f"while it trains. It ends after {self.host.seconds:g} seconds, or when you leave.</p>"
+                "the rules and the reward on the left, and is judged on four that it never learns from. Move a slider "
+                f"there while it trains. It ends after {self.host.seconds:g} seconds, or when you leave.</p>"
             )
             with gr.Row():
                 self.entropy = gr.Slider(0, 0.2, value=0.02, step=0.005, label="Entropy bonus", elem_id="entropy")
@@ -209,12 +213,6 @@ class Page:
             game(weight.release, self._by_sliders, *sliders)
         game(self.object_weight.release, self._by_sliders, *sliders)
         game(self.gains_only.input, self._by_sliders, *sliders)
-        for number, (name, weight) in enumerate(self.terms):
-            if number:
-                name.change(lambda n: gr.Slider(visible=n != NONE), name, weight, **PRIVATE)
-        names = [name for name, _ in self.terms]
-        for name in names:
-            name.change(lambda *n: gr.Slider(visible="balanced" in n), names, self.object_weight, **PRIVATE)
         game(shown["expression"].submit, lambda v, text: v.reward(str(text)), shown["expression"])
 
         game(shown["who"].input, self._chosen, shown["who"])
@@ -354,8 +352,27 @@ class Page:
         for name, field in fields.items():
             plain[f"{name}_panel"] = gr.Column(visible=field is not None)
             plain[name] = None if field is None else drawn[name](field)
-        plain |= self._show_lesson(visitor)
+        plain |= self._show_sliders(rules.reward) | self._show_lesson(visitor)
+        visitor.tab = None  # once: afterwards it is the visitor's to choose
         return [plain.get(name, gr.skip()) for name in self.shown]
+
+    @staticmethod
+    def _show_sliders(reward: str) -> dict[str, Any]:
+        """The sliders as they would have written a reward; where they could not have, they stay as they are."""
+        found = as_sliders(reward)
+        if found is None or len(found[0]) > SHOWN_TERMS:
+            return {}
+        terms, weight, gains_only = found
+        names = [name for name, _ in terms]
+        plain: dict[str, Any] = {"gains_only": gains_only}
+        plain["object_weight"] = gr.Slider(value=weight, visible="balanced" in names)
+        for number in range(SHOWN_TERMS):
+            there = number < len(terms)
+            plain[f"term{number}"] = names[number] if there else NONE
+            plain[f"weight{number}"] = (
+                gr.Slider(value=terms[number][1], visible=True) if there else gr.Slider(visible=False)
+            )
+        return plain
 
     @staticmethod
     def _show_lesson(visitor: Visitor) -> dict[str, Any]:
@@ -373,5 +390,5 @@ class Page:
             "lesson_back": gr.Button(interactive=step > 0),
             "lesson_do": gr.Button("Do it" if asked else lesson.steps[step].button, visible=not asked),
             "lesson_next": gr.Button("To the question" if step == len(lesson.steps) - 1 else "Next", visible=not asked),
-            "tabs": gr.Tabs(selected=visitor.tab),
+            "tabs": gr.skip() if visitor.tab is None else gr.Tabs(selected=visitor.tab),
         }

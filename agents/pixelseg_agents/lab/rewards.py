@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Sequence
 
 from pixelseg_env import OptionError, did_you_mean, is_plugin, registered_rewards
 from pixelseg_env.rewards import resolve_reward
 
+_TERM = re.compile(r"(^-?|\s*[+-] )(?:([\d.]+)\*)?([^\W\d][\w.:]*)(?:\(([\d.]+)\))?")
 LONGEST_TEXT = 200  # characters
 LARGEST_NUMBER = 1000.0
 DEEPEST = 20
@@ -143,3 +145,26 @@ def written(terms: Sequence[tuple[str | None, float]], object_weight: float = 10
         raise OptionError("reward: every weight is 0; expected at least one that is not")
     text = "".join(parts)
     return f"({text}).clip(0, None)" if gains_only else text
+
+
+def as_sliders(text: str) -> tuple[list[tuple[str, float]], float, bool] | None:
+    """What `written` was given for an expression: terms, the factor of `balanced`, and whether gains alone count.
+
+    Args:
+        text: an expression that may be used, see `checked`.
+
+    Returns:
+        None where sliders could not have written it.
+    """
+    weight, terms = 10.0, []
+    gains_only = text.startswith("(") and text.endswith(").clip(0, None)")
+    inner = text[1 : -len(").clip(0, None)")] if gains_only else text
+    for sign, size, name, factor in _TERM.findall(inner):
+        if factor:
+            weight = float(factor)
+        terms.append((name, float(size or 1) * (-1 if "-" in sign else 1)))
+    try:
+        same = written(terms, weight, gains_only) == text
+    except OptionError:
+        return None
+    return (terms, weight, gains_only) if same else None

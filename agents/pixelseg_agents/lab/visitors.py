@@ -54,7 +54,7 @@ class Visitor:
         who: the strategy or agent that was chosen last, a key of `actors`.
         lesson: that is done; None: none is.
         step: of the lesson; one beyond the last is its question.
-        tab: of the page, that a lesson's step is about, "play" or "train".
+        tab: of the page, "play" or "train", that is to be shown next; None: as it is.
     """
 
     def __init__(self, host: Host, turns: threading.Semaphore) -> None:
@@ -66,7 +66,7 @@ class Visitor:
         self.who = "otsu"
         self.lesson: Lesson | None = None
         self.step = 0
-        self.tab = "play"
+        self.tab: str | None = None
         self.came = time.monotonic()
 
     # ---------------------------------------------------------------- who acts
