@@ -87,7 +87,8 @@ def made_host(arguments: LabArguments) -> Host:
             size=arguments.size,
             **parse_pairs(arguments.dataset_option),
         )
-        datasets = {loaded.name: _some(loaded)} | datasets
+        phantoms = arguments.dataset == "phantom"
+        datasets = {PHANTOM if phantoms else loaded.name: _some(loaded)} | ({} if phantoms else datasets)
     agents = tuple(Actor(f"Run {path.name}", _agent(path)) for path in arguments.runs)
     return Host(
         datasets,
