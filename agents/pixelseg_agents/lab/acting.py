@@ -126,13 +126,14 @@ def decide(
     shape = episode.target.shape
     match who:
         case "flip":
-            return (1 - episode.maps[-1]).astype(np.uint8)
+            return np.asarray(1 - episode.maps[-1], np.uint8)
         case "truth":
             return episode.target.copy()
         case "keep" | "zero":
             return np.full(shape, who == KEEP, np.uint8)
         case "otsu":  # of the whole image
-            return Otsu().predict(episode.image[None])[0][0].astype(np.uint8)
+            return np.asarray(Otsu().predict(episode.image[None])[0][0], np.uint8)
         case "random":
-            return Random(seed=len(actions) + 1000 * index).predict(episode.image[None])[0][0].astype(np.uint8)
+            drawn, _ = Random(seed=len(actions) + 1000 * index).predict(episode.image[None])
+            return np.asarray(drawn[0], np.uint8)
     raise OptionError(f"{who!r} is no strategy; expected one of {', '.join(STRATEGIES)}")

@@ -80,11 +80,11 @@ class Episode:
 
     def changed(self, t: int) -> NDArray[np.bool_]:
         """Which pixels step t changed, bool (H, W); none before the first step."""
-        return self.maps[t] != self.maps[max(0, t - 1)]
+        return np.asarray(self.maps[t] != self.maps[max(0, t - 1)])
 
     def earned(self) -> NDArray[np.float64]:
         """The environment's scalar reward of every step, the mean over pixels, float64 (T,)."""
-        return self.rewards.reshape(self.steps, self.target.size).mean(axis=1, dtype=np.float64)
+        return np.asarray(self.rewards.reshape(self.steps, self.target.size).mean(axis=1, dtype=np.float64))
 
     def totals(self) -> NDArray[np.float64]:
         """The discounted sum of these up to every step, float64 (T + 1,), 0 before the first."""

@@ -133,7 +133,7 @@ def written(terms: Sequence[tuple[str | None, float]], object_weight: float = 10
     Raises:
         OptionError: nothing is left.
     """
-    parts = []
+    parts: list[str] = []
     for name, weight in terms:
         if not name or weight == 0:
             continue

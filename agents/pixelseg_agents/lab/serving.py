@@ -64,7 +64,13 @@ def serve(host: Host, name: str = "127.0.0.1", port: int = 7860, block: bool = T
         )
     except OSError as error:
         raise OptionError(f"--port {port}: cannot be used on {name} ({error}); choose another") from error
-    page.close = lambda: (page.visitors.clear(), page.demo.close(verbose=False), uploads.cleanup())
+
+    def close() -> None:
+        page.visitors.clear()
+        page.demo.close(verbose=False)
+        uploads.cleanup()
+
+    page.close = close
     if block:
         print(f"The lab is at {page.address} (Ctrl-C ends it)", flush=True)
         try:

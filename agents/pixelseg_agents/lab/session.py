@@ -64,7 +64,7 @@ class Session:
     @property
     def segmentation(self) -> Map:
         """The map at the step that is looked at, uint8 (H, W)."""
-        return self.episode.maps[self.at]
+        return np.asarray(self.episode.maps[self.at])
 
     def choose(self, dataset: SegmentationDataset, index: int) -> None:
         """Takes another image, and begins anew."""

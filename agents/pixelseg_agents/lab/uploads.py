@@ -96,7 +96,7 @@ def _tiff_shape(path: Path, name: str) -> tuple[int, int, int]:
 
     try:
         with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
-            return int(page.imagewidth), int(page.imagelength), len(file.pages)
+            height, width = file.pages[0].shape[:2]
+            return int(width), int(height), len(file.pages)
     except Exception:  # whatever a damaged file makes of it
         raise DataError(f"{name}: is no TIFF that can be read; save it anew as png") from None
