@@ -43,11 +43,11 @@ def test_play_walk_and_judge_again(visitor: Any) -> None:
     says(visitor, "#summary", "5 of 5")
     visitor.fill("#expression textarea, #expression input", "2*squared_error")
     visitor.press("#expression textarea, #expression input", "Enter")
-    doubled = f"{2 * float(before):+.2f}"
     visitor.wait_for_function(
-        "(t) => document.querySelectorAll('#metrics tbody tr')[1].querySelector('td').innerText.startsWith(t)",
-        arg=doubled,
+        "(t) => document.querySelectorAll('#metrics tbody tr')[1].querySelector('td').innerText !== t", arg=before
     )
+    after = visitor.locator("#metrics tbody tr").nth(1).locator("td").first.inner_text()
+    assert float(after) == pytest.approx(2 * float(before), abs=0.002)
     says(visitor, "#summary", "5 of 5")  # the same trajectory
     assert visitor.trouble == []
 
