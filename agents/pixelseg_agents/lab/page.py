@@ -10,17 +10,16 @@ import gradio as gr
 from pixelseg_agents.lab import figures, views
 from pixelseg_agents.lab.episode import LONGEST
 from pixelseg_agents.lab.lessons import LESSONS
-from pixelseg_agents.lab.painting import SCRIPT, TEMPLATE, canvas_value, read_painting
-from pixelseg_agents.lab.rewards import WORDS, as_sliders, written
+from pixelseg_agents.lab.painting import SCRIPT, TEMPLATE, read_painting
+from pixelseg_agents.lab.rewards import WORDS, written
+from pixelseg_agents.lab.showing import HIGH, LOW, NONE, REACH, SHOWN_TERMS, show, who_acts
 from pixelseg_agents.lab.style import LEGEND, TOP
 from pixelseg_agents.lab.training import SIDE, WATCHED
 from pixelseg_agents.lab.uploads import ENDINGS
-from pixelseg_agents.lab.visitors import UPLOAD, Host, Visitor, Visitors
+from pixelseg_agents.lab.visitors import Host, Visitor, Visitors
 from pixelseg_env import PixelSegError, load_dataset
 from pixelseg_env.dynamics import OBSERVATIONS, TRANSITIONS
 
-NONE = "none"
-SHOWN_TERMS = 3
 TRANSITION_WORDS = {"absorbing": "absorbing: zero is final", "restorable": "restorable: decided anew"}
 OBSERVATION_WORDS = {"masked": "masked: image times map", "stacked": "stacked: image and map"}
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -98,12 +97,12 @@ class Page:
                     elem_id=f"term-{number}",
                 )
                 weight = gr.Slider(
-                    -2, 2, value=1.0, step=0.1, label="Weight", visible=first, elem_id=f"weight-{number}"
+                    -REACH, REACH, value=1.0, step=0.1, label="Weight", visible=first, elem_id=f"weight-{number}"
                 )
                 self.terms.append((name, weight))
                 shown[f"term{number}"], shown[f"weight{number}"] = name, weight
             self.object_weight = shown["object_weight"] = gr.Slider(
-                1, 40, value=10, step=1, label="Object weight", visible=False, elem_id="object-weight"
+                LOW, HIGH, value=10, step=1, label="Object weight", visible=False, elem_id="object-weight"
             )
             self.gains_only = shown["gains_only"] = gr.Checkbox(
                 label="Count gains only: max(reward, 0)", elem_id="gains-only"
@@ -161,9 +160,11 @@ class Page:
                 ("seen", "What the agent sees", "Where it looks closer, the window alone.", False),
             )
             for name, title, hint, always in panels:
-                with gr.Column(elem_classes="tile", visible=always) as shown[f"{name}_panel"]:
+                with gr.Column(elem_classes="tile", visible=always) as panel:
                     gr.HTML(f"<h3>{title}</h3><p class='hint'>{hint}</p>")
                     shown[name] = gr.Plot(show_label=False, container=False, elem_id=f"panel-{name}")
+                if not always:
+                    shown[f"{name}_panel"] = panel
         gr.HTML(LEGEND)
         with gr.Row():
             with gr.Column(elem_classes="card", scale=2, min_width=300):
@@ -227,12 +228,11 @@ class Page:
         game(self.timer.tick, lambda v: v.session.go(v.session.at + 1))
         self.timer.tick(self._still_playing, None, self.timer, **PRIVATE)
 
-        watch = {"fn": self._watch, "outputs": [self.standing, self.learning, self.film, self.watching]}
+        watch = {"fn": self._watch, "outputs": [self.standing, self.learning, self.film, self.watching, shown["who"]]}
         begun = game(self.start.click, lambda v, entropy: v.train(float(entropy)), self.entropy)
         begun.then(**watch, **PRIVATE)
         game(self.stop.click, lambda v: v.stop()).then(**watch, **PRIVATE)
         self.watching.tick(**watch, **PRIVATE)
-        self.standing.change(self._refresh_who, None, shown["who"], **PRIVATE)
 
         game(shown["lesson"].input, lambda v, number: v.begin(None if number < 0 else int(number)), shown["lesson"])
         game(shown["lesson_next"].click, lambda v: v.turn(1))
@@ -250,7 +250,7 @@ class Page:
                     trouble = ""
                 except PixelSegError as error:
                     trouble = str(error)
-                return self._show(visitor, trouble)
+                return self._values(visitor, trouble)
 
         # Gradio looks at a handler's signature for what to hand over besides the inputs.
         def handler(request: gr.Request, *values: Any) -> list[Any]:
@@ -264,7 +264,7 @@ class Page:
         return event(handler, list(inputs), list(self.shown.values()), **PRIVATE)
 
     def _arrive(self, request: gr.Request) -> list[Any]:
-        return self._show(self.visitors.of(str(request.session_hash)))
+        return self._values(self.visitors.of(str(request.session_hash)))
 
     def _leave(self, request: gr.Request) -> None:
         self.visitors.leave(str(request.session_hash))
@@ -294,10 +294,6 @@ class Page:
         session = self.visitors.of(str(request.session_hash)).session
         return gr.Timer(active=session.at < len(session.actions))
 
-    def _refresh_who(self, request: gr.Request) -> Any:
-        visitor = self.visitors.of(str(request.session_hash))
-        return gr.Dropdown([(title, key) for key, title in visitor.actors().items()], value=visitor.who)
-
     def _judge(self, answer: Any, request: gr.Request) -> Any:
         lesson = self.visitors.of(str(request.session_hash)).lesson
         if lesson is None or answer is None:
@@ -306,89 +302,19 @@ class Page:
         return gr.Markdown(f"**{'Right.' if right else 'Not that one.'}** {lesson.why if right else ''}", visible=True)
 
     def _watch(self, request: gr.Request) -> list[Any]:
-        training = self.visitors.of(str(request.session_hash)).training
+        visitor = self.visitors.of(str(request.session_hash))
+        training = visitor.training
         if training is None:
-            return ["", None, "", gr.Timer(active=False)]
+            return ["", None, "", gr.Timer(active=False), gr.skip()]
         alive = training.alive
         state, why, looks = training.progress()
         images, targets = self._watched
         plot = figures.learning_curves(looks) if looks else None
         film = views.film(looks, targets, images)
-        return [views.training_line(state, why, looks), plot, film, gr.Timer(active=alive)]
+        who = gr.skip() if alive else who_acts(visitor)  # it can act when it is done
+        return [views.training_line(state, why, looks), plot, film, gr.Timer(active=alive), who]
 
-    # ---------------------------------------------------------------- what is shown
-
-    def _show(self, visitor: Visitor, trouble: str = "") -> list[Any]:
-        """The values of all that is shown, in the order of `shown`."""
-        session = visitor.session
-        episode, at, rules = session.episode, session.at, session.rules
-        try:
-            thoughts = session.thoughts(visitor.actor())
-        except PixelSegError as error:
-            thoughts, trouble = session.thoughts(None), trouble or str(error)
-        titles = [*self.host.datasets, *([UPLOAD] if visitor.uploaded is not None else [])]
-        plain = {
-            "trouble": gr.HTML(views.message(trouble), visible=bool(trouble)),
-            "dataset": gr.Dropdown(titles, value=visitor.title),
-            "index": gr.Slider(maximum=max(1, len(session.dataset) - 1), value=session.index),
-            "transition": rules.transition,
-            "observation": rules.observation,
-            "horizon": rules.horizon,
-            "gamma": rules.gamma,
-            "expression": rules.reward,
-            "who": gr.Dropdown([(title, key) for key, title in visitor.actors().items()], value=visitor.who),
-            "at": gr.Slider(maximum=max(1, episode.steps), value=at),
-            "summary": views.summary(session),
-            "canvas": canvas_value(session),
-            "picture": figures.picture(episode, at, thoughts),
-            "map": figures.map_figure(episode, at),
-            "reward": figures.reward_figure(episode, at),
-            "return": figures.return_figure(episode, at),
-            "curves": figures.curves(episode, at),
-            "metrics": views.metrics_table(session),
-        }
-        fields = {"value": thoughts.value, "entropy": thoughts.entropy, "seen": thoughts.seen}
-        drawn = {"value": figures.value_figure, "entropy": figures.entropy_figure, "seen": figures.seen_figure}
-        for name, field in fields.items():
-            plain[f"{name}_panel"] = gr.Column(visible=field is not None)
-            plain[name] = None if field is None else drawn[name](field)
-        plain |= self._show_sliders(rules.reward) | self._show_lesson(visitor)
-        visitor.tab = None  # once: afterwards it is the visitor's to choose
-        return [plain.get(name, gr.skip()) for name in self.shown]
-
-    @staticmethod
-    def _show_sliders(reward: str) -> dict[str, Any]:
-        """The sliders as they would have written a reward; where they could not have, they stay as they are."""
-        found = as_sliders(reward)
-        if found is None or len(found[0]) > SHOWN_TERMS:
-            return {}
-        terms, weight, gains_only = found
-        names = [name for name, _ in terms]
-        plain: dict[str, Any] = {"gains_only": gains_only}
-        plain["object_weight"] = gr.Slider(value=weight, visible="balanced" in names)
-        for number in range(SHOWN_TERMS):
-            there = number < len(terms)
-            plain[f"term{number}"] = names[number] if there else NONE
-            plain[f"weight{number}"] = (
-                gr.Slider(value=terms[number][1], visible=True) if there else gr.Slider(visible=False)
-            )
-        return plain
-
-    @staticmethod
-    def _show_lesson(visitor: Visitor) -> dict[str, Any]:
-        lesson, step = visitor.lesson, visitor.step
-        if lesson is None:
-            return {"lesson": -1, "lesson_body": gr.Column(visible=False), "verdict": gr.Markdown(visible=False)}
-        asked = step >= len(lesson.steps)
-        answers = [(text, number) for number, text in enumerate(lesson.answers)]
-        return {
-            "lesson": LESSONS.index(lesson),
-            "lesson_body": gr.Column(visible=True),
-            "lesson_text": views.lesson_text(lesson, step),
-            "answer": gr.Radio(answers, value=None, visible=asked),
-            "verdict": gr.Markdown(visible=False),
-            "lesson_back": gr.Button(interactive=step > 0),
-            "lesson_do": gr.Button("Do it" if asked else lesson.steps[step].button, visible=not asked),
-            "lesson_next": gr.Button("To the question" if step == len(lesson.steps) - 1 else "Next", visible=not asked),
-            "tabs": gr.skip() if visitor.tab is None else gr.Tabs(selected=visitor.tab),
-        }
+    def _values(self, visitor: Visitor, trouble: str = "") -> list[Any]:
+        """What everything that is shown becomes, in the order of `shown`."""
+        found = show(self.host, visitor, trouble)
+        return [found.get(name, gr.skip()) for name in self.shown]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pixelseg_agents.lab.acting import STRATEGIES, Actor
+from pixelseg_agents.lab.acting import OTSU, STRATEGIES, Actor
 from pixelseg_agents.lab.lessons import LESSONS, Lesson, Step
 from pixelseg_agents.lab.rewards import checked
 from pixelseg_agents.lab.session import Session
@@ -63,7 +63,7 @@ class Visitor:
         self.session = Session(host.datasets[self.title])
         self.uploaded: SegmentationDataset | None = None
         self.training: Training | None = None
-        self.who = "otsu"
+        self.who = OTSU
         self.lesson: Lesson | None = None
         self.step = 0
         self.tab: str | None = None
@@ -113,6 +113,10 @@ class Visitor:
     def upload(self, image: Any, mask: Any) -> None:
         """Takes a picture and mask of the visitor's own.
 
+        Args:
+            image: where the server has put it; the file is deleted.
+            mask: likewise.
+
         Raises:
             DataError: see `read_upload`.
         """
@@ -144,6 +148,8 @@ class Visitor:
     def train(self, entropy: float = 0.02) -> None:
         """Begins a training by the rules as they are; one that went on ends."""
         self.stop()
+        if self.who == TRAINED:  # that agent goes with its training
+            self.who = OTSU
         settings = Settings(self.session.rules, entropy=entropy)
         self.training = Training(settings, self.host.seconds, self._turns)
 
