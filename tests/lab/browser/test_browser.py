@@ -16,6 +16,8 @@ from pixelseg_agents.lab.lessons import LESSONS
 from pixelseg_agents.lab.uploads import LARGEST_FILE
 
 AXE = os.environ.get("AXE", "")
+SECONDS = float(os.environ.get("LAB_TIMEOUT", "60"))
+PICTURES = os.environ.get("LAB_PICTURES", "")  # a folder
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1360, "height": 900}
 
@@ -23,6 +25,12 @@ DESKTOP = {"width": 1360, "height": 900}
 def says(page: Any, where: str, text: str) -> None:
     """Waits until an element holds a text."""
     page.wait_for_function("([e, t]) => document.querySelector(e)?.innerText.includes(t)", arg=[where, text])
+
+
+def picture(page: Any, name: str) -> None:
+    """Leaves a screenshot, where one is asked for: to be looked at."""
+    if PICTURES:
+        page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
 
 
 def anew(page: Any, steps: int) -> None:
@@ -53,9 +61,14 @@ def test_play_walk_and_judge_again(visitor: Any) -> None:
 
 
 def test_a_pixels_numbers_show_under_the_pointer(visitor: Any) -> None:
-    box = visitor.locator("#panel-picture .nsewdrag").bounding_box()
-    visitor.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    visitor.wait_for_selector("#panel-picture .hovertext")
+    plot = visitor.locator("#panel-picture .js-plotly-plot")
+    plot.scroll_into_view_if_needed()
+    ends = time.monotonic() + SECONDS
+    while visitor.locator("#panel-picture .hovertext").count() == 0:  # a picture that is drawn anew forgets the pointer
+        assert time.monotonic() < ends
+        box = plot.bounding_box()
+        visitor.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3 + time.monotonic() % 5)
+        visitor.wait_for_timeout(300)
     told = visitor.locator("#panel-picture .hovertext").first.text_content()
     for word in ("row", "column", "brightness", "truth", "map", "reward", "return"):
         assert word in told
@@ -72,6 +85,7 @@ def test_paint_by_mouse_and_by_keyboard(visitor: Any) -> None:
     visitor.mouse.up()
     visitor.click("#canvas .paint-take")
     says(visitor, "#summary", "1 of 5")
+    picture(visitor, "play")
     changed = visitor.locator("#summary .number").last.locator("dd").inner_text()
     assert int(changed) >= 10
     visitor.wait_for_function("document.querySelector('#canvas .paint-take').innerText.includes('2')")
@@ -142,6 +156,7 @@ def test_a_lesson_start_to_finish(visitor: Any, number: int) -> None:
             visitor.wait_for_selector("#standing .training")
             says(visitor, "#standing", "updates")
             visitor.wait_for_selector("#learning .js-plotly-plot")
+        picture(visitor, f"lesson-{number + 1}-{k + 1}")
         visitor.click("#lesson-next")
     says(visitor, "#lesson-text", "a question")
     answers = visitor.locator("#lesson-answer label")
@@ -168,6 +183,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(visitor: Any) -> No
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= PHONE["width"]
             assert box["width"] > 60
+        picture(visitor, "phone")
     finally:
         visitor.set_viewport_size(DESKTOP)
 
