@@ -37,7 +37,7 @@ def summary(session: Session) -> str:
     cells = "".join(
         f'<div class="number {kind}"><dt>{name}</dt><dd>{value}</dd></div>' for name, value, kind in numbers
     )
-    return f'<dl class="numbers" role="status" aria-label="This step">{cells}</dl>'
+    return f'<div role="status" aria-label="This step"><dl class="numbers">{cells}</dl></div>'
 
 
 def metrics_table(session: Session) -> str:

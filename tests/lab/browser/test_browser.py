@@ -140,6 +140,7 @@ def test_uploads_good_wrong_and_too_large(visitor: Any, files: dict[str, Path], 
     visitor.set_input_files("#upload-image input[type=file]", str(files["large"]))
     visitor.get_by_text("maximum", exact=False).first.wait_for()
     assert not [path for path in Path(gone).rglob("*") if path.is_file() and path.stat().st_size > LARGEST_FILE]
+    visitor.trouble.clear()  # the browser, too, says that it was refused
     visitor.get_by_text("Upload your own").click()
 
 
@@ -169,15 +170,20 @@ def test_a_lesson_start_to_finish(visitor: Any, number: int) -> None:
     if any(step.train for step in lesson.steps):
         visitor.click("#train-stop")
         visitor.wait_for_selector("#standing .stopped")
-    assert [said for said in visitor.trouble if "413" not in said] == []  # 413: the upload that was too large
+    assert visitor.trouble == []
 
 
 def test_a_phone_shows_everything_without_scrolling_sideways(visitor: Any) -> None:
     visitor.get_by_role("tab", name="Play").click()
     visitor.set_viewport_size(PHONE)
-    visitor.wait_for_timeout(500)
+    visitor.wait_for_timeout(1500)  # pictures take their new size
+    picture(visitor, "phone-before")
     try:
-        assert visitor.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        wide = visitor.evaluate(
+            "Array.from(document.querySelectorAll('#columns *')).filter((e) => e.offsetWidth > innerWidth)"
+            ".map((e) => e.tagName + '#' + e.id + '.' + e.className + ' ' + e.offsetWidth).slice(0, 8)"
+        )
+        assert visitor.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], wide
         for place in ("#canvas canvas", "#panel-picture", "#panel-return", "#act-all", "#lesson-choice"):
             box = visitor.locator(place).bounding_box()
             assert box["x"] >= 0
