@@ -186,7 +186,7 @@ class Page:
                 self.start = gr.Button("Train", variant="primary", min_width=100, elem_id="train-start")
                 self.stop = gr.Button("Stop", min_width=100, elem_id="train-stop")
             self.standing = gr.HTML(elem_id="standing")
-            self.learning = gr.Plot(show_label=False, container=False, elem_id="learning")
+            self.learning = gr.Plot(show_label=False, container=False, visible=False, elem_id="learning")
             self.film = gr.HTML(elem_id="film")
         self.watching = gr.Timer(1.5, active=False)
 
@@ -305,11 +305,11 @@ class Page:
         visitor = self.visitors.of(str(request.session_hash))
         training = visitor.training
         if training is None:
-            return ["", None, "", gr.Timer(active=False), gr.skip()]
+            return ["", gr.Plot(visible=False), "", gr.Timer(active=False), gr.skip()]
         alive = training.alive
         state, why, looks = training.progress()
         images, targets = self._watched
-        plot = figures.learning_curves(looks) if looks else None
+        plot = gr.Plot(figures.learning_curves(looks), visible=True) if looks else gr.Plot(visible=False)
         film = views.film(looks, targets, images)
         who = gr.skip() if alive else who_acts(visitor)  # it can act when it is done
         return [views.training_line(state, why, looks), plot, film, gr.Timer(active=alive), who]

@@ -60,7 +60,7 @@ def metrics_table(session: Session) -> str:
 
 def _heading(name: str) -> str:
     shown = {"DICE": "Dice"}.get(name, name)
-    return escape(shown if HIGHER_IS_BETTER.get(name, True) else f"{shown}, pixels")
+    return escape(shown if HIGHER_IS_BETTER.get(name, True) else f"{shown} px")
 
 
 def message(text: str) -> str:

@@ -61,6 +61,7 @@ def test_play_walk_and_judge_again(visitor: Any) -> None:
 
 
 def test_a_pixels_numbers_show_under_the_pointer(visitor: Any) -> None:
+    visitor.get_by_role("tab", name="Play").click()
     plot = visitor.locator("#panel-picture .js-plotly-plot")
     plot.scroll_into_view_if_needed()
     ends = time.monotonic() + SECONDS
