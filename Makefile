@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 RUN ?= runs/phantom-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help install train test test-packages lint slow fuzz mutants bench-env bench-train bench-gpu test-rllib test-benchmarl test-nnunet docs clean
+.PHONY: help install train test test-packages lint slow fuzz mutants bench-env bench-train bench-gpu test-rllib test-benchmarl test-nnunet docs lab test-lab clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -113,5 +113,20 @@ test-nnunet: .venv/installed .venv-nnunet/installed  ## the real nnU-Net, end to
 docs: .venv-docs/installed  ## build the documentation into site/ (open site/index.html); a warning is an error
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --clean
 
+# Gradio pins an older Pillow. The browser is the system's (apt-get install chromium); axe-core looks at contrast, where
+# npm can fetch it.
+.venv-lab/installed: constraints-lab.txt pyproject.toml setup.py agents/pyproject.toml agents/setup.py
+	test -x .venv-lab/bin/python || $(PYTHON) -m venv .venv-lab
+	.venv-lab/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lab.txt torch
+	.venv-lab/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lab.txt -e . -e "./agents[lab]" pytest hypothesis playwright
+	-npm install --silent --no-audit --no-fund --prefix .venv-lab axe-core@4
+	touch $@
+
+lab: .venv-lab/installed  ## serve the reward lab on this machine (a fourth environment)
+	.venv-lab/bin/pixelseg lab
+
+test-lab: .venv-lab/installed  ## the reward lab in headless Chromium
+	OMP_NUM_THREADS=1 AXE=.venv-lab/node_modules/axe-core/axe.min.js .venv-lab/bin/python -m pytest tests/lab
+
 clean:  ## remove the virtual environment and caches (not runs/)
-	rm -rf .venv .venv-rllib .venv-benchmarl .venv-nnunet .venv-docs site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-rllib .venv-benchmarl .venv-nnunet .venv-docs .venv-lab site .pytest_cache .mypy_cache .ruff_cache .hypothesis

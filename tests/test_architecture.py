@@ -40,6 +40,7 @@ FLOORS = [
     ("learning", ("pixelseg_agents.learning",)),
     ("evaluation", ("pixelseg_agents.evaluation",)),
     ("agents", ("pixelseg_agents",)),  # all that is not named elsewhere
+    ("lab", ("pixelseg_agents.lab",)),
     ("command line", ("pixelseg_agents.cli", "pixelseg_agents.__main__")),
     ("grid", ("benchmarks.grid", "benchmarks.records")),
     ("study", ("benchmarks.study",)),

@@ -100,7 +100,8 @@ def test_commands_are_there(
         assert words[1] in COMMANDS, f"{name}: {line}"
         agent = words[words.index("--agent") : words.index("--agent") + 2] if "--agent" in words else []
         agent = [] if ":" in "".join(agent) else agent
-        asked = (words[1], *agent, "--help")
+        parts = words[2:3] if words[1] == "rewards" else []  # which has commands of its own
+        asked = (words[1], *parts, *agent, "--help")
         if asked not in helps:
             with pytest.raises(SystemExit, match="0"):
                 main(asked)

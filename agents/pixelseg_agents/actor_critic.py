@@ -157,6 +157,21 @@ class ActorCritic(PixelAgent):
         found: tuple[Tensor, Tensor] = self._forward(observation)
         return found[0]
 
+    @torch.no_grad()
+    def state_value(self, observation: NDArray[Any] | Tensor) -> NDArray[np.float32]:
+        """What the agent expects every pixel to earn from this state on, discounted.
+
+        Args:
+            observation: float32 (B, C, H, W).
+
+        Returns:
+            float32 (B, [L,] H, W), NumPy.
+        """
+        self.network.eval()
+        values: Tensor = self._forward(tensor(observation, self.device))[1]
+        found: NDArray[np.float32] = values.float().cpu().numpy()
+        return found
+
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
         logits = self._decide(observation)
         if deterministic:

@@ -92,6 +92,9 @@ def audit_reward(reward: Reward, transition: str = "absorbing", horizon: int = 1
         horizon: steps of an episode; loopholes are searched in shorter ones, too.
         gamma: discount of the returns that are compared; None: that of the `shaping` in it, or else 1.
 
+    Returns:
+        What was found; `pixelseg rewards check` says it in words.
+
     Raises:
         OptionError: a value is not valid, or the reward breaks the rules that `check_reward` tries.
     """

@@ -75,6 +75,13 @@ def find_loophole(reward: Reward, rules: Rules) -> Search:
     many ways. Otherwise all is tried that object and background can do as wholes in four steps, and from the best of
     these, and from chance, one pixel's action after the other is changed as long as that earns more; in more steps what
     is simple is tried.
+
+    Args:
+        reward: the reward.
+        rules: transition, steps and discount of the episodes.
+
+    Returns:
+        The search, with the loophole if there is one.
     """
     pixelwise = is_pixelwise(reward, rules)
     horizons = tuple(sorted({min(SHORT, rules.horizon), rules.horizon}))

@@ -24,6 +24,7 @@ commands:
   render         show an agent at work: an animation of what it looks at and what it removes
   predict        segment your own images or NIfTI volumes with a trained agent
   export         write a trained agent with its steps as one ONNX file, for use without PyTorch
+  lab            a page in the browser: play, change the reward, watch an agent learn or cheat (extra "lab")
   networks       list the networks that --network takes, with parameters and GFLOP
   rewards        what a reward pays for: the catalogue, a search for loopholes, agents trained under several
   export-nnunet  write a data set as nnU-Net reads it, with the same patients for training and test
@@ -43,6 +44,7 @@ COMMANDS = (
     "render",
     "predict",
     "export",
+    "lab",
     "networks",
     "rewards",
     "export-nnunet",

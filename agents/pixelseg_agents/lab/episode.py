@@ -1,0 +1,142 @@
+"""An episode as a function of image, rules and actions: change one, and all that follows is computed anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelseg_env import OptionError, SegmentationDataset, check_choice, check_horizon, compute_metrics
+from pixelseg_env.dynamics import OBSERVATIONS, TRANSITIONS
+
+LONGEST = 20  # steps of an episode
+SHOWN_METRICS = ("DICE", "IoU", "PPV", "SEN", "BIoU", "HD95")
+Map = NDArray[np.uint8]
+Field = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of the game, as `PixelSegEnv` has them, and the discount.
+
+    Raises:
+        OptionError: one is not known, or out of range. The reward is checked where it is used.
+    """
+
+    transition: str = "absorbing"
+    observation: str = "masked"
+    reward: str = "squared_error"
+    gamma: float = 0.95
+    horizon: int = 5
+    observe_time: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("transition", self.transition, TRANSITIONS)
+        check_choice("observation", self.observation, OBSERVATIONS)
+        if check_horizon(self.horizon) > LONGEST:
+            raise OptionError(f"horizon={self.horizon}: expected at most {LONGEST} steps")
+        if not 0 <= self.gamma <= 1:
+            raise OptionError(f"gamma={self.gamma!r}: expected a number from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What has happened on one image after T steps.
+
+    Attributes:
+        image: float32 (C, H, W) in [0, 1].
+        target: uint8 (H, W).
+        observations: float32 (T + 1, C', H, W), the first one before the first step.
+        maps: f(0) to f(T), uint8 (T + 1, H, W).
+        actions: uint8 (T, H, W), 0 = zero and 1 = keep.
+        rewards: of every pixel, float32 (T, H, W).
+        gamma: the discount.
+    """
+
+    image: Field
+    target: Map
+    observations: Field
+    maps: Map
+    actions: Map
+    rewards: Field
+    gamma: float
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.actions)
+
+    def returns(self) -> Field:
+        """What every pixel earns from a step on, discounted, float32 (T, H, W)."""
+        found = np.zeros_like(self.rewards)
+        following = np.zeros(self.target.shape, np.float32)
+        for t in reversed(range(self.steps)):
+            following = found[t] = self.rewards[t] + np.float32(self.gamma) * following
+        return found
+
+    def changed(self, t: int) -> NDArray[np.bool_]:
+        """Which pixels step t changed, bool (H, W); none before the first step."""
+        return np.asarray(self.maps[t] != self.maps[max(0, t - 1)])
+
+    def earned(self) -> NDArray[np.float64]:
+        """The environment's scalar reward of every step, the mean over pixels, float64 (T,)."""
+        return np.asarray(self.rewards.reshape(self.steps, self.target.size).mean(axis=1, dtype=np.float64))
+
+    def totals(self) -> NDArray[np.float64]:
+        """The discounted sum of these up to every step, float64 (T + 1,), 0 before the first."""
+        discounted = self.earned() * float(self.gamma) ** np.arange(self.steps)
+        return np.concatenate([[0.0], np.cumsum(discounted)])
+
+    def scores(self) -> dict[str, NDArray[np.float64]]:
+        """The metrics of f(0) to f(T), float64 (T + 1,) each."""
+        truth = np.broadcast_to(self.target, self.maps.shape)
+        found = compute_metrics(self.maps, truth, SHOWN_METRICS)
+        return {name: np.asarray(values, np.float64) for name, values in found.items()}
+
+
+def play(dataset: SegmentationDataset, index: int, rules: Rules, actions: Sequence[NDArray[Any]]) -> Episode:
+    """Plays given actions on one image, in `PixelSegEnv-v0`.
+
+    Args:
+        dataset: of one label.
+        index: which image.
+        rules: see `Rules`.
+        actions: T joint actions (H, W) of 0 and 1, at most `rules.horizon`.
+
+    Raises:
+        OptionError: the reward cannot be read or used, or there are too many actions.
+    """
+    if len(actions) > rules.horizon:
+        raise OptionError(f"{len(actions)} actions: expected at most {rules.horizon}, the horizon")
+    env = gym.make(
+        "PixelSegEnv-v0",
+        disable_env_checker=True,
+        dataset=dataset,
+        horizon=rules.horizon,
+        transition=rules.transition,
+        observation=rules.observation,
+        observe_time=rules.observe_time,
+        reward=rules.reward,
+    )
+    observation, info = env.reset(options={"index": index})
+    observations, maps, rewards = [observation], [info["segmentation"]], []
+    for action in actions:
+        observation, _, _, _, info = env.step(np.asarray(action, np.int8))
+        observations.append(observation)
+        maps.append(info["segmentation"])
+        rewards.append(info["reward_map"])
+    image, target = dataset.batch([index])
+    shape = target[0].shape
+    return Episode(
+        image[0],
+        target[0],
+        np.stack(observations),
+        np.stack(maps),
+        np.array(actions, np.uint8).reshape(-1, *shape),
+        np.array(rewards, np.float32).reshape(-1, *shape),
+        rules.gamma,
+    )

@@ -1,0 +1,67 @@
+"""The lab in a real browser: a server in this process, Debian's Chromium without a window, and one visitor for most."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from pixelseg_agents.lab.rewards import offered
+from pixelseg_agents.lab.serving import serve
+from pixelseg_agents.lab.visitors import Host
+from pixelseg_env import load_dataset
+
+SECONDS = float(os.environ.get("LAB_TIMEOUT", "60"))  # to wait for anything; more on a busy machine
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Any]:
+    """The page, served on a free port."""
+    for package in ("gradio", "plotly", "playwright"):
+        pytest.importorskip(
+            package, reason=f"{package} is not installed here; make test-lab has an environment with it"
+        )
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on the path; apt-get install chromium, or set CHROMIUM")
+    data = load_dataset("phantom", split="all", size=32, count=4)
+    page = serve(Host({"Phantoms": data}, rewards=offered(), size=(32, 32), seconds=300), port=0, block=False)
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="session")
+def browser(lab: Any) -> Iterator[Any]:
+    """Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        found = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="session")
+def arrive(lab: Any, browser: Any) -> Callable[..., Any]:
+    """Opens the page as somebody new; `trouble` of what is returned lists what the browser complained about."""
+
+    def opened(**options: Any) -> Any:
+        page = browser.new_context(**options).new_page()
+        page.set_default_timeout(SECONDS * 1000)
+        page.trouble = []
+        page.on("pageerror", lambda error: page.trouble.append(str(error)))
+        page.on("console", lambda said: page.trouble.append(said.text) if said.type == "error" else None)
+        page.goto(lab.address)
+        page.wait_for_selector("#panel-return .js-plotly-plot")
+        return page
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def visitor(arrive: Callable[..., Any]) -> Any:
+    """The one visitor of most tests; each leaves the page usable."""
+    return arrive(viewport={"width": 1360, "height": 900})

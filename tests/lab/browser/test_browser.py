@@ -1,0 +1,232 @@
+"""What visitors do, in Chromium: play, paint, change the reward, upload, learn, and leave."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixelseg_agents.lab.lessons import LESSONS
+from pixelseg_agents.lab.uploads import LARGEST_FILE
+
+AXE = os.environ.get("AXE", "")
+SECONDS = float(os.environ.get("LAB_TIMEOUT", "60"))
+PICTURES = os.environ.get("LAB_PICTURES", "")  # a folder
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1360, "height": 900}
+
+
+def says(page: Any, where: str, text: str) -> None:
+    """Waits until an element holds a text."""
+    page.wait_for_function("([e, t]) => document.querySelector(e)?.innerText.includes(t)", arg=[where, text])
+
+
+def picture(page: Any, name: str) -> None:
+    """Leaves a screenshot, where one is asked for: to be looked at."""
+    if PICTURES:
+        page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
+
+
+def anew(page: Any, steps: int) -> None:
+    page.get_by_role("tab", name="Play").click()
+    page.click("#restart")
+    says(page, "#summary", f"0 of {steps}")
+
+
+def test_play_walk_and_judge_again(visitor: Any) -> None:
+    anew(visitor, 5)
+    visitor.click("#act-all")
+    says(visitor, "#summary", "5 of 5")
+    assert visitor.locator("#metrics tbody tr").count() == 6
+    before = visitor.locator("#metrics tbody tr").nth(1).locator("td").first.inner_text()
+    visitor.click("#back")
+    says(visitor, "#summary", "4 of 5")
+    visitor.click("#forward")
+    says(visitor, "#summary", "5 of 5")
+    visitor.fill("#expression textarea, #expression input", "2*squared_error")
+    visitor.press("#expression textarea, #expression input", "Enter")
+    visitor.wait_for_function(
+        "(t) => document.querySelectorAll('#metrics tbody tr')[1].querySelector('td').innerText !== t", arg=before
+    )
+    after = visitor.locator("#metrics tbody tr").nth(1).locator("td").first.inner_text()
+    assert float(after) == pytest.approx(2 * float(before), abs=0.002)
+    says(visitor, "#summary", "5 of 5")  # the same trajectory
+    assert visitor.trouble == []
+
+
+def test_a_pixels_numbers_show_under_the_pointer(visitor: Any) -> None:
+    visitor.get_by_role("tab", name="Play").click()
+    plot = visitor.locator("#panel-picture .js-plotly-plot")
+    plot.scroll_into_view_if_needed()
+    ends = time.monotonic() + SECONDS
+    while visitor.locator("#panel-picture .hovertext").count() == 0:  # a picture that is drawn anew forgets the pointer
+        assert time.monotonic() < ends
+        box = plot.bounding_box()
+        visitor.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3 + time.monotonic() % 5)
+        visitor.wait_for_timeout(300)
+    told = visitor.locator("#panel-picture .hovertext").first.text_content()
+    for word in ("row", "column", "brightness", "truth", "map", "reward", "return"):
+        assert word in told
+
+
+def test_paint_by_mouse_and_by_keyboard(visitor: Any) -> None:
+    anew(visitor, 5)
+    canvas = visitor.locator("#canvas canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    visitor.mouse.move(box["x"] + 20, box["y"] + 20)
+    visitor.mouse.down()
+    visitor.mouse.move(box["x"] + 60, box["y"] + 20, steps=5)
+    visitor.mouse.up()
+    visitor.click("#canvas .paint-take")
+    says(visitor, "#summary", "1 of 5")
+    picture(visitor, "play")
+    changed = visitor.locator("#summary .number").last.locator("dd").inner_text()
+    assert int(changed) >= 10
+    visitor.wait_for_function("document.querySelector('#canvas .paint-take').innerText.includes('2')")
+    canvas.focus()
+    for key in ("z", "ArrowDown", "ArrowDown", "Space", "ArrowRight", "Space", "Enter"):
+        visitor.keyboard.press(key)
+    says(visitor, "#summary", "2 of 5")
+    assert int(visitor.locator("#summary .number").last.locator("dd").inner_text()) >= 4
+    assert visitor.trouble == []
+
+
+def test_modules_and_nonsense_are_refused_in_words(visitor: Any) -> None:
+    for text in ("os:system", "__import__('os').getcwd()", "no_such_reward"):
+        visitor.fill("#expression textarea, #expression input", text)
+        visitor.press("#expression textarea, #expression input", "Enter")
+        visitor.wait_for_selector("#trouble [role=alert]")
+        says(visitor, "#trouble", "reward")
+        visitor.fill("#expression textarea, #expression input", "squared_error")
+        visitor.press("#expression textarea, #expression input", "Enter")
+        visitor.wait_for_selector("#trouble [role=alert]", state="detached")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    found = {name: tmp_path / f"{name}.png" for name in ("picture", "mask", "large", "broken")}
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)).save(found["picture"])
+    Image.fromarray(np.pad(np.full((10, 10), 255, np.uint8), 15)).save(found["mask"])
+    found["large"].write_bytes(bytes(LARGEST_FILE + 1))
+    found["broken"].write_bytes(b"no picture")
+    return found
+
+
+def test_uploads_good_wrong_and_too_large(visitor: Any, files: dict[str, Path], lab: Any) -> None:
+    visitor.get_by_text("Upload your own").click()
+
+    def send(image: Path, mask: Path) -> None:
+        for place, path in (("image", image), ("mask", mask)):
+            visitor.set_input_files(f"#upload-{place} input[type=file]", str(path))
+            says(visitor, f"#upload-{place}", path.stem)
+        visitor.click("#upload-send")
+
+    send(files["picture"], files["broken"])
+    says(visitor, "#trouble", "broken.png")
+    assert "/" not in visitor.inner_text("#trouble").replace("and/or", "")
+    visitor.wait_for_selector("#upload-image input[type=file]", state="attached")
+    send(files["picture"], files["mask"])
+    visitor.wait_for_selector("#trouble [role=alert]", state="detached")
+    says(visitor, "#summary", "0 of 5")
+    gone = os.environ["GRADIO_TEMP_DIR"]
+    assert not [path for path in Path(gone).rglob("*.png") if path.stem in ("picture", "mask", "broken")]
+    visitor.wait_for_selector("#upload-image input[type=file]", state="attached")
+    visitor.set_input_files("#upload-image input[type=file]", str(files["large"]))
+    visitor.get_by_text("maximum", exact=False).first.wait_for()
+    assert not [path for path in Path(gone).rglob("*") if path.is_file() and path.stat().st_size > LARGEST_FILE]
+    visitor.trouble.clear()  # the browser, too, says that it was refused
+    visitor.get_by_text("Upload your own").click()
+
+
+@pytest.mark.parametrize("number", range(len(LESSONS)))
+def test_a_lesson_start_to_finish(visitor: Any, number: int) -> None:
+    lesson = LESSONS[number]
+    visitor.locator("#lesson-choice label").nth(number + 1).click()
+    for k, step in enumerate(lesson.steps):
+        says(visitor, "#lesson-text", f"{lesson.title}, step {k + 1}")
+        visitor.click("#lesson-do")
+        if step.who is not None:
+            says(visitor, "#summary", f"{step.rules['horizon']} of {step.rules['horizon']}")
+        if step.train:
+            visitor.wait_for_selector("#standing .training")
+            says(visitor, "#standing", "updates")
+            visitor.wait_for_selector("#learning .js-plotly-plot")
+        picture(visitor, f"lesson-{number + 1}-{k + 1}")
+        visitor.click("#lesson-next")
+    says(visitor, "#lesson-text", "a question")
+    answers = visitor.locator("#lesson-answer label")
+    answers.nth((lesson.right + 1) % 3).click()
+    says(visitor, "#lesson-verdict", "Not that one")
+    answers.nth(lesson.right).click()
+    says(visitor, "#lesson-verdict", "Right")
+    visitor.locator("#lesson-choice label").first.click()
+    visitor.get_by_role("tab", name="Train").click()
+    if any(step.train for step in lesson.steps):
+        visitor.click("#train-stop")
+        visitor.wait_for_selector("#standing .stopped")
+    assert visitor.trouble == []
+
+
+def test_a_phone_shows_everything_without_scrolling_sideways(visitor: Any) -> None:
+    visitor.get_by_role("tab", name="Play").click()
+    visitor.set_viewport_size(PHONE)
+    visitor.wait_for_timeout(1500)  # pictures take their new size
+    picture(visitor, "phone-before")
+    try:
+        wide = visitor.evaluate(
+            "Array.from(document.querySelectorAll('#columns *')).filter((e) => e.offsetWidth > innerWidth)"
+            ".map((e) => e.tagName + '#' + e.id + '.' + e.className + ' ' + e.offsetWidth).slice(0, 8)"
+        )
+        assert visitor.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], wide
+        for place in ("#canvas canvas", "#panel-picture", "#panel-return", "#act-all", "#lesson-choice"):
+            box = visitor.locator(place).bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= PHONE["width"]
+            assert box["width"] > 60
+        picture(visitor, "phone")
+    finally:
+        visitor.set_viewport_size(DESKTOP)
+
+
+def test_contrast_and_names_by_axe(visitor: Any) -> None:
+    if not Path(AXE).is_file():
+        pytest.skip("axe-core is not here; AXE=.../axe.min.js, which make test-lab fetches by npm")
+    visitor.add_script_tag(content=Path(AXE).read_text())
+    for tab in ("Play", "Train"):
+        visitor.get_by_role("tab", name=tab).click()
+        visitor.wait_for_timeout(500)
+        found = visitor.evaluate(
+            "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa']}).then((r) => r.violations.filter((v) => "
+            "['serious', 'critical'].includes(v.impact)).map((v) => v.id + ': ' + v.nodes.map((n) => "
+            "n.target.join(' ') + ' ' + (n.any[0]?.message ?? '')).join(' | ')))"
+        )
+        assert found == []
+
+
+def test_two_visitors_at_once_and_one_who_leaves_while_training(
+    visitor: Any, arrive: Callable[..., Any], lab: Any
+) -> None:
+    anew(visitor, int(visitor.inner_text("#summary").split("of ")[1].split()[0]))
+    other = arrive()
+    other.click("#act")
+    says(other, "#summary", "1 of 5")
+    says(visitor, "#summary", "0 of")  # untouched
+    other.get_by_role("tab", name="Train").click()
+    other.click("#train-start")
+    other.wait_for_selector("#standing .training")
+    going_on = [one.training for one in lab.visitors.all() if one.training is not None and one.training.alive]
+    assert len(going_on) == 1
+    there = len(lab.visitors)
+    other.context.close()
+    ends = time.monotonic() + 120
+    while going_on[0].alive:
+        assert time.monotonic() < ends
+        time.sleep(0.2)
+    assert len(lab.visitors) <= there
