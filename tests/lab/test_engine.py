@@ -185,8 +185,8 @@ def test_an_agents_thoughts(phantoms: SegmentationDataset, agent: PA3C) -> None:
     assert np.allclose(found.entropy, entropy(found.keep))
     assert found.seen is not None
     assert found.seen.shape == (1, 16, 16)
-    assert found.window is not None
-    assert found.window.tolist() == [0, 0, SIDE]
+    assert found.windows is not None
+    assert found.windows.tolist() == [[0, 0, SIDE]]
     assert session.thoughts("flip").keep is None
     assert entropy(np.array([0, 0.5, 1], np.float32)).tolist() == pytest.approx([0, 1, 0], abs=1e-6)
 

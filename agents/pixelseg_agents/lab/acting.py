@@ -33,15 +33,15 @@ class Thoughts:
         keep: the probability with which it keeps a pixel, float32 (H, W).
         entropy: of its policy, in bits, float32 (H, W).
         value: what it expects to earn from here on, float32 (H, W).
-        seen: what its network is shown, float32 (C, h, w).
-        window: the square of the image that this is: first row, first column, side; None: all of it.
+        seen: what its network is shown, float32 (C, h, w); several windows beside each other.
+        windows: the squares of the image that these are, (K, 3): first row, first column, side; None: all of it.
     """
 
     keep: Field | None = None
     entropy: Field | None = None
     value: Field | None = None
     seen: Field | None = None
-    window: NDArray[np.float32] | None = None
+    windows: NDArray[np.float32] | None = None
 
 
 class Actor:
@@ -85,10 +85,10 @@ class Actor:
         agent, batch = self.agent, observation[None]
         keep = agent.keep_probability(batch)[0] if hasattr(agent, "keep_probability") else None
         value = agent.state_value(batch)[0] if hasattr(agent, "state_value") else None
-        seen = agent.seen(batch)[0] if hasattr(agent, "seen") else None
-        window = agent.windows(image[None], segmentation[None]) if hasattr(agent, "windows") else None
+        seen = np.concatenate(agent.seen(batch)[0], axis=-1) if hasattr(agent, "seen") else None
+        windows = agent.windows(image[None], segmentation[None]) if hasattr(agent, "windows") else None
         return Thoughts(
-            keep, None if keep is None else entropy(keep), value, seen, None if window is None else window[0]
+            keep, None if keep is None else entropy(keep), value, seen, None if windows is None else windows[0]
         )
 
 

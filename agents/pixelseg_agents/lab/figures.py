@@ -109,8 +109,7 @@ def picture(episode: Episode, at: int, thoughts: Thoughts) -> Any:
     figure = _panel(grey, hover, colours="gray", low=0, high=1, bar=False, customdata=data)
     _line(figure, episode.maps[at], FOUND)
     _line(figure, episode.target, TRUTH)
-    if thoughts.window is not None:
-        row, column, side = (float(one) for one in thoughts.window)
+    for row, column, side in () if thoughts.windows is None else thoughts.windows.tolist():
         figure.add_shape(
             type="rect",
             x0=column - 0.5,
