@@ -38,7 +38,7 @@ def serve(host: Host, name: str = "127.0.0.1", port: int = 7860, block: bool = T
 
     from pixelseg_agents.lab.figures import FONT
     from pixelseg_agents.lab.page import Page
-    from pixelseg_agents.lab.style import CSS, LIGHT
+    from pixelseg_agents.lab.style import CSS, HEAD, LIGHT
 
     page: Any = Page(host)
     fonts = [part.strip("' ") for part in FONT.split(",")]
@@ -58,6 +58,7 @@ def serve(host: Host, name: str = "127.0.0.1", port: int = 7860, block: bool = T
             footer_links=[],
             theme=theme,
             css=CSS,
+            head=HEAD,
             js=LIGHT,
             show_error=False,
             state_session_capacity=host.visitors,

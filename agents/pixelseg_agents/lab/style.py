@@ -17,3 +17,10 @@ LEGEND = """
 """
 
 LIGHT = "() => document.body.classList.remove('dark')"
+# Gradio confines `css` to what lies within its container, and on a phone the container's own margins are too wide.
+HEAD = """<style>
+@media (max-width: 760px) {
+  .gradio-container.gradio-container { padding: 8px 10px 24px !important; max-width: 100vw !important; }
+  .main.fillable.app { padding: 0 !important; }
+}
+</style>"""

@@ -44,6 +44,15 @@ def browser(lab: Any) -> Iterator[Any]:
         found.close()
 
 
+REFUSED = ("upload_progress", "Response ")  # Gradio asks on about an upload that it has refused, and prints the answer
+
+
+def complaint(said: Any) -> str:
+    """What the console says of an error; "" if it is none, or none of ours."""
+    told = f"{said.text} {said.location['url']}"
+    return "" if said.type != "error" or any(word in told for word in REFUSED) else told
+
+
 @pytest.fixture(scope="session")
 def arrive(lab: Any, browser: Any) -> Callable[..., Any]:
     """Opens the page as somebody new; `trouble` of what is returned lists what the browser complained about."""
@@ -53,7 +62,7 @@ def arrive(lab: Any, browser: Any) -> Callable[..., Any]:
         page.set_default_timeout(SECONDS * 1000)
         page.trouble = []
         page.on("pageerror", lambda error: page.trouble.append(str(error)))
-        page.on("console", lambda said: page.trouble.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda said: page.trouble.append(told) if (told := complaint(said)) else None)
         page.goto(lab.address)
         page.wait_for_selector("#panel-return .js-plotly-plot")
         return page
