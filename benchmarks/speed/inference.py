@@ -57,15 +57,15 @@ class Nibbling:
     """Has a network decide, at its pass number k, to keep all pixels but the one of that number; counts the passes."""
 
     def __init__(self, network: Any) -> None:
-        self.passes = 0
-        network.register_forward_hook(self)
+        self.passes, self.decide = 0, network.decide
+        network.decide = self
 
-    def __call__(self, network: Any, seen: Any, found: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Replaces the logits that a pass gave."""
-        logits = torch.full_like(found[0], 9.0)
+    def __call__(self, observation: Tensor) -> Tensor:
+        """A pass, whose logits are replaced."""
+        logits = torch.full_like(self.decide(observation), 9.0)
         logits.view(len(logits), -1)[:, self.passes] = -9.0
         self.passes += 1
-        return logits, found[1]
+        return logits
 
 
 def beside_its_passes(size: int, width: float, rounds: int) -> Row:
@@ -80,7 +80,7 @@ def beside_its_passes(size: int, width: float, rounds: int) -> Row:
     def bare() -> float:
         nibbling.passes, started = 0, time.process_time()
         for _ in range(HORIZON):
-            agent.network(observation)
+            agent.network.decide(observation)
         return time.process_time() - started
 
     def whole() -> float:
@@ -94,7 +94,7 @@ def beside_its_passes(size: int, width: float, rounds: int) -> Row:
     row = {"size": size, "width": width, "passes": max(made), "passes_ms": 1000 * seconds[0]}
     row |= {"segment_ms": 1000 * seconds[1], "ratio": times[1]} | files_of(agent, size, rounds)
     nothing = torch.zeros((1, size, size))
-    agent.network.forward = lambda _: (nothing, nothing)
+    nibbling.decide = lambda _: nothing
     own, _ = ratios([whole], 5 * rounds)
     return row | {"own_ms": 1000 * own[0], "own_share": 1000 * own[0] / row["passes_ms"]}
 
@@ -134,7 +134,7 @@ def left_out(
     agent.learn(updates)
     images = load_dataset("phantom", split="test", size=size, count=5 * count).images
     seen: list[int] = []
-    agent.network.register_forward_hook(lambda _, observed, __: seen.append(len(observed[0])))
+    agent.network.trunk[0].register_forward_hook(lambda _, observed, __: seen.append(len(observed[0])))
     rows, first = [], None
     for batch in batches:
         seen.clear()

@@ -189,8 +189,8 @@ def test_slices_in_batches_give_the_masks_of_one_slice_at_a_time(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, found, passes = stack(tmp_path / "s.tif", 5), {}, []
-    forward = PA3CNetwork.forward
-    monkeypatch.setattr(PA3CNetwork, "forward", lambda self, seen: passes.append(len(seen)) or forward(self, seen))
+    decide = PA3CNetwork.decide
+    monkeypatch.setattr(PA3CNetwork, "decide", lambda self, seen: passes.append(len(seen)) or decide(self, seen))
     for batch in (1, 3):
         passes.clear()
         out = tmp_path / f"{batch}.tif"

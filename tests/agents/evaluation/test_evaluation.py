@@ -132,7 +132,7 @@ def test_what_changes_nothing_any_more_is_not_computed_again(transition: str, ob
     env = gym.make_vec("PixelSegEnv-v0", num_envs=1, split="test", size=16, count=40, **rules).unwrapped
     agent = PA3C(env, width=0.06, device="cpu", seed=3)
     passes: list[int] = []
-    agent.network.register_forward_hook(lambda *_: passes.append(1))
+    agent.network.trunk[0].register_forward_hook(lambda *_: passes.append(1))
     found = {}
     for agent.repeats in (False, True):  # type: ignore[misc]
         passes.clear()

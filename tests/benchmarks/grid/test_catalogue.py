@@ -100,7 +100,12 @@ def test_facts_come_from_classes() -> None:
     facts = {one.agent: one.learner.facts for one in (cell(learner.name) for learner in STUDY.learners)}
     assert {name for name, fact in facts.items() if fact.reference} == {one.name for one in REFERENCES}
     networks = {one.name for one in (*NETWORKS_BY_LABELS, AMP_DRL)}
-    assert {name for name, fact in facts.items() if fact.supervised} == {"unet", "twin-plain", "twin-steps"} | networks
+    assert {name for name, fact in facts.items() if fact.supervised} == {
+        "unet",
+        "twin-plain",
+        "twin-steps",
+        "unet-steps",
+    } | networks
     assert {name for name, fact in facts.items() if fact.looks_once} == {"unet", "twin-plain"} | networks
     refining = {one.name for one in (*LEARNERS, *SYSTEMS) if one.refines}
     assert refining == {"pixelrl", "pixelrl-cross-entropy", "pixelrl-unet3+"}

@@ -78,7 +78,7 @@ def test_results_have_the_numbers_of_the_records() -> None:
     lines = (HERE / "RESULTS.md").read_text().replace("**", "").splitlines()
     for label in LABELS.values():
         (row,) = (line for line in made.splitlines() if line.startswith(f"| {label} |"))
-        (told,) = (line for line in lines if line.startswith(f"| {label} |"))
+        told = next(line for line in lines if line.startswith(f"| {label} |"))
         assert told.split("|")[:5] == row.split("|")[:5]
     whole = {who[1]: row[0, 0] for part in others for who, row in part.items() if who[1].startswith("try-published")}
     dice = [f"{np.mean(whole[name]['val']['images']['DICE']):.3f}" for name in ("try-published-norm", "try-published")]
