@@ -453,7 +453,8 @@ def test_learners_with_anothers_network_have_their_own_hyperparameters(tmp_path:
 def test_the_row_of_pa3c_is_what_pixelseg_train_makes(done: Path, tmp_path: Path) -> None:
     found = record(done / "phantom-pa3c-default-s1.json")
     words = f"train --preset whole --size 16 --updates {found['updates']} --width 0.125 --seed 1 --horizon 2"
-    assert pixelseg([*words.split(), *"--log none --device cpu --out".split(), str(tmp_path / "run")]) == 0
+    quiet = ["--log", "none", "--device", "cpu"]
+    assert pixelseg([*words.split(), *quiet, "--out", str(tmp_path / "run")]) == 0
     by_cli = record(tmp_path / "run/evaluation.json")
     assert found["test"]["summary"]["dice_by_step"] == pytest.approx(by_cli["summary"]["dice_by_step"], abs=1e-5)
 
