@@ -25,7 +25,7 @@ from matplotlib.patches import Patch
 
 from benchmarks.records import read_records
 from benchmarks.study.figures import COLOURS
-from benchmarks.study.reading import facts_of, patient_scores
+from benchmarks.study.reading import facts_of, patient_means
 from pixelseg_agents.evaluation.familiar import looks_of
 from pixelseg_agents.evaluation.figures import save_figure
 from pixelseg_agents.evaluation.figures.style import INK, MUTED, STYLE, WIDTH, legend, legend_columns
@@ -66,11 +66,11 @@ def scores_of(records: Sequence[Mapping[str, Any]]) -> Scores:
     found: Scores = defaultdict(lambda: defaultdict(list))
     budgets = {one["cell"]["protocol"]["passes"] for one in records}
     for one in records:
-        cell, cases = one["cell"], np.unique(one["test"]["images"]["case"])
+        cell, images = one["cell"], one["test"]["images"]
         name = f"{facts_of(cell['agent'], dict(one)).label}, {cell['setting']}"
         name += f", {cell['protocol']['passes']} passes" if len(budgets) > 1 else ""
-        for case, score in zip(cases.tolist(), patient_scores([dict(one)])[0], strict=True):
-            found[name][case].append(float(score))
+        for case, score in patient_means(images["case"], images["DICE"]).items():
+            found[name][case].append(score)
     return found
 
 

@@ -97,11 +97,15 @@ def patient_scores(
     rows = []
     for record in records:
         images = record[part]["images"]
-        patients, member = np.unique(images["case"], return_inverse=True)
         values = record[part]["first_step_dice"] if first_step else images[metric]
-        rows.append(np.bincount(member, values) / np.bincount(member))
-        assert len(patients) == len(rows[0])
+        rows.append(list(patient_means(images["case"], values).values()))
     return np.array(rows)
+
+
+def patient_means(cases: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    """The mean of each patient's images, in the order of the patients' names."""
+    patients, member = np.unique(cases, return_inverse=True)
+    return dict(zip(patients.tolist(), (np.bincount(member, values) / np.bincount(member)).tolist(), strict=True))
 
 
 def read_grid(folder: Path, part: str = "test") -> dict[str, list[Record]]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.records import read_records
 from benchmarks.study.learners import SUBJECT
+from benchmarks.study.reading import patient_means
 from pixelseg_env import DataError
 
 METRICS = {"DICE": 3, "BIoU": 3, "HD95": 1}  # and their digits
@@ -106,12 +107,11 @@ def by_patient(records: Sequence[Record], metric: str) -> NDArray[np.float64]:
     """
     found: dict[int, dict[str, float]] = defaultdict(dict)
     for one in records:
-        cases, member = np.unique(one["val"]["images"]["case"], return_inverse=True)
-        means = np.bincount(member, one["val"]["images"][metric]) / np.bincount(member)
+        means = patient_means(one["val"]["images"]["case"], one["val"]["images"][metric])
         seen = found[one["cell"]["seed"]]
-        if twice := seen.keys() & set(cases.tolist()):
+        if twice := seen.keys() & means.keys():
             raise DataError(f"{one['name']}: patient {min(twice)} is in another fold too; expected folds of patients")
-        seen.update(zip(cases.tolist(), means.tolist(), strict=True))
+        seen.update(means)
     patients = sorted(set().union(*found.values()))
     if any(len(row) < len(patients) for row in found.values()):
         raise DataError("seeds were judged on other patients; expected the same patients for every seed")

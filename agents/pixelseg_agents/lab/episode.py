@@ -42,6 +42,11 @@ class Rules:
         if not 0 <= self.gamma <= 1:
             raise OptionError(f"gamma={self.gamma!r}: expected a number from 0 to 1")
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What an environment is told of them: all but the discount."""
+        return {name: value for name, value in vars(self).items() if name != "gamma"}
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -116,11 +121,7 @@ def play(dataset: SegmentationDataset, index: int, rules: Rules, actions: Sequen
         "PixelSegEnv-v0",
         disable_env_checker=True,
         dataset=dataset,
-        horizon=rules.horizon,
-        transition=rules.transition,
-        observation=rules.observation,
-        observe_time=rules.observe_time,
-        reward=rules.reward,
+        **rules.options,
     )
     observation, info = env.reset(options={"index": index})
     observations, maps, rewards = [observation], [info["segmentation"]], []

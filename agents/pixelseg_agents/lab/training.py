@@ -154,7 +154,7 @@ class Training:
         pictures = load_dataset("phantom", split="all", size=SIDE, count=IMAGES)
         learnt, judged = pictures.subset(range(WATCHED, IMAGES)), pictures.subset(range(WATCHED))
         began = time.monotonic()
-        agent = tiny_agent(_environment(learnt, self._settings.rules, BATCH), self._settings)
+        agent = tiny_agent(PixelSegVectorEnv(BATCH, learnt, **self._settings.rules.options), self._settings)
         ended: list[str] = []
 
         def updated(learner: Any) -> bool:
@@ -168,7 +168,7 @@ class Training:
         self._look(agent, judged, 0.0)
         while not ended:
             self._changed.clear()
-            agent.env = _environment(learnt, self._settings.rules, BATCH)
+            agent.env = PixelSegVectorEnv(BATCH, learnt, **self._settings.rules.options)
             agent.config = agent.config.replace(
                 gamma=self._settings.rules.gamma,
                 entropy_coefficient=self._settings.entropy,
@@ -228,7 +228,7 @@ def look(agent: Any, judged: SegmentationDataset, rules: Rules, seconds: float =
         rules: of the game.
         seconds: to be noted.
     """
-    env = _environment(judged, rules, len(judged))
+    env = PixelSegVectorEnv(len(judged), judged, **rules.options)
     observation, info = env.reset(options={"index": np.arange(len(judged))})
     maps: list[Map] = [info["segmentation"].copy()]
     earned = 0.0
@@ -241,15 +241,3 @@ def look(agent: Any, judged: SegmentationDataset, rules: Rules, seconds: float =
     stacked = np.stack(maps, axis=1)
     dice, keep = float(info["dice"].mean()), float(stacked[:, -1].mean())
     return Look(getattr(agent, "updates", 0), seconds, earned, dice, keep, stacked, rules.reward)
-
-
-def _environment(dataset: SegmentationDataset, rules: Rules, batch: int) -> PixelSegVectorEnv:
-    return PixelSegVectorEnv(
-        batch,
-        dataset,
-        horizon=rules.horizon,
-        transition=rules.transition,
-        observation=rules.observation,
-        observe_time=rules.observe_time,
-        reward=rules.reward,
-    )
