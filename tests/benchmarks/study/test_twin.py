@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks.speed.training import Speed, measure
+from benchmarks.study.crossed import SteppedUNet
 from benchmarks.study.twin import SteppedTwin, SupervisedTwin
 from pixelseg_agents import PA3C, PA3CConfig
 from pixelseg_agents.evaluation import evaluate
@@ -45,6 +46,17 @@ def test_the_twin_with_steps_learns_from_carved_images_too() -> None:
 @pytest.mark.parametrize("kind", [SupervisedTwin, SteppedTwin])
 def test_twins_take_several_labels(kind: Any) -> None:
     kind(env("train", 3, labels=2, count=24), width=0.125, device="cpu").learn(2)
+
+
+@pytest.mark.parametrize("kind", [SteppedTwin, SteppedUNet])
+def test_twins_look_as_they_are_told(kind: Any) -> None:
+    rules = {"horizon": 2, "observation": "stacked", "observe_time": True}
+    env = gym.make_vec("PixelSegEnv-v0", num_envs=2, dataset="phantom", size=48, count=20, **rules).unwrapped
+    agent = kind(env, width=0.05, look="closer(side=16)", horizons=(2,), device="cpu")
+    seen = []
+    agent.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:]))
+    agent.learn(1)
+    assert seen == [(16, 16)] * 2
 
 
 def test_speed_counts_pixel_steps() -> None:
