@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.records import write_record
+from benchmarks.records import read_record, write_record
 from benchmarks.speed import environment as env_speed
 from benchmarks.speed import inference, port, rate
 from benchmarks.speed import report as env_report
+from benchmarks.speed.modes import MODES
+from benchmarks.speed.modes_table import table
 from tests.helpers.data import REAL_DATA, needs_real_data
 
 CPU = torch.device("cpu")
+RECORDS = Path(__file__).parents[3] / "benchmarks/records/speed"
 
 
 @pytest.mark.parametrize("backend", ["numpy", pytest.param("torch", marks=pytest.mark.slow)])
@@ -118,3 +121,17 @@ def test_training_is_measured_beside_the_ports_way_and_the_devices_rate() -> Non
     assert rate.operations(options, CPU) > 1e6
     assert rate.update_of(options, "fp32", CPU)["seconds"] > 0
     assert rate.matrix_rate(64, torch.float32, CPU, 2) > 1e6
+
+
+def test_the_table_of_modes_is_that_of_its_records() -> None:
+    records = [read_record(RECORDS / f"{name}.json") for name in ("modes-cpu", "modes-compiled")]
+    made = table(records)
+    assert made in (RECORDS.parents[1] / "RESULTS.md").read_text()
+    first, last = made.splitlines()[2], made.splitlines()[-1]
+    assert first.startswith("| PA3C | 48 | 0.25 |")
+    assert last.startswith("| U-Net | 256 | 1 |")
+    of_last = records[0]["modes"][-1]["modes"] | {str(MODES[-1]): records[1]["modes"][-1]["modes"][str(MODES[-1])]}
+    cells = [cell.strip() for cell in last.strip("|").split("|")]
+    assert float(cells[3]) == pytest.approx(of_last[str(MODES[0])]["ms"], abs=0.5)
+    assert cells[5] == f"{of_last[str(MODES[2])]['of_fp32']:.2f}"
+    assert cells[-1] == f"{of_last[str(MODES[-1])]['of_fp32']:.2f}"
