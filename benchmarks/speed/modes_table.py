@@ -23,7 +23,9 @@ def table(records: Sequence[Record]) -> str:
     header = ["network", "size", "width", f"{MODES[0]}, ms", *modes]
     rows = []
     for key, first in found[0].items():
-        of: list[Record] = [next((each[key][mode] for each in found if mode in each.get(key, {})), {}) for mode in modes]
+        of: list[Record] = [
+            next((each[key][mode] for each in found if mode in each.get(key, {})), {}) for mode in modes
+        ]
         ratios = [f"{one['of_fp32']:.2f}" if "of_fp32" in one else "" for one in of]
         rows.append([key[0], str(key[1]), f"{key[2]:g}", f"{first[str(MODES[0])]['ms']:.0f}", *ratios])
     return markdown([header, *rows])

@@ -132,6 +132,10 @@ SETTINGS: dict[str, Setting] = {
     "once-90": Setting(
         hyper={"look": "closer(side=90, smallest=1000000)", "horizons": (1,)}, tuned=False
     ),  # as dear as two
+    "closer-90": _looking("closer(side=90)", trying=False),
+    "once-128": Setting(
+        hyper={"look": "closer(side=128, smallest=1000000)", "horizons": (1,)}, tuned=False
+    ),  # as dear as two of 90
     "no-window": _looking("closer(smallest=1000000)", trying=False),
     # One look, and what moves the policy, one change at a time, with --horizon 1
     "gradient-vanilla": _gradient(),
