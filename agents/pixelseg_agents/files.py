@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,18 +30,30 @@ def check_target(path: Path, endings: Sequence[str], overwrite: bool) -> None:
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:
-    """Writes a file under a temporary name beside it and renames it: readers see the old or the new one."""
+    """Writes a file under a temporary name beside it and renames it: readers see the old or the new one.
+
+    So does whoever reads after a power failure: the content is on the disk before the name is.
+    """
     goal = Path(path)
     goal.parent.mkdir(parents=True, exist_ok=True)
     temporary = goal.with_name(f".{goal.name}.{uuid.uuid4().hex}")
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, goal)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None:  # a full disk does not say which file it was
             raise OSError(error.errno, error.strerror, str(goal)) from error
         raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what `write_atomically` leaves in a folder when its process is killed; nobody else may write there."""
+    for path in folder.glob(".*"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{32}", path.name):
+            path.unlink(missing_ok=True)
 
 
 def read_text(path: Path) -> str:

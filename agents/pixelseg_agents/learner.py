@@ -343,23 +343,24 @@ class Learner:
         self.team.add_gradients(self._parameters)
         limit = self.config.max_gradient_norm or float("inf")
         norm: Tensor = nn.utils.clip_grad_norm_(self._parameters, limit)
-        self._unseen.append(torch.stack([value, norm]))
+        self._unseen.append(torch.stack([self.team.total(value), norm]))  # all processes see the same, and stop
         if self.device.type == "cpu":
             self._check_gradients("No gradient of this batch was applied. Try")
         self.apply_gradients()
         return norm
 
     def _check_gradients(self, advice: str) -> None:
-        """Looks at the gradients since the last time; on a GPU, which would have to be waited for, once an update.
+        """Looks at losses and gradients since the last time; on a GPU, which would be waited for, once an update.
 
         Raises:
             TrainingError: one is not finite.
         """
         unseen, self._unseen = self._unseen, []
         for loss, norm in torch.stack(unseen).tolist() if unseen else ():
-            if not math.isfinite(norm):
+            if not (math.isfinite(norm) and math.isfinite(loss)):
+                what = "loss" if math.isfinite(norm) else "gradient"
                 raise TrainingError(
-                    f"update {self.updates + 1}: the gradient is not finite (loss {loss:g}), on {self._learnt_from()}. "
+                    f"update {self.updates + 1}: the {what} is not finite (loss {loss:g}), on {self._learnt_from()}. "
                     f"{advice} a smaller learning rate, or look at the rewards and at these images"
                 )
 

@@ -111,7 +111,7 @@ class PA3C(ActorCritic):
         again = self._recomputes(estimate)
         kept = estimate // horizon if again else estimate
         shape = tuple(episodes.observation.shape)
-        with told_apart(kept, f"observations {shape}, t_max {horizon}, width {self.config.width:g}, recompute={again}"):
+        with told_apart(kept, f"observations {shape}, t_max {horizon}, width {self.config.width:g}", again):
             with torch.set_grad_enabled(not again):
                 rollout = self._rollout(episodes, sampling, horizon, weight)
             if again:

@@ -390,6 +390,24 @@ def test_every_update_draws_anew() -> None:
     assert len(seeds) > len(set(seeds)) == 4
 
 
+def test_what_follows_has_a_step_less_left() -> None:
+    agent = make_agent(DQN, make_env(observe_time=True), learning_starts=1, horizons=(3,))
+    seen: list[tuple[Any, Any]] = []
+    learn, value = agent._learn, agent._next_value
+    steps: list[Any] = []
+    agent._learn = lambda batch, *more: steps.append(batch.step) or learn(batch, *more)  # type: ignore[func-returns-value]
+
+    def next_value(observation: torch.Tensor) -> torch.Tensor:
+        seen.append((steps[-1], observation[:, -1, 0, 0].numpy()))
+        return value(observation)
+
+    agent._next_value = next_value
+    agent.learn(3)
+    for step, plane in seen:
+        np.testing.assert_allclose(plane, [1 / (2 - k) if k < 2 else 0 for k in step])
+    assert seen
+
+
 def test_both_observations_of_a_transition_are_turned_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_agent(DQN, make_env(observation="stacked"), learning_starts=1).learn(1)
     maps = torch.randint(0, 2, (4, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)

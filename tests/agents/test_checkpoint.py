@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import pickletools
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 
 from pixelseg_agents import checkpoint as module
 from pixelseg_agents.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from pixelseg_agents.files import write_atomically
 from pixelseg_env import PixelSegError
 
 SETTINGS: dict[str, Any] = {"config": {"width": 0.25, "horizons": [1, 3]}, "updates": 7, "none": None, "name": "ä"}
@@ -62,6 +64,27 @@ def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest
     monkeypatch.undo()
     assert load_checkpoint(path).tensors["a"][0, 0] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["agent.safetensors"]
+
+
+def test_a_file_is_on_the_disk_before_it_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power failure would leave an empty one."""
+    done: list[str] = []
+    synchronise, replace = os.fsync, os.replace
+
+    def fsync(file: int) -> None:
+        done.append(f"fsync {os.fstat(file).st_size}")
+        synchronise(file)
+
+    def replaced(source: Path, goal: Path) -> None:
+        done.append("replace")
+        replace(source, goal)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replaced)
+    write_atomically(tmp_path / "a", b"12345")
+    assert done == ["fsync 5", "replace"]
 
 
 def test_settings_that_are_not_json_leave_the_old_file(tmp_path: Path) -> None:

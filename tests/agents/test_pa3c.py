@@ -409,6 +409,17 @@ def test_the_readings_of_eq8_differ_where_a_step_follows() -> None:
         assert differ(one, other) is not alike
 
 
+def test_eq8_on_values_counts_what_the_next_state_is_worth() -> None:
+    rollouts = []
+    for on in ("returns", "values"):
+        agent = make_agent(reward_map_convolution=3, reward_map_on=on, gamma=0.5, horizons=(3,), seed=1)
+        rollouts.append(agent._rollout(*agent._play(3), 3, 1.0))
+    sums, found = rollouts
+    rewards = sums.returns - 0.5 * torch.cat([sums.returns[1:], torch.zeros_like(sums.returns[:1])])
+    following = torch.cat([found.values[1:], torch.zeros_like(found.values[:1])])
+    torch.testing.assert_close(found.returns, rewards + 0.5 * following, rtol=1e-4, atol=1e-4)
+
+
 def test_foreground_weight_starts_at_the_class_ratio_and_falls(monkeypatch: pytest.MonkeyPatch) -> None:
     env = make_env()
     ratio = env.unwrapped.dataset.class_ratio
@@ -451,6 +462,14 @@ def test_learning_rate_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
         assert epochs[4 * epoch : 4 * epoch + 4] == pytest.approx([0.01 * 0.9 ** (epoch // 25)] * 4)
     assert rates(10, learning_rate_schedule="constant") == [0.01] * 10
     assert rates(10) == pytest.approx([0.01 * (1 - u / 10) for u in range(10)])
+
+
+def test_the_learning_rate_falls_by_steps_not_by_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(learning_rate=0.01, horizons=(1, 3), horizon_shares=(1.0, 1.0))
+    monkeypatch.setattr(agent, "_update", lambda horizon, weight: horizon)
+    seen: list[float] = []
+    agent.learn(40, callback=lambda a: seen.append(a.optimizer.param_groups[0]["lr"]))
+    assert seen[30] == pytest.approx(0.005), "30 updates of one step, then 10 of three"
 
 
 # ------------------------------------------------------------------------------------------------ repeat, resume
@@ -720,11 +739,18 @@ def test_training_on_cuda(tmp_path: Path) -> None:
     PA3C.load(agent.save(tmp_path / "a"), env=make_env(), device="cuda").learn(8)
 
 
-def test_a_training_that_blows_up_is_stopped_with_sound_weights() -> None:
+@pytest.mark.parametrize(
+    ("blow", "said"),
+    [
+        (lambda loss: loss * float("nan"), r"gradient is not finite \(loss nan\)"),
+        (lambda loss: loss + float("inf"), r"loss is not finite \(loss inf\)"),  # whose gradient is finite
+    ],
+)
+def test_a_training_that_blows_up_is_stopped_with_sound_weights(blow: Any, said: str) -> None:
     agent = make_agent(reward_map_convolution=0)
     good = [parameter.clone() for parameter in agent.network.parameters()]
-    agent._losses = lambda logits, *_: {"loss": logits.mean() * float("nan")}  # type: ignore[method-assign]
-    with pytest.raises(TrainingError, match=r"update 1: .* not finite \(loss nan\), on case\d \(slice \d\)"):
+    agent._losses = lambda logits, *_: {"loss": blow(logits.mean())}  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match=rf"update 1: the {said}, on case\d \(slice \d\)"):
         agent.learn(1)
     assert all(torch.equal(a, b) for a, b in zip(good, agent.network.parameters(), strict=True))
 

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.options import RUNS_OWN, parse_pairs
 from pixelseg_agents.cli.task import TaskArguments, task_from_json
-from pixelseg_agents.files import read_json, reason, write_atomically
+from pixelseg_agents.files import read_json, reason, remove_unfinished, write_atomically
 from pixelseg_agents.learning.looking import Closer, make_look
 from pixelseg_agents.networks import network_class
 from pixelseg_agents.registry import agent_class, load_agent
@@ -184,6 +184,8 @@ def held(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
     try:
+        if lock is not None:
+            remove_unfinished(folder)
         yield
     finally:
         if lock is not None:

@@ -43,9 +43,11 @@ class Session:
     def __init__(self, agent: Any, arguments: Any, folder: Path, validation: Any = None, team: Team = ALONE) -> None:
         self._team = team
         self._agent, self._arguments, self._folder, self._validation = agent, arguments, folder, validation
-        state = self._read_state()
-        self.best: dict[str, float] = state.get("best", {})
-        self._without_gain = int(state.get("without_gain", 0))
+        self.best: dict[str, float] = {}
+        self._without_gain = 0
+        self._scores = [(step, dice) for step, dice in self._read_scores() if step <= agent.updates]
+        for step, dice in self._scores:
+            self._compare(step, dice)
         self.stopped_early = False
         tables, events = arguments.log == "stdout", arguments.tensorboard != "off"
         self._logger = RunLogger(folder, agent.updates, tables, self._before_row, arguments.wandb, events, team.first)
@@ -94,24 +96,36 @@ class Session:
             return
         dice = float(evaluate(self._agent, self._validation, keep_maps=False, team=self._team).metrics["DICE"].mean())
         logger.record("eval/dice", dice)
-        if dice > self.best.get("dice", -1.0):
-            self.best, self._without_gain = {"updates": step, "dice": dice}, 0
+        self._scores.append((step, dice))
+        if self._compare(step, dice):
             self._agent.save(self._folder / BEST)
-        else:
-            self._without_gain += 1
         self.stopped_early = 0 < self._arguments.patience <= self._without_gain
 
+    def _compare(self, step: int, dice: float) -> bool:
+        """Whether an evaluation is the best so far; counts those without a gain."""
+        if dice > self.best.get("dice", -1.0):
+            self.best, self._without_gain = {"updates": step, "dice": dice}, 0
+            return True
+        self._without_gain += 1
+        return False
+
     def _save(self) -> None:
-        # The log first: killed in between, its rows beyond the checkpoint are dropped on resume.
+        # The log and the scores first: killed in between, those beyond the checkpoint are dropped on resume.
         self._logger.save(self._agent.updates)
-        state = {"best": self.best, "without_gain": self._without_gain}
+        state = {"best": self.best, "without_gain": self._without_gain, "scores": self._scores}
         if self._team.first:
             write_atomically(self._folder / STATE, json.dumps(state) + "\n")
         self._agent.save(self._folder / CHECKPOINT)
         self._saved, self._saved_updates = time.monotonic(), self._agent.updates
 
-    def _read_state(self) -> dict[str, Any]:
+    def _read_scores(self) -> list[tuple[int, float]]:
+        """Every evaluation so far: the updates before it, and its Dice."""
         try:
-            return dict(json.loads((self._folder / STATE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return {}
+            state = json.loads((self._folder / STATE).read_text(encoding="utf-8"))
+            if "scores" not in state:  # of an older version, which kept the best and counted the rest
+                if not (best := state.get("best")):
+                    return []
+                return [(best["updates"], best["dice"])] + [(best["updates"], -1.0)] * state["without_gain"]
+            return [(int(step), float(dice)) for step, dice in state["scores"]]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return []

@@ -228,7 +228,8 @@ def _in_force(agent: Any, env: PixelSegVectorEnv) -> str:
     later = None if idle else getattr(config, "later_background_weight", None)
     after = "" if later in (None, 1) else f"; of background pixels after the first step: {later:g}"
     mode = getattr(agent, "mode", None)
-    passes = "" if mode in (None, Mode()) else f"; passes in {mode}"
+    chosen = getattr(config, "precision", None) == "auto" or mode != Mode()  # what was measured is told, whatever it is
+    passes = f"; passes in {mode}" if chosen and mode is not None else ""
     return f"reward {env.reward}; weight of object pixels: {shown}{falls}{after}{passes}"
 
 

@@ -202,7 +202,8 @@ class Crew:
 
     def _check_alive(self) -> None:
         for number, process in enumerate(self._processes):
-            if number not in self._finished and not process.is_alive():
+            # One that ended as it should has said so, in a message that waits to be read.
+            if number not in self._finished and process.exitcode not in (None, 0):
                 raise TrainingError(self._death(number))
 
     def _death(self, number: int) -> str:
@@ -301,7 +302,8 @@ def _work(
     sender: Connection,
     threads: int,
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the one that started us decides
+    for one in (signal.SIGINT, signal.SIGTERM):  # they reach all processes; the one that started us decides
+        signal.signal(one, signal.SIG_IGN)
     torch.set_num_threads(threads)
     parent = os.getppid()
     turn = _Turn(lock, parent)

@@ -72,12 +72,13 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def told_apart(estimate: int, what: str) -> Iterator[None]:
+def told_apart(estimate: int, what: str, recomputes: bool) -> Iterator[None]:
     """Turns running out of memory into a message that says what to change.
 
     Args:
         estimate: bytes that the update was expected to keep.
         what: the settings that it had, for the message.
+        recomputes: whether `recompute` is on already.
 
     Raises:
         TrainingError: memory ran out.
@@ -87,7 +88,8 @@ def told_apart(estimate: int, what: str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
+        more = "" if recomputes else ", or set recompute=True, which keeps one step's part of it at a time"
         raise TrainingError(
-            f"out of memory: an update with {what} keeps about {estimate / 2**20:,.0f} MiB for its gradient. Make "
-            "size, batch or width smaller, or set recompute=True, which keeps one step's part of it at a time"
+            f"out of memory: an update with {what}, recompute={recomputes} keeps about {estimate / 2**20:,.0f} MiB for "
+            f"its gradient. Make size, batch or width smaller{more}"
         ) from error

@@ -107,6 +107,40 @@ def test_run_that_was_killed_resumes_from_its_last_checkpoint(whole: Path, tmp_p
     assert_same_run(run, whole)
 
 
+def test_killed_between_two_files_it_counts_no_evaluation_twice(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scores are written before the checkpoint, so there may be some that it does not know yet."""
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_at(6, patch)
+        assert train_tiny(run, updates=10) == 130
+    shutil.copy(whole / "validation.json", run)
+    assert main(["train", "--resume", str(run)]) == 0
+    assert (run / "validation.json").read_text() == (whole / "validation.json").read_text()
+    one, other = (load_checkpoint(folder / "best.safetensors").settings for folder in (run, whole))
+    assert one == other
+
+
+def test_how_the_scores_went_is_read_from_older_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, more = tmp_path / "run", ["--eval-every", "4", "--patience", "2"]
+    assert train_tiny(run, *more, updates=4) == 0
+    (run / "validation.json").write_text(json.dumps({"best": {"updates": 4, "dice": 1.0}, "without_gain": 1}))
+    assert main(["train", "--resume", str(run), "--updates", "20", "--log", "none"]) == 0
+    assert "after 8 of 20 updates" in capsys.readouterr().out
+
+
+def test_what_a_killed_writing_left_is_removed(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train_tiny(run, updates=2) == 0
+    left, own = run / f".{CHECKPOINT}.{'0a' * 16}", run / ".notes.txt"
+    for path in (left, own):
+        path.write_bytes(b"half")
+    assert main(["train", "--resume", str(run), "--updates", "3", "--log", "none"]) == 0
+    assert not left.exists()
+    assert own.exists()
+
+
 def forked(words: list[str]) -> int:
     """Begins a command in a process of its own; returns its number."""
     process = os.fork()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pixelseg_agents import AC, PA3C, CheckpointError, Otsu, SegmentationNetwork, TrainingError, evaluate
 from pixelseg_agents.learning import asynchronous, sharing
-from pixelseg_agents.learning.asynchronous import Member, all_tensors
+from pixelseg_agents.learning.asynchronous import Crew, Member, all_tensors
 from pixelseg_agents.learning.sharing import Parcel, SharedTensors
 from pixelseg_env import OptionError
 from tests.helpers.cli import PHANTOM, TINY
@@ -215,6 +215,39 @@ def test_what_happens_to_a_worker_is_told_and_all_end(reward: Any, said: str, mo
     assert not asynchronous.multiprocessing.active_children()
     assert same(parameters(agent), before)
     assert agent.updates == 0
+
+
+def told_to_end(previous: Any, current: Any, target: Any) -> Any:
+    if _in_worker():
+        os.kill(os.getpid(), signal.SIGTERM)
+    return _reward(previous, current, target)
+
+
+def test_a_signal_to_all_processes_leaves_it_to_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster sends SIGTERM to all, and the one that started the workers saves the run."""
+    workers_are_forked(monkeypatch)
+    assert PA3C(make_env(reward=told_to_end), workers=1, **CPU).learn(2).updates == 2
+
+
+def test_a_worker_that_has_said_its_last_word_may_be_gone() -> None:
+    """While another one holds the shared parameters, and before that word was read."""
+    crew = Crew.__new__(Crew)
+    crew._finished, crew._beats = set(), torch.ones(2)
+
+    class Ended:
+        def __init__(self, code: int | None) -> None:
+            self.exitcode = code
+
+        def is_alive(self) -> bool:
+            return self.exitcode is None
+
+        def join(self, timeout: float) -> None: ...
+
+    crew._processes = [Ended(0), Ended(None)]
+    crew._check_alive()
+    crew._processes = [Ended(0), Ended(-9)]
+    with pytest.raises(TrainingError, match="worker 1 was ended by signal 9"):
+        crew._check_alive()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])

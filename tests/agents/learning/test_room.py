@@ -116,10 +116,13 @@ def test_running_out_of_memory_says_what_to_change(error: Exception, monkeypatch
         raise error
 
     monkeypatch.setattr(agent, "_rollout", full)
-    said = r"out of memory: .*\(2, 1, 16, 16\), t_max 4, width 0.06, recompute=False.* MiB.*size, batch or width"
-    with pytest.raises(TrainingError, match=said):
+    said = r"out of memory: .*\(2, 1, 16, 16\), t_max 4, width 0.06, recompute={}.*MiB.*size, batch or width smaller{}$"
+    with pytest.raises(TrainingError, match=said.format(False, ", or set recompute=True, .*")):
         agent.learn(1)
-    with pytest.raises(RuntimeError, match="another"), told_apart(1, "x"):
+    agent.config = agent.config.replace(recompute=True)  # which it is not told to do once more
+    with pytest.raises(TrainingError, match=said.format(True, "")):
+        agent.learn(1)
+    with pytest.raises(RuntimeError, match="another"), told_apart(1, "x", False):
         raise RuntimeError("another")
 
 

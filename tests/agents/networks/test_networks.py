@@ -105,6 +105,11 @@ def test_gradient_reaches_every_parameter(options: dict[str, int]) -> None:
         assert parameter.grad.abs().sum() > (0 if name != "sam.key.bias" else -1), name
 
 
+def test_detail_hands_on_a_gradient() -> None:
+    """The first block has another one, through the deeper blocks."""
+    assert all(one.requires_grad for one in tiny(detail=True).features(torch.rand(1, 2, 16, 16)))
+
+
 def test_heads_share_the_trunk_only() -> None:
     network = tiny()
     for output, own, other in ((0, network.policy, network.value), (1, network.value, network.policy)):
