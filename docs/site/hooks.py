@@ -24,6 +24,7 @@ ELSEWHERE = {  # file of the repository: page of the site
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/README.md": "benchmark/commands.md",
     "benchmarks/RESULTS.md": "benchmark/results.md",
+    "benchmarks/LEADERBOARD.md": "benchmark/leaderboard.md",
     "benchmarks/LOG.md": "benchmark/log.md",
 }
 PICTURES = ("examples/images/*", "benchmarks/report/*.png")
