@@ -43,9 +43,11 @@ be compared: images, sizes and budgets differ. Made from [the records](records) 
 
 - **rank** counts agents that learn from rewards. References, and networks that are trained with supervision, stand
   where their Dice puts them, without one.
-- **by patient**: the mean over patients, each the mean of its images and seeds, with its 95 % interval by the bootstrap
-  over patients and seeds; with one seed over patients alone. Where intervals overlap widely, a rank is worth little.
-- **HD95** is in pixels of the masks that were judged, **parameters** are in millions, and **GFLOP** is what segmenting
+- **by patient**: the mean over patients, each the mean of its images and seeds, and its **95 %** interval by the
+  bootstrap over patients and seeds; with one seed over patients alone. Where intervals overlap widely, a rank is worth
+  little.
+- **Native**: whatever size an agent decided at, its maps were judged on the pixels of the files.
+- **HD95** is in pixels of the masks that were judged, **params** are millions of parameters, and **GFLOP** is what segmenting
   one image costs, all steps together.
 
 ## Submit a record
@@ -80,9 +82,9 @@ def boards(folder: Path) -> dict[str, list[Row]]:
 
 
 def _heading(dataset: str, data: Sequence[str], size: int, judge_at: str, passes: int, *_: int) -> str:
-    where = "the files' own pixels" if judge_at == "native" else f"{size}x{size}"
+    where = "native" if judge_at == "native" else f"judged at {size}x{size}"
     folders = f"{len(data)} folder{'s' if len(data) != 1 else ''}"
-    return f"{dataset}, {folders}, images at {size}x{size} judged on {where}, {passes:,} passes"
+    return f"{dataset}, {folders}: {size}x{size}, {where}, {passes:,} passes"
 
 
 def costs(found: Mapping[str, list[Row]], known: Mapping[str, float]) -> dict[str, float]:
@@ -109,14 +111,15 @@ def page(found: Mapping[str, list[Row]], gflop: Mapping[str, float]) -> str:
             "agent",
             "Dice ↑",
             "by patient",
+            "95 %",
             "BIoU ↑",
             "HD95 ↓",
-            "parameters",
+            "params",
             "GFLOP",
             "seeds",
             "record",
         )
-        lines = [f"| {' | '.join(columns)} |", f"| ---: | --- |{' ---: |' * 7} --- |"]
+        lines = [f"| {' | '.join(columns)} |", f"| ---: | --- |{' ---: |' * (len(columns) - 3)} --- |"]
         ranks = iter(range(1, len(rows) + 1))
         lines += [
             _line(row, gflop, str(next(ranks)) if facts_of(row.agent, row.records[0]).competes else "") for row in rows
@@ -143,7 +146,8 @@ def _line(row: Row, gflop: Mapping[str, float], rank: str) -> str:
         rank,
         name,
         f"{mean(records, 'DICE'):.3f}",
-        f"{middle:.3f} ({low:.3f} to {high:.3f})",
+        f"{middle:.3f}",
+        f"{low:.3f}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high:.3f}",
         f"{mean(records, 'BIoU'):.3f}",
         f"{mean(records, 'HD95'):.1f}",
         f"{parameters / 1e6:.2f}" if parameters else "",
