@@ -47,8 +47,8 @@ be compared: images, sizes and budgets differ. Made from [the records](records) 
   bootstrap over patients and seeds; with one seed over patients alone. Where intervals overlap widely, a rank is worth
   little.
 - **Native**: whatever size an agent decided at, its maps were judged on the pixels of the files.
-- **HD95** is in pixels of the masks that were judged, **params** are millions of parameters, and **GFLOP** is what segmenting
-  one image costs, all steps together.
+- **HD95** is in pixels of the masks that were judged, **params** are millions of parameters, and **GFLOP** is what
+  segmenting one image costs, all steps together.
 
 ## Submit a record
 
