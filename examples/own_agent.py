@@ -14,7 +14,7 @@ from pixelseg_agents.references import KeepAll, Otsu
 class Threshold:
     """Keeps what is brighter than the level that suits the training images best."""
 
-    def __init__(self, env, seed=0, passes=0):  # type: ignore[no-untyped-def]
+    def __init__(self, env, seed=0, passes=0):
         """Learns from a vector environment, of which it needs images and targets alone."""
         observation, info = env.reset(seed=seed)
         target, levels = info["target"][..., None], np.linspace(0, 1, 21)
@@ -22,7 +22,7 @@ class Threshold:
         dice = 2 * (bright * target).sum(axis=(0, 1, 2)) / (bright + target).sum(axis=(0, 1, 2))
         self.level = levels[dice.argmax()]
 
-    def predict(self, observation, state=None, episode_start=None, deterministic=True):  # type: ignore[no-untyped-def]
+    def predict(self, observation, state=None, episode_start=None, deterministic=True):
         """Observations (B, C, H, W) in, actions (B, H, W) out."""
         return (observation.mean(axis=1) > self.level).astype(np.int8), state
 
@@ -30,5 +30,5 @@ class Threshold:
 if __name__ == "__main__":
     train = gym.make_vec("pixelseg_env:PixelSegEnv-v0", num_envs=64, dataset="phantom", split="train")
     test = gym.make_vec("pixelseg_env:PixelSegEnv-v0", num_envs=8, dataset="phantom", split="test", horizon=1)
-    rows: dict[str, Predictor] = {"threshold": Threshold(train), "Otsu": Otsu(), "keep everything": KeepAll()}  # type: ignore[no-untyped-call]
+    rows: dict[str, Predictor] = {"threshold": Threshold(train), "Otsu": Otsu(), "keep everything": KeepAll()}
     print(table({name: evaluate(predictor, test) for name, predictor in rows.items()}))

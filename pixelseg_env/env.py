@@ -94,6 +94,7 @@ class PixelSegEnv(TaskFacts, gym.Env[NDArray[np.float32], NDArray[np.int8]]):
     | `"cross_entropy"`            | the fall of the pixel's cross-entropy, for maps of probabilities              |
     | `"dice_gain"`                | Dice(f(t), G) - Dice(f(t-1), G), the same for every pixel                     |
     | `"boundary"`                 | Eq. 12 within two pixels of the object's boundary, 0 elsewhere                |
+    | `"boundary_weighted"`        | Eq. 12, times 1 to 11, the more the nearer to the boundary                    |
     | `"intensity_error"`          | Eq. 12 on intensities: (m f(t-1) - G)^2 - (m f(t) - G)^2, m: mean channel   |
     | `"plus_minus_one"`           | 1 where f(t) = G, -1 elsewhere                                                |
     | `"difference"`               | the pixel's own part of the image's Dice: its stake is 1 on the object, and   |

@@ -236,7 +236,14 @@ def test_readme_quotes_the_results() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "benchmarks/RESULTS.md"):
+    for page in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "benchmarks/README.md",
+        "benchmarks/RESULTS.md",
+        "benchmarks/LEADERBOARD.md",
+    ):
         for path in re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / page).read_text()):
             assert (ROOT / page).parent.joinpath(path).exists(), f"{page}: {path}"
 

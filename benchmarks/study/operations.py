@@ -11,7 +11,7 @@ import contextlib
 import functools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,26 @@ def count(record: Mapping[str, Any], part: str) -> Operations:
     Raises:
         DataError: the agent cannot be built from the record, or has another number of parameters than it says.
     """
+    found: Operations = _told_apart(_count, record, part)
+    return found
+
+
+def count_looks(record: Mapping[str, Any], part: str) -> tuple[float, ...]:
+    """Counts what using a record's agent costs, and not what its training did: `Operations.looks`.
+
+    Args:
+        record: of a cell, with `config`.
+        part: see `count`.
+
+    Raises:
+        DataError: see `count`.
+    """
+    looks: tuple[float, ...] = _told_apart(_using, record, part)[0]
+    return looks
+
+
+def _told_apart(counted: Callable[[str], Any], record: Mapping[str, Any], part: str) -> Any:
+    """Hands what matters of a record to a function that is cached."""
     cell, summary = record["cell"], record[part]["summary"]
     matters = {name: record[name] for name in ("config", "parameters", "updates", "image_passes")}
     matters |= {name: cell[name] for name in ("agent", "setting")}
@@ -71,7 +91,7 @@ def count(record: Mapping[str, Any], part: str) -> Operations:
     matters |= {"size": summary["size"], "steps": len(summary["dice_by_step"])}
     matters |= {"coarse_updates": record.get("coarse", {}).get("updates", 0)}
     try:
-        return _count(json.dumps(matters, sort_keys=True))
+        return counted(json.dumps(matters, sort_keys=True))
     except (OptionError, TypeError) as error:
         raise DataError(f"{record['name']}: cannot be built again from its record: {error}") from error
 
@@ -82,14 +102,9 @@ def _count(matters: str) -> Operations:
     told = json.loads(matters)
     builder = _builder(told)
     coarse = builder.coarse()
+    (looks, seen), training, passes = _using(matters), 0.0, told["image_passes"]
     agent = builder.agent(coarse, 1, told["steps"])
-    looks, training, passes = _looks(agent, told["steps"]), 0.0, told["image_passes"]
     if coarse is not None:
-        assert coarse.env is not None
-        image = coarse.env.reset(seed=0)[0]
-        with _counting() as counter:
-            coarse.probability(image)
-        looks[0] += counter.get_total_flops() / GIGA
         own = told["coarse_updates"] * told["batch"]
         training, passes = own * np.divide(*_of_an_update(coarse)), passes - own
     # What is replayed beside a batch does not shrink with it.
@@ -100,7 +115,24 @@ def _count(matters: str) -> Operations:
         changes = {"horizons": (horizon,), "horizon_shares": ()}
         spent += updates * np.array(_of_an_update(builder.agent(coarse, images, horizon, **changes)))
     training += passes * np.divide(*spent)
-    return Operations(tuple(looks), float(training), agent.look.shape(tuple(told["size"])))
+    return Operations(looks, float(training), seen)
+
+
+@functools.cache
+def _using(matters: str) -> tuple[tuple[float, ...], tuple[int, int]]:
+    """GFLOP of each look, and what a look shows the network."""
+    told = json.loads(matters)
+    builder = _builder(told)
+    coarse = builder.coarse()
+    agent = builder.agent(coarse, 1, told["steps"])
+    looks = _looks(agent, told["steps"])
+    if coarse is not None:
+        assert coarse.env is not None
+        image = coarse.env.reset(seed=0)[0]
+        with _counting() as counter:
+            coarse.probability(image)
+        looks[0] += counter.get_total_flops() / GIGA
+    return tuple(looks), agent.look.shape(tuple(told["size"]))
 
 
 @dataclass(frozen=True)

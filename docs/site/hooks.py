@@ -6,7 +6,6 @@ the site, or of the repository's address where the site has no such page; one to
 
 from __future__ import annotations
 
-import ast
 import html
 import posixpath
 import re
@@ -25,6 +24,7 @@ ELSEWHERE = {  # file of the repository: page of the site
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/README.md": "benchmark/commands.md",
     "benchmarks/RESULTS.md": "benchmark/results.md",
+    "benchmarks/LEADERBOARD.md": "benchmark/leaderboard.md",
     "benchmarks/LOG.md": "benchmark/log.md",
 }
 PICTURES = ("examples/images/*", "benchmarks/report/*.png")
@@ -32,41 +32,17 @@ LINK = re.compile(r"""(?P<before>\]\(|\b(?:src|href)=")(?P<target>(?![a-z]+:|[#/
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
-def examples() -> dict[str, str]:
-    """The repository's examples and notebooks, and their pages."""
-    programs = sorted(ROOT.glob("examples/*.py"))
-    notebooks = sorted(ROOT.glob("notebooks/*.ipynb"))
-    return {str(path.relative_to(ROOT)): f"examples/{path.stem}.md" for path in programs} | {
-        str(path.relative_to(ROOT)): f"notebooks/{path.name}" for path in notebooks
-    }
-
-
-def example_page(path: Path) -> str:
-    """An example's page: its docstring's first line as the title, the rest as text, and the program."""
-    source = path.read_text()
-    module = ast.parse(source)
-    first, _, rest = (ast.get_docstring(module) or "").partition("\n")
-    body = "\n".join(source.splitlines()[module.body[0].end_lineno :]).strip()
-    commands = [line for line in rest.splitlines() if line.startswith("python ")] or [f"python examples/{path.name}"]
-    text = "\n".join(line for line in rest.splitlines() if not line.startswith("python ")).strip()
-    shell = "\n".join(re.sub(r" {2,}(\S.*)", r"  # \1", line) for line in commands)
-    return (
-        f"# {path.stem.replace('_', ' ').capitalize()}\n\n{first}\n\n{text}\n\n```sh\n{shell}\n```\n\n"
-        f'```python title="examples/{path.name}"\n{body}\n```\n'
-    )
+def notebooks() -> dict[str, str]:
+    """The repository's notebooks, and their pages."""
+    return {str(path.relative_to(ROOT)): f"notebooks/{path.name}" for path in sorted(ROOT.glob("notebooks/*.ipynb"))}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Gives the examples and notebooks that there are their place in the navigation."""
-    pages = list(examples().values())
-    notebooks = [page for page in pages if page.endswith(".ipynb")]
-    programs = [page for page in pages if page.endswith(".md")]
-    entry: dict[str, Any] = {"Examples": ["examples/index.md", *programs]}
-    if notebooks:
-        entry["Examples"].append({"Notebooks": notebooks})
-    assert config.nav is not None
-    place = next(k for k, item in enumerate(config.nav) if "Training and use" in item)
-    config.nav.insert(place, entry)
+    """Gives the notebooks that there are their place in the navigation, behind the examples."""
+    if pages := list(notebooks().values()):
+        assert config.nav is not None
+        examples = next(item["Examples"] for item in config.nav if "Examples" in item)
+        examples.append({"Notebooks": pages})
     return config
 
 
@@ -75,11 +51,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages and pictures that live elsewhere in the repository."""
     for path, page in ELSEWHERE.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))
-    for path, page in examples().items():
-        if path.endswith(".py"):
-            files.append(File.generated(config, page, content=example_page(ROOT / path)))
-        else:  # the notebooks' plugin asks for an ordinary file
-            files.append(File(page, str(ROOT), config.site_dir, config.use_directory_urls))
+    for page in notebooks().values():  # their plugin asks for ordinary files
+        files.append(File(page, str(ROOT), config.site_dir, config.use_directory_urls))
     for pattern in PICTURES:
         for picture in sorted(ROOT.glob(pattern)):
             name = str(picture.relative_to(ROOT))
@@ -89,7 +62,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turns the repository's links into those of the site."""
-    pages = ELSEWHERE | examples()
+    pages = ELSEWHERE | notebooks()
     home = {site: path for path, site in pages.items()}.get(page.file.src_uri, f"docs/{page.file.src_uri}")
 
     def moved(link: re.Match[str]) -> str:

@@ -5,6 +5,7 @@ from pixelseg_env.rewards.base import Reward, RewardFunction, as_reward
 from pixelseg_env.rewards.catalogue import (
     balanced,
     boundary,
+    boundary_weighted,
     cross_entropy,
     dice_gain,
     difference,
@@ -38,6 +39,7 @@ __all__ = [
     "audit_reward",
     "balanced",
     "boundary",
+    "boundary_weighted",
     "catalogue_table",
     "check_reward",
     "cross_entropy",

@@ -18,6 +18,7 @@ from pixelseg_env.metrics import map_dice
 from pixelseg_env.rewards.base import Defaults, Map, Reward, RewardMap, number_text
 from pixelseg_env.rewards.built_in import built_in, built_in_family
 from pixelseg_env.rewards.context import RewardContext
+from pixelseg_env.rewards.distances import WIDEST, boundary_weights
 from pixelseg_env.rewards.facts import RewardFacts
 from pixelseg_env.rewards.potentials import log_likelihood
 
@@ -116,6 +117,52 @@ def boundary(previous: Map, current: Map, target: Map) -> RewardMap:
         near[after] |= edge[before]
         near[before] |= edge[after]
     return squared_error(previous, current, target) * near
+
+
+@built_in_family
+@dataclass(frozen=True, repr=False)
+class boundary_weighted(Reward, metaclass=Defaults):  # noqa: N801 (used like the functions beside it)
+    """Eq. 12 with a weight that falls with the distance to the target's boundary, as in U-Net's weight map.
+
+    The weight is 1 + w exp(-d^2 / (2 s^2)), d being the Euclidean distance in pixels to the nearest pixel of the other
+    kind: 1 on both sides of the boundary, and growing away from it. A mask that is empty or full has no boundary, and
+    weight 1 everywhere. Unlike `boundary` it pays for every pixel, so that it can be used by itself. U-Net's map adds
+    up the distances to the two nearest cells, and a balance of classes, for which there is `balanced`.
+
+    Args:
+        weight: w, the largest that is added to 1, >= 0.
+        width: s, in pixels, > 0 and at most 100.
+
+    Raises:
+        OptionError: one of them is not such a number.
+    """
+
+    weight: float = 10.0
+    width: float = 5.0
+
+    def __post_init__(self) -> None:
+        weight: Any = self.weight
+        width: Any = self.width
+        if not isinstance(weight, (int, float, np.number)) or not 0 <= weight < math.inf:
+            raise OptionError(f"weight={weight!r}: expected a number >= 0")
+        if not isinstance(width, (int, float, np.number)) or not 0 < width <= WIDEST:
+            raise OptionError(f"width={width!r}: expected a number of pixels > 0 and at most {WIDEST}")
+
+    def __call__(self, previous: Map, current: Map, target: Map, context: RewardContext | None = None) -> RewardMap:
+        """The reward map, float32 (..., H, W)."""
+        return squared_error(previous, current, target) * boundary_weights(target, self.weight, self.width)
+
+    @property
+    def facts(self) -> RewardFacts:
+        """For this weight and width."""
+        weight, width = float(self.weight), float(self.width)
+        most = 1 + weight * math.exp(-1 / (2 * width**2))
+        formula = f"(1 + {weight:g} exp(-d^2 / (2 {width:g}^2))) ({GAIN}), d the distance to G's outline"
+        return RewardFacts(formula, "Ronneberger et al. 2015, Eq. 2", (-most, most), True)
+
+    def to_spec(self) -> str:
+        """`"boundary_weighted(10, 5)"`."""
+        return f"boundary_weighted({number_text(self.weight)}, {number_text(self.width)})"
 
 
 @built_in("1 where f(t) = G, else -1", "ports of PixelRL (Furuta et al. 2019)", range=(-1, 1), telescopes=False)

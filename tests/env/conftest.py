@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NEEDS = ("pixelseg_agents", "examples", "torch", "torchrl", "stable_baselines3", "pettingzoo")
+NEEDS = ("pixelseg_agents", "benchmarks", "torch", "torchrl", "stable_baselines3", "pettingzoo")
 
 
 def _missing() -> list[str]:

@@ -8,14 +8,14 @@ ray = pytest.importorskip("ray", reason="RLlib pins an older Gymnasium: run `mak
 
 
 def test_ppo_learns() -> None:
-    from examples import rllib_ppo
+    from benchmarks.third_party import rllib_ppo
 
     before, after = rllib_ppo.main(iterations=12)
     assert after > before + 0.05
 
 
 def test_a_space_per_pixel() -> None:
-    from examples import rllib_ppo
+    from benchmarks.third_party import rllib_ppo
 
     env = rllib_ppo.make_env()
     observation, _ = env.reset(seed=0)

@@ -19,7 +19,7 @@ LONGEST_TEXT = 200  # characters
 LARGEST_NUMBER = 1000.0
 DEEPEST = 20
 METHODS = ("clip", "scale")
-CALLED = ("balanced",)  # the families: names that take a number
+CALLED = ("balanced", "boundary_weighted")  # the families: names that take a number
 GAINS_ONLY = "(squared_error).clip(0, None)"
 
 WORDS = {
@@ -29,6 +29,7 @@ WORDS = {
     "cross_entropy": "cross-entropy gain",
     "dice_gain": "Dice gain, shared by all pixels",
     "boundary": "near the boundary only",
+    "boundary_weighted": "more the nearer to the boundary",
     "intensity_error": "intensity error",
 }
 

@@ -14,7 +14,7 @@ from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import VecMonitor
 
-from examples import sb3_agents
+from benchmarks.third_party import sb3_agents
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.references import KeepAll, Otsu
 from pixelseg_env import ActionError, FlatActions, OptionError, PixelSegVectorEnv

@@ -11,7 +11,7 @@ import torch
 from torchrl.envs import GymWrapper, RewardScaling, TransformedEnv
 from torchrl.envs.utils import check_env_specs
 
-from examples import torchrl_reinforce
+from benchmarks.third_party import torchrl_reinforce
 from pixelseg_env import FlatActions, OptionError, PixelSegVectorEnv
 from pixelseg_env.views import PixelVectorEnv
 from pixelseg_env.views.torchrl import PixelSegTorchRLEnv

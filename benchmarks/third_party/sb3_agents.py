@@ -1,9 +1,9 @@
 """Stable-Baselines3's own algorithms on phantoms: one policy for every pixel, or one action for a whole image.
 
-    python examples/sb3_agents.py                       PPO, every pixel an agent
-    python examples/sb3_agents.py --algorithm dqn       or a2c
-    python examples/sb3_agents.py --algorithm flat-ppo  PPO with MultiBinary(H W) on 16x16 images
-    python -m benchmarks run --agents examples.sb3_agents:a2c pa3c otsu --seeds 0     A2C in the benchmark's tables
+    python benchmarks/third_party/sb3_agents.py                       PPO, every pixel an agent
+    python benchmarks/third_party/sb3_agents.py --algorithm dqn       or a2c
+    python benchmarks/third_party/sb3_agents.py --algorithm flat-ppo  PPO with MultiBinary(H W) on 16x16 images
+    python -m benchmarks run --agents benchmarks.third_party.sb3_agents:a2c pa3c otsu --seeds 0   A2C in the tables
 
 Takes two to four minutes on two cores and prints a table beside Otsu's threshold on held-out phantoms.
 """
@@ -86,7 +86,7 @@ class FirstLook:
 
 
 def a2c(env: PixelSegVectorEnv, seed: int = 0, passes: int = 480) -> FirstLook:
-    """A2C for `python -m benchmarks run --agents examples.sb3_agents:a2c`; about a minute, however large the budget.
+    """A2C for `python -m benchmarks run --agents`; about a minute, however large the budget.
 
     A round looks at 8 images, and 60 rounds are enough.
     """

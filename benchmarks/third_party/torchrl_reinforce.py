@@ -1,6 +1,6 @@
 """A TorchRL training loop: collector, probabilistic actor, and a policy gradient of every pixel's own reward.
 
-python examples/torchrl_reinforce.py
+python benchmarks/third_party/torchrl_reinforce.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Ray RLlib's PPO (new API stack) decides over whole 16x16 phantoms, one multi-discrete action each.
 
-    python examples/rllib_ppo.py
+    python benchmarks/third_party/rllib_ppo.py
 
 RLlib pins an older Gymnasium than the newest, so it has an environment of its own: `make test-rllib`.
 """

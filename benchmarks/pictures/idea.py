@@ -1,6 +1,6 @@
 """Draws the README's picture: an agent early in its training, and what its decisions earn, pixel by pixel.
 
-python examples/idea.py --out examples/images/idea.png     half a minute on one core
+python -m benchmarks.pictures.idea --out examples/images/idea.png     half a minute on one core
 """
 
 import argparse

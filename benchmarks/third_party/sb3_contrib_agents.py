@@ -1,6 +1,6 @@
 """Agents of sb3-contrib, every pixel an agent, on 16x16 phantoms beside Otsu: RecurrentPPO, MaskablePPO, TRPO.
 
-python examples/sb3_contrib_agents.py --algorithm maskable-ppo
+python benchmarks/third_party/sb3_contrib_agents.py --algorithm maskable-ppo
 """
 
 import sys

@@ -1,6 +1,6 @@
 """skrl's PPO, every pixel an agent, on 16x16 phantoms beside Otsu.
 
-python examples/skrl_ppo.py
+python benchmarks/third_party/skrl_ppo.py
 """
 
 # mypy: ignore-errors

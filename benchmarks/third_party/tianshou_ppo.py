@@ -1,6 +1,6 @@
 """Tianshou's PPO, every pixel an agent, on 16x16 phantoms beside Otsu.
 
-python examples/tianshou_ppo.py
+python benchmarks/third_party/tianshou_ppo.py
 """
 
 # mypy: ignore-errors

@@ -1,0 +1,1 @@
+"""Pictures of the documentation that are drawn from episodes, each by a command."""
