@@ -141,19 +141,17 @@ def watching(dataset: SegmentationDataset, every: int, curves: dict[str, list[An
     return note
 
 
-def certain_from(row: dict[str, Any], share: float = 0.01) -> int | None:
-    """The update from which on at most this share of the pixels was undecided; None: they never stayed so."""
-    above = [k for k, value in enumerate(row["undecided"]) if value > share]
-    first = above[-1] + 1 if above else 0
-    return first if first < len(row["undecided"]) else None
+def saturated_at(row: dict[str, Any], share: float = 0.01) -> int | None:
+    """The first update after which at most this share of the pixels was undecided; None: there was none."""
+    return next((k for k, value in enumerate(row["undecided"]) if value <= share), None)
 
 
 def told(row: dict[str, Any]) -> str:
     """A line about a training."""
-    since = certain_from(row)
-    ended = "still learns" if since is None else f"certain of all from update {since} on"
+    at = saturated_at(row)
+    said = "never saturated" if at is None else f"saturated after update {at}"
     return (
-        f"{row['setting']:<34} seed {row['seed']}  {ended:<34} undecided at the end {row['undecided'][-1]:.3f}  "
+        f"{row['setting']:<34} seed {row['seed']}  {said:<27} undecided at the end {row['undecided'][-1]:.3f}  "
         f"validation Dice {row['validation_dice']:.3f}"
     )
 

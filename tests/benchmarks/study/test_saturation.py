@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.study.saturation import CHANGES, certain_from, told, watching
+from benchmarks.study.saturation import CHANGES, saturated_at, told, watching
 from benchmarks.study.saturation_figure import draw
 from pixelseg_agents import PA3CConfig
 from pixelseg_env import load_dataset
@@ -43,13 +43,12 @@ def test_what_is_noted_is_what_the_policy_says(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("undecided", "since"),
-    [((1.0, 0.5, 0.0, 0.0), 2), ((1.0, 0.0, 0.5, 0.0), 3), ((1.0, 0.0, 0.5), None), ((0.0, 0.0), 0), ((1.0,), None)],
+    ("undecided", "at"), [((1.0, 0.5, 0.01, 0.0), 2), ((1.0, 0.0, 0.5), 1), ((1.0, 0.5, 0.02), None), ((0.0,), 0)]
 )
-def test_certain_is_who_stays_so(undecided: tuple[float, ...], since: int | None) -> None:
+def test_when_it_saturated(undecided: tuple[float, ...], at: int | None) -> None:
     row = {"undecided": undecided, "setting": "published", "seed": 0, "validation_dice": 0.5}
-    assert certain_from(row) == since
-    assert ("still learns" in told(row)) == (since is None)
+    assert saturated_at(row) == at
+    assert ("never" in told(row)) == (at is None)
 
 
 def test_every_change_is_one_of_the_published_settings(tmp_path: Path) -> None:
