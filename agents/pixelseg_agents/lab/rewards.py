@@ -19,17 +19,24 @@ LONGEST_TEXT = 200  # characters
 LARGEST_NUMBER = 1000.0
 DEEPEST = 20
 METHODS = ("clip", "scale")
-CALLED = ("balanced",)  # the families: names that take a number
+CALLED = ("balanced", "keep_bonus")  # the families: names that take a number
 GAINS_ONLY = "(squared_error).clip(0, None)"
 
-WORDS = {
+WORDS = {  # in the order in which they are offered
     "squared_error": "squared error (Eq. 12)",
     "sign": "sign of the change",
     "balanced": "balanced: object pixels count more",
+    "boundary": "near the boundary only",
     "cross_entropy": "cross-entropy gain",
     "dice_gain": "Dice gain, shared by all pixels",
-    "boundary": "near the boundary only",
+    "difference": "difference: a pixel's own part of Dice",
     "intensity_error": "intensity error",
+    "plus_minus_one": "+1 if right, -1 if wrong, every step",
+    "shaping": "shaping by Dice (harmless, discounted)",
+    "sparse": "all at the last step",
+    "gain_only": "gains only (to be hacked)",
+    "hits_only": "hits only (to be hacked)",
+    "keep_bonus": "bonus for keeping (to be hacked)",
 }
 
 
@@ -46,7 +53,8 @@ def offered(own: Sequence[str] = ()) -> tuple[str, ...]:
         if not is_plugin(name):
             raise OptionError(f"--reward {name}: expected module:name; registered ones are offered anyway")
         resolve_reward(name)
-    return (*registered_rewards(), *own)
+    known = [*WORDS, *registered_rewards()]
+    return (*sorted(registered_rewards(), key=known.index), *own)
 
 
 def checked(text: str, allowed: Sequence[str]) -> str:

@@ -31,15 +31,17 @@ def show(host: Host, visitor: Visitor, trouble: str = "") -> dict[str, Any]:
         By name: a value, or a component of Gradio with what changes about it.
     """
     session = visitor.session
-    episode, at, rules = session.episode, session.at, session.rules
+    episode, at, rules = session.shown, session.at, session.rules
     try:
         thoughts = session.thoughts(visitor.actor())
     except PixelSegError as error:
         thoughts, trouble = session.thoughts(None), trouble or str(error)
     titles = [*host.datasets, *([UPLOAD] if visitor.uploaded is not None else [])]
+    labels = [(name, number) for number, name in enumerate(session.dataset.label_names)]
     plain = {
         "trouble": gr.HTML(views.message(trouble), visible=bool(trouble)),
         "dataset": gr.Dropdown(titles, value=visitor.title),
+        "label": gr.Dropdown(labels, value=session.label, visible=len(labels) > 1),
         "index": gr.Slider(maximum=max(1, len(session.dataset) - 1), value=session.index),
         "transition": rules.transition,
         "observation": rules.observation,

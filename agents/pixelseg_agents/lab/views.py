@@ -23,7 +23,7 @@ STATES = {
 
 def summary(session: Session) -> str:
     """Where the visitor is, and what it is worth, in a line of numbers."""
-    episode, at = session.episode, session.at
+    episode, at = session.shown, session.at
     dice = episode.scores()["DICE"][at]
     earned = episode.earned()[at - 1] if at else 0.0
     changed = int(episode.changed(at).sum())
@@ -42,7 +42,7 @@ def summary(session: Session) -> str:
 
 def metrics_table(session: Session) -> str:
     """Every metric after every step."""
-    episode = session.episode
+    episode = session.shown
     scores, earned, totals = episode.scores(), episode.earned(), episode.totals()
     head = "".join(f"<th scope='col'>{_heading(name)}</th>" for name in scores)
     rows = []
