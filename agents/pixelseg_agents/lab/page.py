@@ -11,7 +11,7 @@ from pixelseg_agents.lab import figures, views
 from pixelseg_agents.lab.painting import read_painting
 from pixelseg_agents.lab.parts import Parts
 from pixelseg_agents.lab.rewards import written
-from pixelseg_agents.lab.showing import NONE, SHOWN_TERMS, show, who_acts
+from pixelseg_agents.lab.showing import NONE, SHOWN_TERMS, show, show_lesson, who_acts
 from pixelseg_agents.lab.training import SIDE, WATCHED
 from pixelseg_agents.lab.visitors import Host, Visitor, Visitors
 from pixelseg_env import PixelSegError, load_dataset
@@ -89,11 +89,25 @@ class Page:
 
     def _wire_lessons(self) -> None:
         shown, game = self.shown, self._game_event
-        game(shown["lesson"].input, lambda v, number: v.begin(None if number < 0 else int(number)), shown["lesson"])
-        game(shown["lesson_next"].click, lambda v: v.turn(1))
-        game(shown["lesson_back"].click, lambda v: v.turn(-1))
+        self._turn(
+            shown["lesson"].input, lambda v, number: v.begin(None if number < 0 else int(number)), shown["lesson"]
+        )
+        self._turn(shown["lesson_next"].click, lambda v: v.turn(1))
+        self._turn(shown["lesson_back"].click, lambda v: v.turn(-1))
         game(shown["lesson_do"].click, lambda v: v.do_step()).then(**self._watch_event)
         shown["answer"].input(self._judge, shown["answer"], shown["verdict"], **PRIVATE)
+
+    def _turn(self, event: Any, do: Callable[..., Any], *inputs: Any) -> None:
+        """Lets an event turn the pages of a lesson; the game stays as it is, so nothing else is shown anew."""
+        outputs = {name: part for name, part in self.shown.items() if name.startswith(("lesson", "answer", "verdict"))}
+
+        def handler(request: gr.Request, *values: Any) -> list[Any]:
+            visitor = self.visitors.of(str(request.session_hash))
+            do(visitor, *values)
+            found = show_lesson(visitor)
+            return [found.get(name, gr.skip()) for name in outputs]
+
+        event(handler, list(inputs), list(outputs.values()), **PRIVATE)
 
     def _slider(self, name: str, do: Callable[..., Any], *inputs: Any, still: Sequence[str] = ()) -> None:
         """Lets a slider act while it moves, under a pointer or by keys; what it would be set to is left alone then."""
@@ -177,7 +191,7 @@ class Page:
         visitor = self.visitors.of(str(request.session_hash))
         training = visitor.training
         if training is None:
-            return ["", gr.Plot(visible=False), "", gr.Timer(active=False), gr.skip()]
+            return [views.EMPTY, gr.Plot(visible=False), "", gr.Timer(active=False), gr.skip()]
         alive = training.alive
         state, why, looks = training.progress()
         images, targets = self._watched

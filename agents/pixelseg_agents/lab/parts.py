@@ -13,13 +13,14 @@ from pixelseg_agents.lab.rewards import WORDS
 from pixelseg_agents.lab.showing import HIGH, LOW, NONE, REACH, SHOWN_TERMS
 from pixelseg_agents.lab.style import LEGEND, TOP
 from pixelseg_agents.lab.uploads import ENDINGS
+from pixelseg_agents.lab.views import EMPTY
 from pixelseg_agents.lab.visitors import Host
 from pixelseg_env.dynamics import OBSERVATIONS
 
 TRANSITION_WORDS = {
     "absorbing": "absorbing: zero is final",
     "restorable": "restorable: decided anew",
-    "additive": "additive: adds to probabilities",
+    "additive": "additive: by amounts",
 }
 OBSERVATION_WORDS = {"masked": "masked: image times map", "stacked": "stacked: image and map"}
 
@@ -60,7 +61,7 @@ class Parts:
             shown["label"] = gr.Dropdown(
                 [], label="Label", info="Shown and painted; the others stay.", visible=False, elem_id="label"
             )
-            shown["index"] = gr.Slider(0, max(1, count - 1), value=0, step=1, label="Image")
+            shown["index"] = gr.Slider(0, max(1, count - 1), value=0, step=1, label="Image", buttons=[])
             with gr.Accordion("Upload your own", open=False):
                 gr.HTML(
                     "<p class='hint'>A picture and its mask (black, and one other value), 5 MB each at most. They are "
@@ -101,7 +102,7 @@ class Parts:
             shown["object_weight"] = gr.Slider(
                 LOW, HIGH, value=10, step=1, label="Object weight", visible=False, elem_id="object-weight"
             )
-            shown["gains_only"] = gr.Checkbox(label="Count gains only: max(reward, 0)", elem_id="gains-only")
+            shown["gains_only"] = gr.Checkbox(label="Gains only: max(reward, 0)", elem_id="gains-only")
             shown["expression"] = gr.Textbox(
                 "squared_error",
                 label="As an expression",
@@ -119,7 +120,7 @@ class Parts:
                 shown["lesson_text"] = gr.Markdown(elem_id="lesson-text")
                 shown["answer"] = gr.Radio([], label="Your answer", visible=False, elem_id="lesson-answer")
                 shown["verdict"] = gr.Markdown(visible=False, elem_id="lesson-verdict")
-                with gr.Row():
+                with gr.Row(elem_id="lesson-buttons"):
                     shown["lesson_back"] = gr.Button("Back", size="sm", elem_id="lesson-back")
                     shown["lesson_do"] = gr.Button("Do it", size="sm", variant="primary", elem_id="lesson-do")
                     shown["lesson_next"] = gr.Button("Next", size="sm", elem_id="lesson-next")
@@ -134,32 +135,27 @@ class Parts:
                 self.act_all = gr.Button("To the end", variant="primary", scale=1, min_width=100, elem_id="act-all")
                 self.restart = gr.Button("Begin anew", scale=1, min_width=100, elem_id="restart")
             with gr.Row(elem_id="steps"):
-                self.back = gr.Button("◀ Back", scale=1, min_width=80, elem_id="back")
-                self.forward = gr.Button("Forward ▶", scale=1, min_width=90, elem_id="forward")
-                self.play = gr.Button("Play", scale=1, min_width=70, elem_id="play")
-                shown["at"] = gr.Slider(0, 1, value=0, step=1, label="Step that is shown", scale=4, elem_id="at")
+                self.back = gr.Button("◂ Back", scale=1, min_width=80, elem_id="back")
+                self.forward = gr.Button("Forward ▸", scale=1, min_width=90, elem_id="forward")
+                self.play = gr.Button("▶ Play", scale=1, min_width=70, elem_id="play")
+                shown["at"] = gr.Slider(
+                    0, 1, value=0, step=1, label="Step that is shown", scale=4, elem_id="at", buttons=[]
+                )
         self.timer = gr.Timer(0.8, active=False)
         with gr.Row(elem_id="panels"):
             with gr.Column(elem_classes="tile", elem_id="move"):
-                gr.HTML("<h3>Your move</h3><p class='hint'>Paint what becomes zero, or what is kept.</p>")
+                gr.HTML("<h3>Your move</h3><p class='hint'>Paint what the pixels do.</p>")
                 shown["canvas"] = gr.HTML(
                     "", html_template=TEMPLATE, js_on_load=SCRIPT, apply_default_css=False, elem_id="canvas"
                 )
-            panels = (
-                ("picture", "Image", "Point at a pixel: all its numbers.", True),
-                ("map", "Map f(t)", "Kept is white, changed is red.", True),
-                ("reward", "Reward r(t)", "What this step paid every pixel.", True),
-                ("return", "Return", "From this step to the end.", True),
-                ("value", "Value", "What the agent expects from here on.", False),
-                ("entropy", "Entropy", "How unsure the agent is, in bits.", False),
-                ("seen", "What the agent sees", "Where it looks closer, the window alone.", False),
-            )
-            for name, title, hint, always in panels:
-                with gr.Column(elem_classes="tile", visible=always) as panel:
-                    gr.HTML(f"<h3>{title}</h3><p class='hint'>{hint}</p>")
-                    shown[name] = gr.Plot(show_label=False, container=False, elem_id=f"panel-{name}")
-                if not always:
-                    shown[f"{name}_panel"] = panel
+            self._panel("picture", "Image", "Point at it for numbers.")
+            self._panel("map", "Map f(t)", "Kept is white, changed is red.")
+            self._panel("reward", "Reward r(t)", "What this step paid.", bar=True)
+            self._panel("return", "Return", "From this step to the end.", bar=True)
+        with gr.Row(elem_id="thoughts"):
+            self._panel("value", "Value", "What the agent expects from here on.", bar=True, always=False)
+            self._panel("entropy", "Entropy", "How unsure the agent is, in bits.", bar=True, always=False)
+            self._panel("seen", "What the agent sees", "Its window, if it looks closer.", always=False)
         gr.HTML(LEGEND)
         with gr.Row():
             with gr.Column(elem_classes="card", scale=2, min_width=300):
@@ -169,18 +165,27 @@ class Parts:
                 gr.HTML("<h3>Metrics</h3>")
                 shown["metrics"] = gr.HTML(elem_id="metrics")
 
+    def _panel(self, name: str, title: str, hint: str, *, bar: bool = False, always: bool = True) -> None:
+        """One pixel map; with a bar of colours it is a bit higher."""
+        with gr.Column(elem_classes="tile barred" if bar else "tile", visible=always) as panel:
+            gr.HTML(f"<h3>{title}</h3><p class='hint'>{hint}</p>")
+            self.shown[name] = gr.Plot(show_label=False, container=False, elem_id=f"panel-{name}")
+        if not always:
+            self.shown[f"{name}_panel"] = panel
+
     def _training(self) -> None:
         with gr.Column(elem_classes="card"):
             gr.HTML(
                 "<h3>Train a tiny agent</h3><p class='hint'>A small PA3C learns phantoms of 32 x 32 pixels by "
-                "the rules and the reward on the left, and is judged on four that it never learns from. Move a slider "
-                f"there while it trains. It ends after {self.host.seconds:g} seconds, or when you leave.</p>"
+                "the rules and the reward that are set, and is judged on four that it never learns from. Weights, "
+                "discount and entropy bonus may be moved while it trains; other rules wait for the next training. It "
+                f"ends after {self.host.seconds:g} seconds, or when you leave.</p>"
             )
-            with gr.Row():
+            with gr.Row(elem_id="train-controls"):
                 self.entropy = gr.Slider(0, 0.2, value=0.02, step=0.005, label="Entropy bonus", elem_id="entropy")
                 self.start = gr.Button("Train", variant="primary", min_width=100, elem_id="train-start")
                 self.stop = gr.Button("Stop", min_width=100, elem_id="train-stop")
-            self.standing = gr.HTML(elem_id="standing")
+            self.standing = gr.HTML(EMPTY, elem_id="standing")
             self.learning = gr.Plot(show_label=False, container=False, visible=False, elem_id="learning")
             self.film = gr.HTML(elem_id="film")
         self.watching = gr.Timer(1.5, active=False)

@@ -64,7 +64,7 @@ def show(host: Host, visitor: Visitor, trouble: str = "") -> dict[str, Any]:
     for name, field in fields.items():
         plain[f"{name}_panel"] = gr.Column(visible=field is not None)
         plain[name] = None if field is None else drawn[name](field)
-    plain |= _sliders(rules.reward) | _lesson(visitor)
+    plain |= _sliders(rules.reward) | show_lesson(visitor)
     visitor.tab = None  # once: afterwards it is the visitor's to choose
     return plain
 
@@ -94,7 +94,8 @@ def _sliders(reward: str) -> dict[str, Any]:
     return plain
 
 
-def _lesson(visitor: Visitor) -> dict[str, Any]:
+def show_lesson(visitor: Visitor) -> dict[str, Any]:
+    """What the card with the lesson becomes, and the tab that its step asks for."""
     lesson, step = visitor.lesson, visitor.step
     if lesson is None:
         return {"lesson": -1, "lesson_body": gr.Column(visible=False), "verdict": gr.Markdown(visible=False)}
