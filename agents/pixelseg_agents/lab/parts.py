@@ -56,7 +56,7 @@ class Parts:
         with gr.Column(elem_classes="side"):
             gr.HTML("<h3>Picture</h3>")
             titles = list(host.datasets)
-            shown["dataset"] = gr.Dropdown(titles, value=titles[0], label="Data set")
+            shown["dataset"] = gr.Dropdown(titles, value=titles[0], label="Data set", elem_id="dataset")
             count = len(host.datasets[titles[0]])
             shown["label"] = gr.Dropdown(
                 [], label="Label", info="Shown and painted; the others stay.", visible=False, elem_id="label"
