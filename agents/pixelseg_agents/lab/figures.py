@@ -232,13 +232,12 @@ def learning_curves(looks: Sequence[Look]) -> Any:
     figure = _two_axes(
         updates, [look.earned for look in looks], [look.dice for look in looks], "updates", "return of an episode"
     )
-    for before, after in pairwise(looks):
-        if before.reward != after.reward:
-            figure.add_vline(
-                x=after.updates,
-                line={"color": MUTED, "width": 1, "dash": "dot"},
-                annotation={"text": "reward changed", "font": {"size": 11, "color": MUTED}},
-            )
+    changes = [after.updates for before, after in pairwise(looks) if before.reward != after.reward]
+    for update in changes:
+        figure.add_vline(x=update, line={"color": MUTED, "width": 1, "dash": "dot"})
+    if changes:  # a word for the last one: a slider that moves makes many
+        note = {"text": "reward changed", "font": {"size": 11, "color": MUTED}, "showarrow": False}
+        figure.add_annotation(x=changes[-1], y=1, yref="paper", xanchor="right", yanchor="top", **note)
     figure.update_xaxes(range=[0, max(10, updates[-1] if updates else 0)])
     return figure
 

@@ -22,21 +22,21 @@ METHODS = ("clip", "scale")
 CALLED = ("balanced", "keep_bonus")  # the families: names that take a number
 GAINS_ONLY = "(squared_error).clip(0, None)"
 
-WORDS = {  # in the order in which they are offered
+WORDS = {  # in the order in which they are offered; short, for a narrow menu
     "squared_error": "squared error (Eq. 12)",
     "sign": "sign of the change",
-    "balanced": "balanced: object pixels count more",
+    "balanced": "object pixels weigh more",
     "boundary": "near the boundary only",
     "cross_entropy": "cross-entropy gain",
-    "dice_gain": "Dice gain, shared by all pixels",
-    "difference": "difference: a pixel's own part of Dice",
+    "dice_gain": "Dice gain, shared by all",
+    "difference": "each pixel's part of Dice",
     "intensity_error": "intensity error",
-    "plus_minus_one": "+1 if right, -1 if wrong, every step",
-    "shaping": "shaping by Dice (harmless, discounted)",
+    "plus_minus_one": "+1 right, -1 wrong",
+    "shaping": "shaping by Dice (harmless)",
     "sparse": "all at the last step",
-    "gain_only": "gains only (to be hacked)",
-    "hits_only": "hits only (to be hacked)",
-    "keep_bonus": "bonus for keeping (to be hacked)",
+    "gain_only": "gains only (hackable)",
+    "hits_only": "hits only (hackable)",
+    "keep_bonus": "keeping pays (hackable)",
 }
 
 

@@ -187,9 +187,8 @@ def test_amounts_are_painted_where_maps_hold_probabilities(visitor: Any) -> None
     for key in ("z", "+", "Space", "Enter"):  # -1, then -0.4
         visitor.keyboard.press(key)
     says(visitor, "#summary", "1 of 5")
-    levels = visitor.evaluate(
-        "Array.from(document.querySelector('#panel-map .js-plotly-plot')._fullData[0].z, (row) => Array.from(row)).flat()"
-    )
+    shown = "document.querySelector('#panel-map .js-plotly-plot')._fullData[0].z"
+    levels = visitor.evaluate(f"Array.from({shown}, (row) => Array.from(row)).flat()")
     picture(visitor, "additive")
     assert sorted({round(float(one), 2) for one in levels}) == [0.6, 1]
     choose(visitor, "#transition", "absorbing")
