@@ -27,7 +27,7 @@ EARNS = [[0.0, "#B34700"], [0.25, "#F0A872"], [0.5, "#FFFFFF"], [0.75, "#7DB8DE"
 SURE = [[0.0, "#FFFFFF"], [1.0, "#6A3D9A"]]
 NOTE = {"size": 12, "color": MUTED}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-CURVES = 260  # pixels of height
+CURVES = 276  # pixels of height
 
 Pixels = NDArray[Any]
 
@@ -237,7 +237,7 @@ def learning_curves(looks: Sequence[Look]) -> Any:
         figure.add_vline(x=update, line={"color": MUTED, "width": 1, "dash": "dot"})
     if changes:  # a word for the last one: a slider that moves makes many
         note = {"text": "reward changed", "font": {"size": 11, "color": MUTED}, "showarrow": False}
-        figure.add_annotation(x=changes[-1], y=1, yref="paper", xanchor="right", yanchor="top", **note)
+        figure.add_annotation(x=changes[-1], y=1, yref="paper", yanchor="bottom", **note)
     figure.update_xaxes(range=[0, max(10, updates[-1] if updates else 0)])
     return figure
 
@@ -256,9 +256,9 @@ def _two_axes(x: Any, earned: Any, dice: Any, across: str, left: str, mode: str 
         **STYLE,
         "showlegend": True,
         "height": CURVES,
-        "margin": {"l": 56, "r": 52, "t": 34, "b": 42},
+        "margin": {"l": 56, "r": 52, "t": 50, "b": 42},
         "dragmode": False,
-        "legend": {"orientation": "h", "x": 0, "y": 1.16},
+        "legend": {"orientation": "h", "x": 0, "y": 1.12, "yanchor": "bottom"},
         "xaxis": axis | {"title": {"text": across, "font": {"size": 12}}},
         "yaxis": axis | {"title": {"text": left, "font": {"size": 12, "color": PAID}}},
         "yaxis2": {
