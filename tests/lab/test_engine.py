@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelseg_agents import DQN, PA3C
+from pixelseg_agents import DQN, PA3C, PixelRL
 from pixelseg_agents.lab.acting import KEEP, STRATEGIES, Actor, decide, entropy
 from pixelseg_agents.lab.episode import LONGEST, Rules, play
 from pixelseg_agents.lab.session import Session
@@ -115,6 +115,39 @@ def test_back_forward_and_another_branch(phantoms: SegmentationDataset) -> None:
     assert session.at == 0
 
 
+def test_actions_carry_over_between_zero_and_keep_and_amounts(phantoms: SegmentationDataset) -> None:
+    session = Session(phantoms, 0, Rules("restorable", horizon=2))
+    first, second = drawn(2, 4)
+    session.step(first)
+    session.step(second)
+    session.change(transition="additive")
+    assert np.array_equal(session.episode.levels[1:], [first, second])
+    session.go(1)
+    added = np.full((SIDE, SIDE), 4, np.uint8)  # +0.1
+    session.step(added)
+    assert np.allclose(session.episode.levels[2], np.minimum(1, first + 0.1))
+    session.change(transition="restorable")
+    assert session.segmentation.all()
+
+
+def test_of_several_labels_one_is_shown_and_painted_and_the_others_stay() -> None:
+    data = load_dataset("phantom", split="all", size=SIDE, count=1, labels=2)
+    session = Session(data, 0, Rules("restorable", horizon=3))
+    session.step(np.stack(drawn(2, 7)))
+    before = session.episode.maps[1]
+    session.show_label(1)
+    painted = drawn(1, 8)[0]
+    session.paint(painted)
+    assert np.array_equal(session.episode.maps[2], [before[0], painted])
+    assert np.array_equal(session.segmentation, painted)
+    shown = session.shown
+    assert np.array_equal(shown.target, data.batch([0])[1][0][1])
+    assert np.array_equal(shown.rewards, session.episode.rewards[:, 1])
+    assert shown.scores()["DICE"].shape == (3,)
+    session.choose(four_phantoms(), 0)  # of one label
+    assert session.label == 0
+
+
 def test_another_transition_shows_what_the_same_actions_lead_to(phantoms: SegmentationDataset) -> None:
     session = Session(phantoms, 0, Rules("restorable", horizon=2))
     first, second = drawn(2, 3)
@@ -124,9 +157,12 @@ def test_another_transition_shows_what_the_same_actions_lead_to(phantoms: Segmen
     assert np.array_equal(session.segmentation, first & second)
 
 
+@pytest.mark.parametrize("labels", [1, 2])
+@pytest.mark.parametrize("transition", ["restorable", "additive"])
 @pytest.mark.parametrize("who", STRATEGIES)
-def test_every_strategy_plays_to_the_end(phantoms: SegmentationDataset, who: str) -> None:
-    session = Session(phantoms, 2, Rules("restorable", horizon=4))
+def test_every_strategy_plays_to_the_end(who: str, transition: str, labels: int) -> None:
+    data = load_dataset("phantom", split="all", size=SIDE, count=3, labels=labels)
+    session = Session(data, 2, Rules(transition, horizon=4))
     session.act(who, to_the_end=True)
     assert session.over
     maps, target = session.episode.maps, session.episode.target
@@ -155,13 +191,11 @@ def test_flipping_is_paid_by_gains_alone_and_by_eq_12_it_is_not(phantoms: Segmen
 def test_a_strategy_and_rules_that_are_not_known_are_refused(phantoms: SegmentationDataset) -> None:
     with pytest.raises(OptionError, match="no strategy"):
         decide("cheat", phantoms, 0, Rules(), ())
-    for wrong in ({"transition": "additive"}, {"observation": "all"}, {"gamma": 1.1}, {"horizon": LONGEST + 1}):
+    for wrong in ({"transition": "subtractive"}, {"observation": "all"}, {"gamma": 1.1}, {"horizon": LONGEST + 1}):
         with pytest.raises(OptionError):
             replace(Rules(), **wrong)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="at most 1"):
         play(phantoms, 0, Rules(horizon=1), drawn(2, 0))
-    with pytest.raises(OptionError, match="labels"):
-        Session(load_dataset("phantom", split="all", size=SIDE, count=1, labels=2))
 
 
 def test_an_agent_acts_on_what_it_was_trained_on_whatever_is_shown(phantoms: SegmentationDataset, agent: PA3C) -> None:
@@ -198,6 +232,20 @@ def test_agents_that_the_lab_cannot_show_are_refused(phantoms: SegmentationDatas
     agent = DQN(PixelSegVectorEnv(1, colours), width=0.03, device="cpu")
     with pytest.raises(OptionError, match="3 channel"):
         Session(phantoms).act(Actor("rgb", agent))
-    several = PixelSegVectorEnv(1, load_dataset("phantom", split="all", size=SIDE, count=1, labels=2))
-    with pytest.raises(OptionError, match="several labels"):
-        Actor("organs", PA3C(several, width=0.03, device="cpu"))
+    adds = Actor("adds", PixelRL(PixelSegVectorEnv(1, phantoms, transition="additive"), width=0.03, device="cpu"))
+    session = Session(phantoms)
+    with pytest.raises(OptionError, match="choose the transition additive"):
+        session.act(adds)
+    session.change(transition="additive")
+    session.act(adds)
+    assert session.thoughts(adds).value is not None
+    both = load_dataset("phantom", split="all", size=SIDE, count=1, labels=2)
+    two = Actor("two", PA3C(PixelSegVectorEnv(1, both), width=0.03, device="cpu"))
+    with pytest.raises(OptionError, match=r"2 label\(s\), and this data set has 1"):
+        Session(phantoms).act(two)
+    session = Session(both)
+    session.act(two)
+    session.show_label(1)
+    found = session.thoughts(two)
+    assert found.keep is not None
+    assert found.keep.shape == found.value.shape == (SIDE, SIDE)

@@ -9,18 +9,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelseg_agents.lab.rewards import GAINS_ONLY, LONGEST_TEXT, as_sliders, checked, offered, written
+from pixelseg_agents.lab.rewards import GAINS_ONLY, LONGEST_TEXT, WORDS, as_sliders, checked, offered, written
 from pixelseg_env import OptionError, registered_rewards
 from pixelseg_env.rewards import resolve_reward
+from pixelseg_env.rewards.built_in import CATALOGUE
 
 NAMES = offered()
 
 
 @pytest.mark.parametrize(
-    "text", ["squared_error", "0.7*squared_error - dice_gain/2", "balanced(20)", "-sign + balanced", GAINS_ONLY]
+    "text",
+    [
+        "squared_error",
+        "0.7*squared_error - dice_gain/2",
+        "balanced(20)",
+        "keep_bonus(0.3)",
+        "-sign + balanced",
+        GAINS_ONLY,
+    ],
 )
 def test_names_and_arithmetic_are_let_through(text: str) -> None:
     assert checked(f"  {text} ", NAMES) == text
+
+
+def test_every_reward_has_a_word_and_only_those() -> None:
+    assert set(WORDS) == set(CATALOGUE)
+    assert [name for name in offered() if name in WORDS] == list(WORDS)
+    assert max(map(len, WORDS.values())) <= 26  # what the menu has room for
 
 
 @pytest.mark.parametrize(

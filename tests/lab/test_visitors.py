@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from pixelseg_agents.lab.training import Settings, Training, look
 from pixelseg_agents.lab.visitors import TRAINED, Host, Visitor, Visitors
 from pixelseg_agents.references import KeepAll
 from pixelseg_env import OptionError, load_dataset
+from pixelseg_env.dynamics import AMOUNTS
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +59,11 @@ def test_what_a_visitor_may_not_do_changes_nothing(host: Host) -> None:
         lambda: visitor.choose("Phantoms", 99),
         lambda: visitor.choose("Your own", 0),
         lambda: visitor.rules(horizon=10_000),
-        lambda: read_painting("2" * 1024, (32, 32)),
-        lambda: read_painting("0" * 1023, (32, 32)),
-        lambda: read_painting(["0"] * 1024, (32, 32)),
-        lambda: read_painting(None, (32, 32)),
+        lambda: read_painting("2" * 1024, visitor.session),
+        lambda: read_painting("0" * 1023, visitor.session),
+        lambda: read_painting(["0"] * 1024, visitor.session),
+        lambda: read_painting(None, visitor.session),
+        lambda: visitor.session.show_label(1),
     ):
         with pytest.raises(OptionError):
             wrong()
@@ -73,8 +77,26 @@ def test_what_is_painted_is_what_is_played(host: Host) -> None:
     session = Visitors(host).of("a").session
     assert '"step": 0' in canvas_value(session)
     painted = np.random.default_rng(0).integers(0, 2, (32, 32), np.uint8)
-    session.step(read_painting("".join(map(str, painted.ravel())), (32, 32)))
+    session.paint(read_painting("".join(map(str, painted.ravel())), session))
     assert np.array_equal(session.segmentation, painted)
+
+
+def test_amounts_that_are_painted_are_added_and_what_is_left_alone_goes_its_own_way(host: Host) -> None:
+    session = Visitors(host).of("a").session
+    session.change(transition="additive")
+    told = json.loads(canvas_value(session))
+    assert tuple(told["amounts"]) == AMOUNTS
+    idle = np.frombuffer(base64.b64decode(told["idle"]), np.uint8)
+    before = session.episode.levels[0]
+    assert np.array_equal(np.array(AMOUNTS)[idle] > 0, before.ravel() >= 0.5)  # so that nothing is decided anew
+    painted = idle.copy()
+    painted[:40] = 6  # +0.4
+    session.paint(read_painting("".join(map(str, painted)), session))
+    added = session.episode.levels[1].ravel()
+    assert np.allclose(added[:40], np.minimum(1, before.ravel()[:40] + 0.4))
+    assert np.array_equal(session.segmentation.ravel()[40:], before.ravel()[40:] >= 0.5)
+    with pytest.raises(OptionError, match="does not fit"):
+        read_painting("8" * 1024, session)
 
 
 def test_a_training_goes_on_changes_and_ends_and_its_agent_acts(host: Host) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_agents.evaluation.play import sees_time
-from pixelseg_agents.lab.episode import Field, Map, Rules, play
+from pixelseg_agents.lab.episode import Episode, Field, Map, Rules, play
 from pixelseg_agents.references import Otsu, Random
 from pixelseg_env import OptionError, SegmentationDataset
+from pixelseg_env.dynamics import GRADED
 
 FLIP, TRUTH, KEEP, ZERO, OTSU, RANDOM = "flip", "truth", "keep", "zero", "otsu", "random"
 STRATEGIES = {
@@ -43,6 +44,13 @@ class Thoughts:
     seen: Field | None = None
     windows: NDArray[np.float32] | None = None
 
+    def of_label(self, label: int, labels: int) -> Thoughts:
+        """What concerns one of several labels alone."""
+        if labels == 1:
+            return self
+        fields = {name: getattr(self, name) for name in ("keep", "entropy", "value")}
+        return replace(self, **{k: v[label] if v is not None and v.ndim == 3 else v for k, v in fields.items()})
+
 
 class Actor:
     """A trained agent under a name.
@@ -50,24 +58,29 @@ class Actor:
     Args:
         title: for people to read.
         agent: a `PixelAgent`, or what has its `predict`, `observation` and `transition`.
-
-    Raises:
-        OptionError: the agent has more than two actions, or decides about several labels.
     """
 
     def __init__(self, title: str, agent: Any) -> None:
-        if getattr(agent, "transition", "") == "additive":
-            raise OptionError(f"{title}: its actions add to probabilities, and the lab has zero and keep; leave it out")
-        if len(getattr(agent, "label_names", ("object",))) > 1:
-            raise OptionError(f"{title}: it segments several labels, and the lab shows one; leave it out")
         self.title, self.agent = title, agent
+        self.graded = getattr(agent, "transition", "") in GRADED
 
     def seen_by(self, rules: Rules) -> Rules:
         """The same rules, with the observation that the agent was trained on."""
         return replace(rules, observation=self.agent.observation, observe_time=sees_time(self.agent))
 
-    def check(self, dataset: SegmentationDataset) -> None:
-        """Raises OptionError where the agent was trained on images with another number of channels."""
+    def check(self, dataset: SegmentationDataset, rules: Rules) -> None:
+        """Raises OptionError where the agent was trained for images, labels or a transition that do not fit."""
+        if self.graded and not rules.graded:
+            raise OptionError(
+                f"{self.title} adds amounts to probabilities; choose the transition "
+                f"{' or '.join(GRADED)}, not {rules.transition}"
+            )
+        labels = len(getattr(self.agent, "label_names", ("object",)))
+        if labels != dataset.labels:
+            raise OptionError(
+                f"{self.title} was trained for {labels} label(s), and this data set has {dataset.labels}; choose "
+                "another data set, or another agent"
+            )
         channels = int(getattr(self.agent, "image_channels", dataset.image_shape[0]))
         if channels != dataset.image_shape[0]:
             raise OptionError(
@@ -75,15 +88,17 @@ class Actor:
                 f"{dataset.image_shape[0]}; choose another image, or another agent"
             )
 
-    def act(self, observation: Field, sampled: bool = False) -> Map:
-        """Its actions, uint8 (H, W): the likeliest ones, or drawn from its policy."""
+    def act(self, observation: Field, shape: tuple[int, ...], rules: Rules, sampled: bool = False) -> Map:
+        """Its actions, uint8 of that shape, ([L,] H, W): the likeliest ones, or drawn from its policy."""
         actions, _ = self.agent.predict(observation[None], deterministic=not sampled)
-        return np.asarray(actions[0], np.uint8).reshape(observation.shape[-2:])
+        found = np.asarray(actions[0], np.uint8).reshape(shape)
+        return found if self.graded else rules.carried(found)
 
     def thoughts(self, image: Field, segmentation: Map, observation: Field) -> Thoughts:
         """What it makes of a state."""
         agent, batch = self.agent, observation[None]
-        keep = agent.keep_probability(batch)[0] if hasattr(agent, "keep_probability") else None
+        tells = hasattr(agent, "keep_probability") and not self.graded
+        keep = agent.keep_probability(batch)[0] if tells else None
         value = agent.state_value(batch)[0] if hasattr(agent, "state_value") else None
         seen = np.concatenate(agent.seen(batch)[0], axis=-1) if hasattr(agent, "seen") else None
         windows = agent.windows(image[None], segmentation[None]) if hasattr(agent, "windows") else None
@@ -106,11 +121,11 @@ def decide(
     actions: Sequence[NDArray[Any]],
     sampled: bool = False,
 ) -> Map:
-    """The next joint action of a strategy or an agent, uint8 (H, W).
+    """The next joint action of a strategy or an agent, uint8 ([L,] H, W).
 
     Args:
         who: a key of `STRATEGIES`, or an agent.
-        dataset: of one label.
+        dataset: where it is from.
         index: which image.
         rules: of the game.
         actions: what has been done so far.
@@ -120,20 +135,26 @@ def decide(
         OptionError: the strategy is not known, or the agent does not fit the image.
     """
     if isinstance(who, Actor):
-        who.check(dataset)
-        return who.act(play(dataset, index, who.seen_by(rules), actions).observations[-1], sampled)
+        who.check(dataset, rules)
+        episode = play(dataset, index, who.seen_by(rules), actions)
+        return who.act(episode.observations[-1], episode.target.shape, rules, sampled)
     episode = play(dataset, index, rules, actions)
+    return rules.carried(_by_strategy(who, episode, seed=len(actions) + 1000 * index))
+
+
+def _by_strategy(who: str, episode: Episode, seed: int) -> NDArray[Any]:
+    """What a strategy keeps at the end of an episode, 0 or 1, ([L,] H, W)."""
     shape = episode.target.shape
+    images = np.broadcast_to(episode.image, (int(np.prod(shape[:-2])), *episode.image.shape))  # one for each label
     match who:
         case "flip":
-            return np.asarray(1 - episode.maps[-1], np.uint8)
+            return np.asarray(1 - episode.maps[-1])
         case "truth":
             return episode.target.copy()
         case "keep" | "zero":
             return np.full(shape, who == KEEP, np.uint8)
         case "otsu":  # of the whole image
-            return np.asarray(Otsu().predict(episode.image[None])[0][0], np.uint8)
+            return np.asarray(Otsu().predict(images)[0]).reshape(shape)
         case "random":
-            drawn, _ = Random(seed=len(actions) + 1000 * index).predict(episode.image[None])
-            return np.asarray(drawn[0], np.uint8)
+            return np.asarray(Random(seed=seed).predict(images)[0]).reshape(shape)
     raise OptionError(f"{who!r} is no strategy; expected one of {', '.join(STRATEGIES)}")

@@ -6,12 +6,42 @@ function part(name) { return element.querySelector(name); }
 function load() {
   if (!props.value) return;
   const got = JSON.parse(props.value);
-  state = {...got, image: bytes(got.image), map: bytes(got.map), target: bytes(got.target)};
-  draft = Uint8Array.from(state.map);
+  state = {...got};
+  for (const name of ['image', 'map', 'level', 'target', 'idle']) state[name] = bytes(got[name]);
+  draft = Uint8Array.from(state.idle);
   if (!cursor || cursor[0] >= state.height || cursor[1] >= state.width)
     cursor = [state.height >> 1, state.width >> 1];
   attach();
+  offer();
   draw();
+}
+
+// Zero and keep, or the amounts that a step may add.
+function offer() {
+  const select = part('.paint-amount select'), graded = Boolean(state.amounts);
+  for (const one of element.querySelectorAll('.paint-amount')) one.hidden = !graded;
+  for (const one of element.querySelectorAll('.paint-kind')) one.hidden = graded;
+  if (graded && !select.options.length)
+    state.amounts.forEach((amount, k) => select.add(new Option((amount > 0 ? '+' : '\u2212') + Math.abs(amount), k)));
+}
+
+function brush() {
+  return Number((state.amounts ? part('.paint-amount select') : part('input[type=radio]:checked')).value);
+}
+
+function choose(kept) {
+  if (state.amounts) part('.paint-amount select').value = kept ? state.amounts.length - 1 : 0;
+  else element.querySelectorAll('input[type=radio]')[kept ? 1 : 0].checked = true;
+}
+
+function nextAmount(by) {
+  const select = part('.paint-amount select');
+  select.selectedIndex = Math.min(select.options.length - 1, Math.max(0, select.selectedIndex + by));
+}
+
+// What a pixel is after the step: 0, 1, or a probability in between.
+function after(k) {
+  return state.amounts ? Math.min(1, Math.max(0, state.level[k] / 255 + state.amounts[draft[k]])) : draft[k];
 }
 
 function attach() {
@@ -36,12 +66,13 @@ function attach() {
       draw();
     } else if (event.key === ' ') dab();
     else if (event.key === 'Enter') take();
-    else if (key === 'z' || key === 'k') element.querySelectorAll('input[type=radio]')[key === 'k' ? 1 : 0].checked = true;
+    else if (key === 'z' || key === 'k') choose(key === 'k');
+    else if (state.amounts && '+-'.includes(key)) nextAmount(key === '+' ? 1 : -1);
     else return;
     event.preventDefault();
   });
   part('.paint-take').addEventListener('click', take);
-  part('.paint-clear').addEventListener('click', () => { draft = Uint8Array.from(state.map); draw(); });
+  part('.paint-clear').addEventListener('click', () => { draft = Uint8Array.from(state.idle); draw(); });
   part('.paint-truth input').addEventListener('change', draw);
 }
 
@@ -54,7 +85,7 @@ function at(event) {
 function dab() {
   if (state.over) return;
   const size = Number(part('.paint-size input').value), reach = (size - 1) / 2;
-  const value = Number(part('input[type=radio]:checked').value);
+  const value = brush();
   for (let r = Math.floor(cursor[0] - reach); r <= cursor[0] + reach; r++)
     for (let c = Math.floor(cursor[1] - reach); c <= cursor[1] + reach; c++) {
       if (r < 0 || c < 0 || r >= state.height || c >= state.width) continue;
@@ -77,9 +108,9 @@ function draw() {
   const pen = canvas.getContext('2d');
   for (let r = 0; r < height; r++)
     for (let c = 0; c < width; c++) {
-      const k = r * width + c, grey = state.image[k];
-      let [red, green, blue] = draft[k] ? [grey, grey, grey] : [grey * 0.25 + 22, grey * 0.25 + 25, grey * 0.25 + 32];
-      if (draft[k] !== state.map[k]) { red = red * 0.45 + 125; green *= 0.55; blue *= 0.55; }
+      const k = r * width + c, kept = after(k), grey = state.image[k] * (0.25 + 0.75 * kept), gone = 1 - kept;
+      let [red, green, blue] = [grey + 22 * gone, grey + 25 * gone, grey + 32 * gone];
+      if (Number(kept >= 0.5) !== state.map[k]) { red = red * 0.45 + 125; green *= 0.55; blue *= 0.55; }
       pen.fillStyle = `rgb(${red | 0},${green | 0},${blue | 0})`;
       pen.fillRect(c * zoom, r * zoom, zoom, zoom);
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelseg_env import OptionError, SegmentationDataset, check_choice, check_horizon, compute_metrics
-from pixelseg_env.dynamics import OBSERVATIONS, TRANSITIONS
+from pixelseg_env.dynamics import AMOUNTS, GRADED, OBSERVATIONS, TRANSITIONS, decided
 
 LONGEST = 20  # steps of an episode
 SHOWN_METRICS = ("DICE", "IoU", "PPV", "SEN", "BIoU", "HD95")
+MOVES = (*TRANSITIONS, *GRADED)  # what a step can do
+LEAST = min(amount for amount in AMOUNTS if amount > 0)
 Map = NDArray[np.uint8]
 Field = NDArray[np.float32]
 
@@ -35,12 +37,32 @@ class Rules:
     observe_time: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("transition", self.transition, TRANSITIONS)
+        check_choice("transition", self.transition, MOVES)
         check_choice("observation", self.observation, OBSERVATIONS)
         if check_horizon(self.horizon) > LONGEST:
             raise OptionError(f"horizon={self.horizon}: expected at most {LONGEST} steps")
         if not 0 <= self.gamma <= 1:
             raise OptionError(f"gamma={self.gamma!r}: expected a number from 0 to 1")
+
+    @property
+    def graded(self) -> bool:
+        """Whether maps hold probabilities, and an action is the number of an amount that is added."""
+        return self.transition in GRADED
+
+    def carried(self, keep: NDArray[Any]) -> Map:
+        """Zero and keep as actions of these rules: the amounts that bring every pixel to 0 and to 1 where it is graded.
+
+        Args:
+            keep: 0 or 1.
+        """
+        top, bottom = AMOUNTS.index(max(AMOUNTS)), AMOUNTS.index(min(AMOUNTS))
+        return np.where(keep, top, bottom).astype(np.uint8) if self.graded else np.asarray(keep, np.uint8)
+
+    def idle(self, maps: NDArray[Any]) -> Map:
+        """The actions of pixels that are left alone: they stay; a probability goes on the least way to its own side."""
+        if not self.graded:
+            return np.asarray(maps, np.uint8).copy()
+        return np.where(decided(maps), AMOUNTS.index(LEAST), AMOUNTS.index(-LEAST)).astype(np.uint8)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -50,14 +72,15 @@ class Rules:
 
 @dataclass(frozen=True)
 class Episode:
-    """What has happened on one image after T steps.
+    """What has happened on one image after T steps; of L > 1 labels maps have an axis (L,) before (H, W).
 
     Attributes:
         image: float32 (C, H, W) in [0, 1].
         target: uint8 (H, W).
         observations: float32 (T + 1, C', H, W), the first one before the first step.
         maps: f(0) to f(T), uint8 (T + 1, H, W).
-        actions: uint8 (T, H, W), 0 = zero and 1 = keep.
+        levels: the same; float32 probabilities in [0, 1] where the rules are graded.
+        actions: uint8 (T, H, W), 0 = zero and 1 = keep, or numbers of amounts.
         rewards: of every pixel, float32 (T, H, W).
         gamma: the discount.
     """
@@ -66,9 +89,17 @@ class Episode:
     target: Map
     observations: Field
     maps: Map
+    levels: NDArray[Any]
     actions: Map
     rewards: Field
     gamma: float
+
+    def of_label(self, label: int) -> Episode:
+        """What concerns one label alone."""
+        if self.target.ndim == 2:
+            return self
+        cut = {name: getattr(self, name)[:, label] for name in ("maps", "levels", "actions", "rewards")}
+        return replace(self, target=self.target[label], **cut)
 
     @property
     def steps(self) -> int:
@@ -107,10 +138,10 @@ def play(dataset: SegmentationDataset, index: int, rules: Rules, actions: Sequen
     """Plays given actions on one image, in `PixelSegEnv-v0`.
 
     Args:
-        dataset: of one label.
+        dataset: where it is from.
         index: which image.
         rules: see `Rules`.
-        actions: T joint actions (H, W) of 0 and 1, at most `rules.horizon`.
+        actions: T joint actions ([L,] H, W), at most `rules.horizon`.
 
     Raises:
         OptionError: the reward cannot be read or used, or there are too many actions.
@@ -125,10 +156,12 @@ def play(dataset: SegmentationDataset, index: int, rules: Rules, actions: Sequen
     )
     observation, info = env.reset(options={"index": index})
     observations, maps, rewards = [observation], [info["segmentation"]], []
+    levels = [info.get("probability", info["segmentation"])]
     for action in actions:
         observation, _, _, _, info = env.step(np.asarray(action, np.int8))
         observations.append(observation)
         maps.append(info["segmentation"])
+        levels.append(info.get("probability", info["segmentation"]))
         rewards.append(info["reward_map"])
     image, target = dataset.batch([index])
     shape = target[0].shape
@@ -137,6 +170,7 @@ def play(dataset: SegmentationDataset, index: int, rules: Rules, actions: Sequen
         target[0],
         np.stack(observations),
         np.stack(maps),
+        np.stack(levels),
         np.array(actions, np.uint8).reshape(-1, *shape),
         np.array(rewards, np.float32).reshape(-1, *shape),
         rules.gamma,

@@ -18,11 +18,16 @@ from pixelseg_agents.lab.training import Look
 
 # As everywhere in PixelSeg: segmentation orange, truth blue, changed red; what earns is blue, what costs vermillion.
 TRUTH, FOUND, CHANGED, KEPT, GONE = "#0072B2", "#E69F00", "#D62728", "#F7F7F7", "#282C34"
+WINDOW = "#CC79A7"
+LOOKS = {"color": WINDOW, "width": 2, "dash": "dot"}
+FRAME = {"color": "#CBD2D9", "width": 1}  # of a map that may be as white as the page
+PAID, SCORE = "#B34700", "#00507D"
 INK, MUTED, GRID = "#1F2933", "#52606D", "#E4E7EB"
 EARNS = [[0.0, "#B34700"], [0.25, "#F0A872"], [0.5, "#FFFFFF"], [0.75, "#7DB8DE"], [1.0, "#00507D"]]
 SURE = [[0.0, "#FFFFFF"], [1.0, "#6A3D9A"]]
+NOTE = {"size": 12, "color": MUTED}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-PANEL = 290  # pixels of height
+CURVES = 276  # pixels of height
 
 Pixels = NDArray[Any]
 
@@ -43,54 +48,83 @@ def outline(mask: NDArray[Any]) -> tuple[list[float | None], list[float | None]]
     return x, y
 
 
-def _panel(values: Pixels, hover: str, *, colours: Any, low: float, high: float, bar: bool = True, **more: Any) -> Any:
-    """One map with a title above it."""
-    heat = go.Heatmap(
-        z=np.asarray(values, np.float32),
-        colorscale=colours,
-        zmin=low,
-        zmax=high,
-        showscale=bar,
-        colorbar={
-            "orientation": "h",
-            "thickness": 7,
-            "len": 0.9,
-            "outlinewidth": 0,
-            "tickfont": {"size": 10},
-            "nticks": 5,
-            "x": 0.5,
-            "y": -0.02,
-            "yanchor": "top",
-            "ypad": 0,
-        },
-        hovertemplate="row %{y}, column %{x}<br>" + hover + "<extra></extra>",
-        **more,
-    )
-    figure = go.Figure(heat)
-    _style(figure, PANEL)
-    hidden = {"visible": False, "fixedrange": True}
+def _panel(
+    values: Pixels,
+    hover: str,
+    *,
+    colours: Any,
+    low: float,
+    high: float,
+    bar: bool = True,
+    lines: Sequence[Any] = (),
+    shapes: Sequence[Any] = (),
+    note: str = "",
+    **more: Any,
+) -> Any:
+    """One map, with lines, shapes and a note upon it; its height is the page's to choose, see `style.css`."""
     height, width = values.shape
-    figure.update_xaxes(**hidden, range=[-0.5, width - 0.5], constrain="domain")
-    figure.update_yaxes(**hidden, range=[height - 0.5, -0.5], scaleanchor="x", constrain="domain")
-    figure.update_layout(margin={"l": 2, "r": 2, "t": 2, "b": 30}, dragmode=False)
-    return figure
+    heat = {
+        "type": "heatmap",
+        "z": np.asarray(values, np.float32),
+        "colorscale": colours,
+        "zmin": low,
+        "zmax": high,
+        "showscale": bar,
+        "colorbar": BAR,
+        "hovertemplate": "row %{y}, column %{x}<br>" + hover + "<extra></extra>",
+        **more,
+    }
+    hidden = {"visible": False, "fixedrange": True, "constrain": "domain"}
+    layout = {
+        **STYLE,
+        "margin": {"l": 1, "r": 1, "t": 1, "b": 26 if bar else 1},
+        "dragmode": False,
+        "xaxis": {**hidden, "range": [-0.5, width - 0.5]},
+        "yaxis": {**hidden, "range": [height - 0.5, -0.5], "scaleanchor": "x"},
+        "shapes": list(shapes),
+        "annotations": [{"text": note, "showarrow": False, "font": NOTE, **MIDDLE}] if note else [],
+    }
+    # All of it at once: Plotly checks the whole figure at every change, which takes longer than all else here.
+    return go.Figure([heat, *lines], layout)
 
 
-def _style(figure: Any, height: int) -> None:
-    figure.update_layout(
-        height=height,
-        autosize=True,
-        font={"family": FONT, "size": 12, "color": INK},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        hoverlabel={"bgcolor": "#FFFFFF", "bordercolor": GRID, "font": {"family": FONT, "size": 12, "color": INK}},
-        showlegend=False,
-    )
+BAR = {
+    "orientation": "h",
+    "thickness": 7,
+    "len": 0.96,
+    "outlinewidth": 0,
+    "tickfont": {"size": 10},
+    "nticks": 5,
+    "x": 0.5,
+    "y": -0.02,
+    "yanchor": "top",
+    "ypad": 0,
+}
 
 
-def _line(figure: Any, mask: NDArray[Any], colour: str) -> None:
+MIDDLE = {"x": 0.5, "y": 0.1, "xref": "paper", "yref": "paper"}
+STYLE: dict[str, Any] = {  # of all figures
+    "autosize": True,
+    "font": {"family": FONT, "size": 12, "color": INK},
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "hoverlabel": {"bgcolor": "#FFFFFF", "bordercolor": GRID, "font": {"family": FONT, "size": 12, "color": INK}},
+    "showlegend": False,
+}
+
+
+def _square(row: float, column: float, height: float, width: float, line: dict[str, Any]) -> dict[str, Any]:
+    """A line around pixels."""
+    left, top = column - 0.5, row - 0.5
+    return {"type": "rect", "x0": left, "x1": left + width, "y0": top, "y1": top + height, "line": line}
+
+
+def _line(mask: NDArray[Any], colour: str, width: float = 2) -> dict[str, Any]:
     x, y = outline(mask)
-    figure.add_scatter(x=x, y=y, mode="lines", line={"color": colour, "width": 2}, hoverinfo="skip")
+    return {
+        "type": "scatter", "x": x, "y": y, "mode": "lines", "line": {"color": colour, "width": width},
+        "hoverinfo": "skip",
+    }  # fmt: skip
 
 
 def picture(episode: Episode, at: int, thoughts: Thoughts) -> Any:
@@ -101,24 +135,25 @@ def picture(episode: Episode, at: int, thoughts: Thoughts) -> Any:
         "brightness %{z:.2f}<br>truth %{customdata[0]:.0f}, map %{customdata[1]:.0f}"
         "<br>reward of this step %{customdata[2]:.3f}<br>return %{customdata[3]:.3f}"
     )
-    for name, field in (("value", thoughts.value), ("probability of keep", thoughts.keep)):
+    level = episode.levels[at] if episode.levels.dtype.kind == "f" else None
+    more = (("probability", level), ("value", thoughts.value), ("probability of keep", thoughts.keep))
+    for name, field in more:
         if field is not None:
             hover += f"<br>{name} %{{customdata[{len(columns)}]:.3f}}"
             columns.append(field)
     data = np.stack(columns, axis=-1).astype(np.float32)
-    figure = _panel(grey, hover, colours="gray", low=0, high=1, bar=False, customdata=data)
-    _line(figure, episode.maps[at], FOUND)
-    _line(figure, episode.target, TRUTH)
-    for row, column, side in () if thoughts.windows is None else thoughts.windows.tolist():
-        figure.add_shape(
-            type="rect",
-            x0=column - 0.5,
-            y0=row - 0.5,
-            x1=column + side - 0.5,
-            y1=row + side - 0.5,
-            line={"color": "#CC79A7", "width": 2, "dash": "dot"},
-        )
-    return figure
+    squares = () if thoughts.windows is None else thoughts.windows.tolist()
+    return _panel(
+        grey,
+        hover,
+        colours="gray",
+        low=0,
+        high=1,
+        bar=False,
+        lines=[_line(episode.maps[at], FOUND), _line(episode.target, TRUTH)],
+        shapes=[_square(r, c, side, side, LOOKS) for r, c, side in squares],
+        customdata=data,
+    )
 
 
 def _numbers(episode: Episode, at: int) -> tuple[Pixels, Pixels]:
@@ -131,22 +166,31 @@ def _numbers(episode: Episode, at: int) -> tuple[Pixels, Pixels]:
 
 def map_figure(episode: Episode, at: int) -> Any:
     """The map, with what the last step changed in red."""
-    shown = np.where(episode.changed(at), 2, episode.maps[at])
-    colours = [[0, GONE], [1 / 3, GONE], [1 / 3, KEPT], [2 / 3, KEPT], [2 / 3, CHANGED], [1, CHANGED]]
-    data = episode.maps[at].astype(np.float32)[..., None]
-    figure = _panel(shown, "map %{customdata[0]:.0f}", colours=colours, low=-0.5, high=2.5, bar=False, customdata=data)
-    _line(figure, episode.target, TRUTH)
-    return figure
+    level = episode.levels[at].astype(np.float32)
+    shown = np.where(episode.changed(at), 2, level)
+    colours = [[0, GONE], [0.5, KEPT], [0.51, CHANGED], [1, CHANGED]]  # up to 1 as it is kept, 2 where it changed
+    what = "probability %{customdata[0]:.2f}" if episode.levels.dtype.kind == "f" else "map %{customdata[0]:.0f}"
+    truth = _line(episode.target, TRUTH)
+    data = level[..., None]
+    return _panel(shown, what, colours=colours, low=0, high=2, bar=False, lines=[truth], customdata=data)
 
 
 def reward_figure(episode: Episode, at: int) -> Any:
     """What every pixel earned by the last step."""
-    return _signed(_numbers(episode, at)[0], "reward %{z:.3f}")
+    return _paid(_numbers(episode, at)[0], episode, at, "reward")
 
 
 def return_figure(episode: Episode, at: int) -> Any:
     """What every pixel earns from the last step to the end of what was played."""
-    return _signed(_numbers(episode, at)[1], "return %{z:.3f}")
+    return _paid(_numbers(episode, at)[1], episode, at, "return")
+
+
+def _paid(values: Pixels, episode: Episode, at: int, name: str) -> Any:
+    """What every pixel is paid, with the truth's outline; where nobody is paid anything it says so."""
+    truth = _line(episode.target, TRUTH, 1.2)
+    taken = episode.steps > 0 and (at > 0 or name == "return")
+    note = "" if values.any() else "nobody is paid anything" if taken else "no step was taken yet"
+    return _signed(values, f"{name} %{{z:.3f}}", lines=[truth], note=note)
 
 
 def value_figure(value: Pixels) -> Any:
@@ -156,7 +200,9 @@ def value_figure(value: Pixels) -> Any:
 
 def entropy_figure(entropy: Pixels) -> Any:
     """How unsure the agent is."""
-    return _panel(entropy, "%{z:.3f} bits", colours=SURE, low=0, high=1)
+    height, width = entropy.shape
+    frame = _square(0, 0, height, width, FRAME)
+    return _panel(entropy, "%{z:.3f} bits", colours=SURE, low=0, high=1, shapes=[frame])
 
 
 def seen_figure(seen: Pixels) -> Any:
@@ -164,9 +210,11 @@ def seen_figure(seen: Pixels) -> Any:
     return _panel(seen.mean(axis=0), "brightness %{z:.2f}", colours="gray", low=0, high=1, bar=False)
 
 
-def _signed(values: Pixels, hover: str) -> Any:
+def _signed(values: Pixels, hover: str, **more: Any) -> Any:
     reach = float(np.abs(values).max()) or 1.0
-    return _panel(values, hover, colours=EARNS, low=-reach, high=reach)
+    height, width = values.shape
+    frame = _square(0, 0, height, width, FRAME)
+    return _panel(values, hover, colours=EARNS, low=-reach, high=reach, shapes=[frame], **more)
 
 
 def curves(episode: Episode, at: int) -> Any:
@@ -184,42 +232,41 @@ def learning_curves(looks: Sequence[Look]) -> Any:
     figure = _two_axes(
         updates, [look.earned for look in looks], [look.dice for look in looks], "updates", "return of an episode"
     )
-    for before, after in pairwise(looks):
-        if before.reward != after.reward:
-            figure.add_vline(
-                x=after.updates,
-                line={"color": MUTED, "width": 1, "dash": "dot"},
-                annotation={"text": "reward changed", "font": {"size": 11, "color": MUTED}},
-            )
+    changes = [after.updates for before, after in pairwise(looks) if before.reward != after.reward]
+    for update in changes:
+        figure.add_vline(x=update, line={"color": MUTED, "width": 1, "dash": "dot"})
+    if changes:  # a word for the last one: a slider that moves makes many
+        note = {"text": "reward changed", "font": {"size": 11, "color": MUTED}, "showarrow": False}
+        figure.add_annotation(x=changes[-1], y=1, yref="paper", yanchor="bottom", **note)
     figure.update_xaxes(range=[0, max(10, updates[-1] if updates else 0)])
     return figure
 
 
 def _two_axes(x: Any, earned: Any, dice: Any, across: str, left: str, mode: str = "lines") -> Any:
-    figure = go.Figure()
-    figure.add_scatter(
-        x=x, y=earned, mode=mode, name=left, line={"color": "#B34700", "width": 2.5, "dash": "solid"},
-        hovertemplate=f"{across} %{{x}}<br>{left} %{{y:.3f}}<extra></extra>",
-    )  # fmt: skip
-    figure.add_scatter(
-        x=x, y=dice, mode=mode, name="Dice", yaxis="y2", line={"color": "#00507D", "width": 2.5, "dash": "dash"},
-        hovertemplate=f"{across} %{{x}}<br>Dice %{{y:.3f}}<extra></extra>",
-    )  # fmt: skip
-    _style(figure, 280)
     axis = {"gridcolor": GRID, "zeroline": False, "fixedrange": True, "tickfont": {"size": 11}}
-    figure.update_layout(
-        margin={"l": 56, "r": 52, "t": 34, "b": 42},
-        dragmode=False,
-        showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": 1.16},
-        xaxis=axis | {"title": {"text": across, "font": {"size": 12}}},
-        yaxis=axis | {"title": {"text": left, "font": {"size": 12, "color": "#B34700"}}},
-        yaxis2={
-            **axis, "title": {"text": "Dice", "font": {"size": 12, "color": "#00507D"}}, "overlaying": "y",
+    lines = [
+        {
+            "type": "scatter", "x": x, "y": y, "mode": mode, "name": name, "yaxis": side,
+            "line": {"color": colour, "width": 2.5, "dash": dash},
+            "hovertemplate": f"{across} %{{x}}<br>{name} %{{y:.3f}}<extra></extra>",
+        }
+        for y, name, side, colour, dash in ((earned, left, "y", PAID, "solid"), (dice, "Dice", "y2", SCORE, "dash"))
+    ]  # fmt: skip
+    layout = {
+        **STYLE,
+        "showlegend": True,
+        "height": CURVES,
+        "margin": {"l": 56, "r": 52, "t": 50, "b": 42},
+        "dragmode": False,
+        "legend": {"orientation": "h", "x": 0, "y": 1.12, "yanchor": "bottom"},
+        "xaxis": axis | {"title": {"text": across, "font": {"size": 12}}},
+        "yaxis": axis | {"title": {"text": left, "font": {"size": 12, "color": PAID}}},
+        "yaxis2": {
+            **axis, "title": {"text": "Dice", "font": {"size": 12, "color": SCORE}}, "overlaying": "y",
             "side": "right", "range": [-0.02, 1.02], "showgrid": False,
         },
-    )  # fmt: skip
-    return figure
+    }  # fmt: skip
+    return go.Figure(lines, layout)
 
 
 def thumbnail(mask: Pixels, before: Pixels | None = None) -> str:

@@ -19,18 +19,25 @@ LONGEST_TEXT = 200  # characters
 LARGEST_NUMBER = 1000.0
 DEEPEST = 20
 METHODS = ("clip", "scale")
-CALLED = ("balanced", "boundary_weighted")  # the families: names that take a number
+CALLED = ("balanced", "boundary_weighted", "keep_bonus")  # the families: names that take a number
 GAINS_ONLY = "(squared_error).clip(0, None)"
 
-WORDS = {
+WORDS = {  # in the order in which they are offered; short, for a narrow menu
     "squared_error": "squared error (Eq. 12)",
     "sign": "sign of the change",
-    "balanced": "balanced: object pixels count more",
-    "cross_entropy": "cross-entropy gain",
-    "dice_gain": "Dice gain, shared by all pixels",
+    "balanced": "object pixels weigh more",
     "boundary": "near the boundary only",
-    "boundary_weighted": "more the nearer to the boundary",
+    "boundary_weighted": "more, nearer the boundary",
+    "cross_entropy": "cross-entropy gain",
+    "dice_gain": "Dice gain, shared by all",
+    "difference": "each pixel's part of Dice",
     "intensity_error": "intensity error",
+    "plus_minus_one": "+1 right, -1 wrong",
+    "shaping": "shaping by Dice (harmless)",
+    "sparse": "all at the last step",
+    "gain_only": "gains only (hackable)",
+    "hits_only": "hits only (hackable)",
+    "keep_bonus": "keeping pays (hackable)",
 }
 
 
@@ -47,7 +54,8 @@ def offered(own: Sequence[str] = ()) -> tuple[str, ...]:
         if not is_plugin(name):
             raise OptionError(f"--reward {name}: expected module:name; registered ones are offered anyway")
         resolve_reward(name)
-    return (*registered_rewards(), *own)
+    known = [*WORDS, *registered_rewards()]
+    return (*sorted(registered_rewards(), key=known.index), *own)
 
 
 def checked(text: str, allowed: Sequence[str]) -> str:

@@ -38,7 +38,7 @@ def serve(host: Host, name: str = "127.0.0.1", port: int = 7860, block: bool = T
 
     from pixelseg_agents.lab.figures import FONT
     from pixelseg_agents.lab.page import Page
-    from pixelseg_agents.lab.style import CSS, HEAD, LIGHT
+    from pixelseg_agents.lab.style import CSS, HEAD
 
     page: Any = Page(host)
     fonts = [part.strip("' ") for part in FONT.split(",")]
@@ -59,7 +59,6 @@ def serve(host: Host, name: str = "127.0.0.1", port: int = 7860, block: bool = T
             theme=theme,
             css=CSS,
             head=HEAD,
-            js=LIGHT,
             show_error=False,
             state_session_capacity=host.visitors,
         )

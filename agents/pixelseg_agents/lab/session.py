@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pixelseg_agents.lab.acting import Actor, Thoughts, decide
 from pixelseg_agents.lab.episode import Episode, Map, Rules, play
 from pixelseg_env import OptionError, SegmentationDataset
+from pixelseg_env.dynamics import AMOUNTS
 
 
 class Session:
@@ -21,35 +22,31 @@ class Session:
     trajectory, another transition shows what the same actions lead to. Of a change that cannot be made nothing stays.
 
     Args:
-        dataset: of one label.
+        dataset: where the images are from.
         index: which image.
         rules: of the game.
 
     Attributes:
+        label: that is shown and painted, of several.
         at: the step that is looked at, from 0 to the number of steps played.
         lock: to be held by whoever uses the session from several threads.
 
     Raises:
-        OptionError: the data set has several labels, there is no such image, or the rules cannot be used.
+        OptionError: there is no such image, or the rules cannot be used.
     """
 
     def __init__(self, dataset: SegmentationDataset, index: int = 0, rules: Rules | None = None) -> None:
         self.lock = threading.RLock()
-        self.at = 0
+        self.at = self.label = 0
         self._settle(dataset, index, rules or Rules(), ())
 
     def _settle(
         self, dataset: SegmentationDataset, index: int, rules: Rules, actions: tuple[NDArray[Any], ...]
     ) -> None:
-        if dataset.labels > 1:
-            raise OptionError(
-                f"data set {dataset.name!r} has {dataset.labels} labels, and the lab shows one; choose one "
-                "(--dataset-option label=1)"
-            )
         episode = play(dataset, index, rules, actions)
         self.dataset, self.index, self.rules, self.actions = dataset, index, rules, actions
         self.episode: Episode = episode
-        self.at = min(self.at, len(actions))
+        self.at, self.label = min(self.at, len(actions)), min(self.label, dataset.labels - 1)
 
     @property
     def name(self) -> str:
@@ -63,8 +60,28 @@ class Session:
 
     @property
     def segmentation(self) -> Map:
-        """The map at the step that is looked at, uint8 (H, W)."""
-        return np.asarray(self.episode.maps[self.at])
+        """The map at the step that is looked at, of the label that is shown, uint8 (H, W)."""
+        return np.asarray(self.shown.maps[self.at])
+
+    @property
+    def shown(self) -> Episode:
+        """The episode as far as it concerns the label that is shown."""
+        return self.episode.of_label(self.label)
+
+    @property
+    def idle(self) -> Map:
+        """The actions that leave everything alone at the step that is looked at, uint8 ([L,] H, W)."""
+        return self.rules.idle(self.episode.levels[self.at])
+
+    def show_label(self, label: int) -> None:
+        """Shows another label.
+
+        Raises:
+            OptionError: there is none of that number.
+        """
+        if not 0 <= label < self.dataset.labels:
+            raise OptionError(f"label {label}: expected 0 to {self.dataset.labels - 1}")
+        self.label = label
 
     def choose(self, dataset: SegmentationDataset, index: int) -> None:
         """Takes another image, and begins anew."""
@@ -72,15 +89,22 @@ class Session:
         self.at = 0
 
     def change(self, **rules: Any) -> None:
-        """Judges the same actions by other rules; a shorter horizon drops those beyond it."""
+        """Judges the same actions by other rules; a shorter horizon drops those beyond it.
+
+        Zero and keep become the amounts that bring a pixel to 0 and to 1; an amount that adds becomes keep.
+        """
         changed = replace(self.rules, **rules)
-        self._settle(self.dataset, self.index, changed, self.actions[: changed.horizon])
+        actions = self.actions[: changed.horizon]
+        if changed.graded != self.rules.graded:
+            adds = np.array(AMOUNTS) > 0
+            actions = tuple(changed.carried(adds[one] if self.rules.graded else one) for one in actions)
+        self._settle(self.dataset, self.index, changed, actions)
 
     def step(self, action: NDArray[Any]) -> None:
         """Does one step from the one that is looked at; what had followed there is dropped.
 
         Args:
-            action: (H, W) of 0 = zero and 1 = keep.
+            action: ([L,] H, W) of 0 = zero and 1 = keep, or of numbers of amounts.
 
         Raises:
             OptionError: the episode is over.
@@ -90,6 +114,16 @@ class Session:
         taken = np.array(action, np.uint8)
         self._settle(self.dataset, self.index, self.rules, (*self.actions[: self.at], taken))
         self.at += 1
+
+    def paint(self, action: NDArray[Any]) -> None:
+        """Does one step by what was painted for the label that is shown; other labels are left alone.
+
+        Args:
+            action: (H, W).
+        """
+        taken = self.idle
+        taken[self.label if taken.ndim == 3 else ...] = action
+        self.step(taken)
 
     def act(self, who: str | Actor, to_the_end: bool = False, sampled: bool = False) -> None:
         """Lets a strategy or an agent do one step, or all that are left."""
@@ -108,9 +142,10 @@ class Session:
         self._settle(self.dataset, self.index, self.rules, ())
 
     def thoughts(self, who: Any) -> Thoughts:
-        """What an agent makes of the state that is looked at; empty of anyone else."""
+        """What an agent makes of the state that is looked at, for the label that is shown; empty of anyone else."""
         if not isinstance(who, Actor):
             return Thoughts()
-        who.check(self.dataset)
+        who.check(self.dataset, self.rules)
         seen = play(self.dataset, self.index, who.seen_by(self.rules), self.actions[: self.at])
-        return who.thoughts(seen.image, seen.maps[-1], seen.observations[-1])
+        found = who.thoughts(seen.image, seen.levels[-1], seen.observations[-1])
+        return found.of_label(self.label, self.dataset.labels)

@@ -31,15 +31,17 @@ def show(host: Host, visitor: Visitor, trouble: str = "") -> dict[str, Any]:
         By name: a value, or a component of Gradio with what changes about it.
     """
     session = visitor.session
-    episode, at, rules = session.episode, session.at, session.rules
+    episode, at, rules = session.shown, session.at, session.rules
     try:
         thoughts = session.thoughts(visitor.actor())
     except PixelSegError as error:
         thoughts, trouble = session.thoughts(None), trouble or str(error)
     titles = [*host.datasets, *([UPLOAD] if visitor.uploaded is not None else [])]
+    labels = [(name, number) for number, name in enumerate(session.dataset.label_names)]
     plain = {
         "trouble": gr.HTML(views.message(trouble), visible=bool(trouble)),
         "dataset": gr.Dropdown(titles, value=visitor.title),
+        "label": gr.Dropdown(labels, value=session.label, visible=len(labels) > 1),
         "index": gr.Slider(maximum=max(1, len(session.dataset) - 1), value=session.index),
         "transition": rules.transition,
         "observation": rules.observation,
@@ -62,7 +64,7 @@ def show(host: Host, visitor: Visitor, trouble: str = "") -> dict[str, Any]:
     for name, field in fields.items():
         plain[f"{name}_panel"] = gr.Column(visible=field is not None)
         plain[name] = None if field is None else drawn[name](field)
-    plain |= _sliders(rules.reward) | _lesson(visitor)
+    plain |= _sliders(rules.reward) | show_lesson(visitor)
     visitor.tab = None  # once: afterwards it is the visitor's to choose
     return plain
 
@@ -92,7 +94,8 @@ def _sliders(reward: str) -> dict[str, Any]:
     return plain
 
 
-def _lesson(visitor: Visitor) -> dict[str, Any]:
+def show_lesson(visitor: Visitor) -> dict[str, Any]:
+    """What the card with the lesson becomes, and the tab that its step asks for."""
     lesson, step = visitor.lesson, visitor.step
     if lesson is None:
         return {"lesson": -1, "lesson_body": gr.Column(visible=False), "verdict": gr.Markdown(visible=False)}

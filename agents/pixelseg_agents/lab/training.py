@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pixelseg_agents.lab.episode import Map, Rules
 from pixelseg_agents.pa3c import PA3C
+from pixelseg_agents.pixelrl import PixelRL
 from pixelseg_env import OptionError, PixelSegVectorEnv, SegmentationDataset, load_dataset
 
 SIDE, IMAGES, BATCH, WATCHED = 32, 48, 8, 4
@@ -200,9 +201,12 @@ class Training:
 
 
 def tiny_agent(env: PixelSegVectorEnv, settings: Settings) -> PA3C:
-    """The smallest PA3C that learns something within a minute; nothing is weighed but as `settings` has it."""
+    """The smallest PA3C that learns something within a minute; nothing is weighed but as `settings` has it.
+
+    Where actions are amounts to add it is PixelRL, which is PA3C with such actions.
+    """
     rules = settings.rules
-    return PA3C(
+    return (PixelRL if rules.graded else PA3C)(
         env,
         seed=settings.seed,
         device="cpu",

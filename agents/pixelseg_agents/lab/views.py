@@ -23,14 +23,14 @@ STATES = {
 
 def summary(session: Session) -> str:
     """Where the visitor is, and what it is worth, in a line of numbers."""
-    episode, at = session.episode, session.at
+    episode, at = session.shown, session.at
     dice = episode.scores()["DICE"][at]
     earned = episode.earned()[at - 1] if at else 0.0
     changed = int(episode.changed(at).sum())
     numbers = (
         ("Step", f"{at} of {session.rules.horizon}", ""),
         ("Dice", f"{dice:.3f}", "dice"),
-        ("Reward of this step", f"{earned:+.3f}" if at else "–", "reward"),
+        ("Step's reward", f"{earned:+.3f}" if at else "–", "reward"),
         ("Reward so far", f"{episode.totals()[at]:+.3f}" if at else "–", "reward"),
         ("Pixels changed", f"{changed:,}" if at else "–", ""),
     )
@@ -42,7 +42,7 @@ def summary(session: Session) -> str:
 
 def metrics_table(session: Session) -> str:
     """Every metric after every step."""
-    episode = session.episode
+    episode = session.shown
     scores, earned, totals = episode.scores(), episode.earned(), episode.totals()
     head = "".join(f"<th scope='col'>{_heading(name)}</th>" for name in scores)
     rows = []
@@ -66,6 +66,12 @@ def _heading(name: str) -> str:
 def message(text: str) -> str:
     """What went wrong, or nothing."""
     return f'<p class="trouble" role="alert">{escape(text)}</p>' if text else ""
+
+
+EMPTY = (
+    '<p class="empty">Nothing was trained yet. Press <strong>Train</strong>: return and Dice are drawn here as they '
+    "rise or fall, and the agent's steps on two pictures below.</p>"
+)
 
 
 def training_line(state: str, why: str, looks: list[Look]) -> str:

@@ -153,6 +153,11 @@ class Visitor:
         settings = Settings(self.session.rules, entropy=entropy)
         self.training = Training(settings, self.host.seconds, self._turns)
 
+    def reweigh(self, entropy: float) -> None:
+        """Goes on with another weight of the policy's entropy, in a training that goes on."""
+        if self.training is not None and self.training.alive:
+            self.training.reweigh(entropy=entropy)
+
     def stop(self) -> None:
         """Ends a training."""
         if self.training is not None:

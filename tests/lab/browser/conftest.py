@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from pixelseg_agents import PA3C
+from pixelseg_agents.lab.acting import Actor
 from pixelseg_agents.lab.rewards import offered
 from pixelseg_agents.lab.serving import serve
 from pixelseg_agents.lab.visitors import Host
-from pixelseg_env import load_dataset
+from pixelseg_env import PixelSegVectorEnv, load_dataset
+from tests.lab.browser.using import SECONDS
 
-SECONDS = float(os.environ.get("LAB_TIMEOUT", "60"))  # to wait for anything; more on a busy machine
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -27,8 +29,10 @@ def lab() -> Iterator[Any]:
         )
     if CHROMIUM is None:
         pytest.skip("no Chromium on the path; apt-get install chromium, or set CHROMIUM")
-    data = load_dataset("phantom", split="all", size=32, count=4)
-    page = serve(Host({"Phantoms": data}, rewards=offered(), size=(32, 32), seconds=300), port=0, block=False)
+    one, two = (load_dataset("phantom", split="all", size=32, count=4, labels=labels) for labels in (1, 2))
+    agent = PA3C(PixelSegVectorEnv(1, one, horizon=5), width=0.03, look="closer(side=16, smallest=8)", device="cpu")
+    host = Host({"Phantoms": one, "Two labels": two}, (Actor("Run tiny", agent),), offered(), (32, 32), seconds=300)
+    page = serve(host, port=0, block=False)
     yield page
     page.close()
 

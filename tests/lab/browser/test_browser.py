@@ -13,25 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelseg_agents.lab.lessons import LESSONS
 from pixelseg_agents.lab.uploads import LARGEST_FILE
+from tests.lab.browser.using import SECONDS, picture, says, told
 
 AXE = os.environ.get("AXE", "")
-SECONDS = float(os.environ.get("LAB_TIMEOUT", "60"))
-PICTURES = os.environ.get("LAB_PICTURES", "")  # a folder
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1360, "height": 900}
-
-
-def says(page: Any, where: str, text: str) -> None:
-    """Waits until an element holds a text."""
-    page.wait_for_function("([e, t]) => document.querySelector(e)?.innerText.includes(t)", arg=[where, text])
-
-
-def picture(page: Any, name: str) -> None:
-    """Leaves a screenshot, where one is asked for: to be looked at."""
-    if PICTURES:
-        page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
 
 
 def anew(page: Any, steps: int) -> None:
@@ -147,34 +134,78 @@ def test_uploads_good_wrong_and_too_large(visitor: Any, files: dict[str, Path], 
     visitor.trouble.clear()  # the browser, too, says that it was refused, and that what was read is gone
 
 
-@pytest.mark.parametrize("number", range(len(LESSONS)))
-def test_a_lesson_start_to_finish(visitor: Any, number: int) -> None:
-    lesson = LESSONS[number]
-    visitor.trouble.clear()  # of uploads
-    visitor.locator("#lesson-choice label").nth(number + 1).click()
-    for k, step in enumerate(lesson.steps):
-        says(visitor, "#lesson-text", f"{lesson.title}, step {k + 1}")
-        visitor.click("#lesson-do")
-        if step.who is not None:
-            says(visitor, "#summary", f"{step.rules['horizon']} of {step.rules['horizon']}")
-        if step.train:
-            visitor.wait_for_selector("#standing .training")
-            says(visitor, "#standing", "updates")
-            visitor.wait_for_selector("#learning .js-plotly-plot")
-        picture(visitor, f"lesson-{number + 1}-{k + 1}")
-        visitor.click("#lesson-next")
-    says(visitor, "#lesson-text", "a question")
-    answers = visitor.locator("#lesson-answer label")
-    answers.nth((lesson.right + 1) % 3).click()
-    says(visitor, "#lesson-verdict", "Not that one")
-    answers.nth(lesson.right).click()
-    says(visitor, "#lesson-verdict", "Right")
-    visitor.locator("#lesson-choice label").first.click()
+def test_a_slider_that_moves_by_keys_judges_again_at_once_and_goes_into_the_training(visitor: Any) -> None:
+    anew(visitor, 5)
+    visitor.click("#act-all")
+    says(visitor, "#summary", "5 of 5")
+    earned = told(visitor, "Reward so far")
     visitor.get_by_role("tab", name="Train").click()
-    if any(step.train for step in lesson.steps):
-        visitor.click("#train-stop")
-        visitor.wait_for_selector("#standing .stopped")
+    visitor.click("#train-start")
+    visitor.wait_for_selector("#learning .js-plotly-plot")
+    visitor.locator("#weight-0 input[type=range]").focus()
+    for _ in range(5):
+        visitor.keyboard.press("ArrowRight")
+    visitor.wait_for_function(
+        "() => document.querySelector('#expression textarea, #expression input').value === '1.5*squared_error'"
+    )
+    assert visitor.evaluate("document.activeElement.type") == "range"  # one may go on
+    says(visitor, "#learning", "reward changed")
+    visitor.click("#train-stop")
+    visitor.wait_for_selector("#standing .stopped")
+    visitor.get_by_role("tab", name="Play").click()
+    assert told(visitor, "Reward so far") == pytest.approx(1.5 * earned, abs=0.002)
+    visitor.fill("#expression textarea, #expression input", "squared_error")
+    visitor.press("#expression textarea, #expression input", "Enter")
+    visitor.wait_for_function("() => document.querySelector('#weight-0 input[type=range]').value === '1'")
+
+
+def choose(page: Any, where: str, name: str) -> None:
+    page.click(f"{where} input")
+    page.get_by_role("option", name=name).click()
+
+
+def test_an_agent_of_a_run_acts_and_what_it_thinks_and_sees_is_shown(visitor: Any) -> None:
+    anew(visitor, 5)
+    for name in ("value", "entropy", "seen"):
+        assert visitor.locator(f"#panel-{name}").count() == 0
+    choose(visitor, "#who", "Run tiny")
+    for name in ("value", "entropy", "seen"):
+        visitor.wait_for_selector(f"#panel-{name} .js-plotly-plot")
+    visitor.click("#act")
+    says(visitor, "#summary", "1 of 5")
+    assert visitor.evaluate("document.querySelector('#panel-picture .js-plotly-plot').layout.shapes.length") == 1
+    picture(visitor, "agent")
+    choose(visitor, "#who", "Threshold")
+    visitor.wait_for_selector("#panel-value", state="detached")
+
+
+def test_amounts_are_painted_where_maps_hold_probabilities(visitor: Any) -> None:
+    anew(visitor, 5)
+    choose(visitor, "#transition", "additive")
+    visitor.wait_for_selector("#canvas select:visible")
+    visitor.locator("#canvas canvas").focus()
+    for key in ("z", "+", "Space", "Enter"):  # -1, then -0.4
+        visitor.keyboard.press(key)
+    says(visitor, "#summary", "1 of 5")
+    shown = "document.querySelector('#panel-map .js-plotly-plot')._fullData[0].z"
+    levels = visitor.evaluate(f"Array.from({shown}, (row) => Array.from(row)).flat()")
+    picture(visitor, "additive")
+    assert sorted({round(float(one), 2) for one in levels}) == [0.6, 1]
+    choose(visitor, "#transition", "absorbing")
+    visitor.wait_for_selector("#canvas .paint-kind:visible")
     assert visitor.trouble == []
+
+
+def test_one_of_several_labels_is_shown(visitor: Any) -> None:
+    assert visitor.locator("#label").count() == 0
+    choose(visitor, "#dataset", "Two labels")
+    visitor.wait_for_selector("#label")
+    whole = told(visitor, "Dice")
+    choose(visitor, "#label", "lesion")
+    visitor.wait_for_function("(d) => document.querySelector('#summary .dice dd').innerText !== d", arg=f"{whole:.3f}")
+    assert told(visitor, "Dice") < whole
+    choose(visitor, "#dataset", "Phantoms")
+    visitor.wait_for_selector("#label", state="detached")
 
 
 def test_a_phone_shows_everything_without_scrolling_sideways(visitor: Any) -> None:
@@ -198,19 +229,27 @@ def test_a_phone_shows_everything_without_scrolling_sideways(visitor: Any) -> No
         visitor.set_viewport_size(DESKTOP)
 
 
-def test_contrast_and_names_by_axe(visitor: Any) -> None:
+@pytest.mark.parametrize("how", [{"viewport": DESKTOP}, {"viewport": PHONE}, {"color_scheme": "dark"}], ids=str)
+def test_contrast_and_names_by_axe(arrive: Callable[..., Any], how: dict[str, Any]) -> None:
     if not Path(AXE).is_file():
         pytest.skip("axe-core is not here; AXE=.../axe.min.js, which make test-lab fetches by npm")
-    visitor.add_script_tag(content=Path(AXE).read_text())
+    page = arrive(**how)
+    page.fill("#expression textarea, #expression input", "no_such_reward")
+    page.press("#expression textarea, #expression input", "Enter")
+    page.wait_for_selector("#trouble [role=alert]")
+    page.locator("#lesson-choice label").nth(1).click()
+    says(page, "#lesson-text", "step 1")
+    page.add_script_tag(content=Path(AXE).read_text())
     for tab in ("Play", "Train"):
-        visitor.get_by_role("tab", name=tab).click()
-        visitor.wait_for_timeout(500)
-        found = visitor.evaluate(
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_timeout(500)
+        found = page.evaluate(
             "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa']}).then((r) => r.violations.filter((v) => "
             "['serious', 'critical'].includes(v.impact)).map((v) => v.id + ': ' + v.nodes.map((n) => "
             "n.target.join(' ') + ' ' + (n.any[0]?.message ?? '')).join(' | ')))"
         )
         assert found == []
+    page.context.close()
 
 
 def test_two_visitors_at_once_and_one_who_leaves_while_training(
@@ -232,4 +271,5 @@ def test_two_visitors_at_once_and_one_who_leaves_while_training(
     while going_on[0].alive:
         assert time.monotonic() < ends
         time.sleep(0.2)
-    assert len(lab.visitors) <= there
+    assert going_on[0].progress()[1] == "You stopped it."  # not only because nobody asked about it any more
+    assert len(lab.visitors) < there
