@@ -1,4 +1,4 @@
-"""What MkDocs cannot do by itself: pages from elsewhere in the repository, links out of `docs/`, and formulas.
+"""What MkDocs cannot do by itself: pages from elsewhere in the repository, links out of `docs/`, formulas, solutions.
 
 In `docs/` links are those of the repository, so that they also work where its files are read. Here they become links of
 the site, or of the repository's address where the site has no such page; one to nothing stays, and MkDocs refuses it.
@@ -13,9 +13,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from bs4 import BeautifulSoup
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -29,16 +29,13 @@ ELSEWHERE = {  # file of the repository: page of the site
 }
 PICTURES = ("examples/images/*", "benchmarks/report/*.png")
 LINK = re.compile(r"""(?P<before>\]\(|\b(?:src|href)=")(?P<target>(?![a-z]+:|[#/])[^)"\s#]+)(?P<anchor>#[^)"\s]*)?""")
+INLINE = r'<span class="arithmatex">\\(\1\\)</span>'
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
 def examples() -> dict[str, str]:
-    """The repository's examples and notebooks, and their pages."""
-    programs = sorted(ROOT.glob("examples/*.py"))
-    notebooks = sorted(ROOT.glob("notebooks/*.ipynb"))
-    return {str(path.relative_to(ROOT)): f"examples/{path.stem}.md" for path in programs} | {
-        str(path.relative_to(ROOT)): f"notebooks/{path.name}" for path in notebooks
-    }
+    """The repository's examples, and their pages."""
+    return {str(path.relative_to(ROOT)): f"examples/{path.stem}.md" for path in sorted(ROOT.glob("examples/*.py"))}
 
 
 def example_page(path: Path) -> str:
@@ -57,29 +54,19 @@ def example_page(path: Path) -> str:
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Gives the examples and notebooks that there are their place in the navigation."""
-    pages = list(examples().values())
-    notebooks = [page for page in pages if page.endswith(".ipynb")]
-    programs = [page for page in pages if page.endswith(".md")]
-    entry: dict[str, Any] = {"Examples": ["examples/index.md", *programs]}
-    if notebooks:
-        entry["Examples"].append({"Notebooks": notebooks})
+    """Gives the examples that there are their place in the navigation."""
     assert config.nav is not None
     place = next(k for k, item in enumerate(config.nav) if "Training and use" in item)
-    config.nav.insert(place, entry)
+    config.nav.insert(place, {"Examples": ["examples/index.md", *examples().values()]})
     return config
 
 
-@event_priority(100)  # before the notebooks' own plugin
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages and pictures that live elsewhere in the repository."""
     for path, page in ELSEWHERE.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))
     for path, page in examples().items():
-        if path.endswith(".py"):
-            files.append(File.generated(config, page, content=example_page(ROOT / path)))
-        else:  # the notebooks' plugin asks for an ordinary file
-            files.append(File(page, str(ROOT), config.site_dir, config.use_directory_urls))
+        files.append(File.generated(config, page, content=example_page(ROOT / path)))
     for pattern in PICTURES:
         for picture in sorted(ROOT.glob(pattern)):
             name = str(picture.relative_to(ROOT))
@@ -109,8 +96,27 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return LINK.sub(moved, markdown)
 
 
-def on_page_content(content: str, **_: Any) -> str:
+def notebook_page(content: str) -> str:
+    """A notebook's page with its formulas marked as those of other pages are, and its solutions folded up."""
+    page = BeautifulSoup(content, "html.parser")
+    for text in [found for part in page.select(".jp-RenderedMarkdown") for found in part.find_all(string=True)]:
+        if "$" in text and text.parent.name not in ("code", "pre"):
+            marked = html.escape(text)
+            for dollars, form in ((r"\$\$", r'<div class="arithmatex">\\[\1\\]</div>'), (r"\$", INLINE)):
+                marked = re.sub(f"{dollars}(.+?){dollars}", form, marked, flags=re.DOTALL)
+            text.replace_with(BeautifulSoup(marked, "html.parser"))
+    for cell in page.select("div.celltag_solution[id]"):
+        fold = cell.wrap(page.new_tag("details", attrs={"class": "solution"}))
+        summary = page.new_tag("summary")
+        summary.string = "Solution"
+        fold.insert(0, summary)
+    return str(page)
+
+
+def on_page_content(content: str, page: Page, **_: Any) -> str:
     """Writes formulas as MathML, which browsers show by themselves."""
+    if page.file.src_uri.endswith(".ipynb"):
+        content = notebook_page(content)
 
     def written(formula: re.Match[str]) -> str:
         display = "block" if formula[2] == "[" else "inline"
