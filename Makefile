@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 RUN ?= runs/phantom-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help install train test test-packages lint slow fuzz mutants bench-env bench-train bench-gpu test-rllib test-benchmarl test-nnunet docs lab test-lab clean
+.PHONY: help install train test test-packages lint slow fuzz mutants bench-env bench-train bench-gpu test-rllib test-benchmarl test-nnunet docs notebooks lab test-lab clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -112,6 +112,11 @@ test-nnunet: .venv/installed .venv-nnunet/installed  ## the real nnU-Net, end to
 
 docs: .venv-docs/installed  ## build the documentation into site/ (open site/index.html); a warning is an error
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --clean
+
+NAMES ?=
+
+notebooks: .venv/installed  ## execute docs/notebooks at full size and write them with their outputs, some minutes (NAMES=those alone)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.helpers.notebooks $(NAMES)
 
 # Gradio pins an older Pillow. The browser is the system's (apt-get install chromium); axe-core looks at contrast, where
 # npm can fetch it.

@@ -1,4 +1,4 @@
-"""What MkDocs cannot do by itself: pages from elsewhere in the repository, links out of `docs/`, and formulas.
+"""What MkDocs cannot do by itself: pages from elsewhere in the repository, links out of `docs/`, formulas, solutions.
 
 In `docs/` links are those of the repository, so that they also work where its files are read. Here they become links of
 the site, or of the repository's address where the site has no such page; one to nothing stays, and MkDocs refuses it.
@@ -12,9 +12,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from bs4 import BeautifulSoup
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -29,30 +29,14 @@ ELSEWHERE = {  # file of the repository: page of the site
 }
 PICTURES = ("examples/images/*", "benchmarks/report/*.png")
 LINK = re.compile(r"""(?P<before>\]\(|\b(?:src|href)=")(?P<target>(?![a-z]+:|[#/])[^)"\s#]+)(?P<anchor>#[^)"\s]*)?""")
+INLINE = r'<span class="arithmatex">\\(\1\\)</span>'
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
-def notebooks() -> dict[str, str]:
-    """The repository's notebooks, and their pages."""
-    return {str(path.relative_to(ROOT)): f"notebooks/{path.name}" for path in sorted(ROOT.glob("notebooks/*.ipynb"))}
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Gives the notebooks that there are their place in the navigation, behind the examples."""
-    if pages := list(notebooks().values()):
-        assert config.nav is not None
-        examples = next(item["Examples"] for item in config.nav if "Examples" in item)
-        examples.append({"Notebooks": pages})
-    return config
-
-
-@event_priority(100)  # before the notebooks' own plugin
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages and pictures that live elsewhere in the repository."""
     for path, page in ELSEWHERE.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))
-    for page in notebooks().values():  # their plugin asks for ordinary files
-        files.append(File(page, str(ROOT), config.site_dir, config.use_directory_urls))
     for pattern in PICTURES:
         for picture in sorted(ROOT.glob(pattern)):
             name = str(picture.relative_to(ROOT))
@@ -62,7 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turns the repository's links into those of the site."""
-    pages = ELSEWHERE | notebooks()
+    pages = ELSEWHERE
     home = {site: path for path, site in pages.items()}.get(page.file.src_uri, f"docs/{page.file.src_uri}")
 
     def moved(link: re.Match[str]) -> str:
@@ -82,8 +66,27 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return LINK.sub(moved, markdown)
 
 
-def on_page_content(content: str, **_: Any) -> str:
+def notebook_page(content: str) -> str:
+    """A notebook's page with its formulas marked as those of other pages are, and its solutions folded up."""
+    page = BeautifulSoup(content, "html.parser")
+    for text in [found for part in page.select(".jp-RenderedMarkdown") for found in part.find_all(string=True)]:
+        if "$" in text and text.parent.name not in ("code", "pre"):
+            marked = html.escape(text)
+            for dollars, form in ((r"\$\$", r'<div class="arithmatex">\\[\1\\]</div>'), (r"\$", INLINE)):
+                marked = re.sub(f"{dollars}(.+?){dollars}", form, marked, flags=re.DOTALL)
+            text.replace_with(BeautifulSoup(marked, "html.parser"))
+    for cell in page.select("div.celltag_solution[id]"):
+        fold = cell.wrap(page.new_tag("details", attrs={"class": "solution"}))
+        summary = page.new_tag("summary")
+        summary.string = "Solution"
+        fold.insert(0, summary)
+    return str(page)
+
+
+def on_page_content(content: str, page: Page, **_: Any) -> str:
     """Writes formulas as MathML, which browsers show by themselves."""
+    if page.file.src_uri.endswith(".ipynb"):
+        content = notebook_page(content)
 
     def written(formula: re.Match[str]) -> str:
         display = "block" if formula[2] == "[" else "inline"
