@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pixelseg_agents.evaluation.figures.style import BLUE, INK, MUTED, STYLE, VERMILLION, legend, save_figure
+from pixelseg_agents.evaluation.figures.style import BLUE, INK, STYLE, VERMILLION, save_figure
 
 ACROSS = 3
 PANEL = (3.0, 1.9)  # inches
@@ -40,7 +40,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
             axes.set_visible(False)
         for axes in panels[-1]:
             axes.set_xlabel("update")
-        legend(figure, _meanings())
+        figure.legend(handles=_meanings(), loc="outside lower center", ncols=4, frameon=False, fontsize=8.5)
         save_figure(figure, path)
 
 
@@ -54,12 +54,10 @@ def _panel(axes: Axes, setting: str, rows: list[dict[str, Any]]) -> None:
     played = np.arange(len(mean["dice"])) * rows[0]["every"] + 1
     axes.plot(played, mean["dice"], color=INK, linewidth=1.2, linestyle=(0, (3, 2)))
     axes.set(xscale="log", xlim=(1, updates[-1]), ylim=(0, 1.02), yticks=(0, 0.5, 1))
-    axes.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_title(setting, fontsize=9.0)
     scored = np.mean([row["validation_dice"] for row in rows])
-    axes.text(
-        0.985, 0.9, f"Dice {scored:.2f}", transform=axes.transAxes, ha="right", va="top", color=MUTED, fontsize=8.0
-    )
+    axes.set_title(f"Dice {scored:.2f}", fontsize=9.0, loc="right")
 
 
 def _meanings() -> list[Any]:
