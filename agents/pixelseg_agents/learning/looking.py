@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ast
 import functools
-import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -209,7 +209,7 @@ def _each(found: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 # ---------------------------------------------------------------- names
@@ -240,6 +240,8 @@ def make_look(text: str) -> Look:
         raise OptionError(f"look={text!r}: {error}") from error
     if not isinstance(found, Look):
         raise OptionError(f"look={text!r}: expected a Look (pixelseg_agents.Look), got {type(found).__name__}")
+    if type(found).__call__ is Look.__call__:
+        raise OptionError(f"look={text!r}: expected a subclass of Look that defines __call__, see its docstring")
     return found
 
 
@@ -248,6 +250,9 @@ def _values(text: str, inside: str) -> dict[str, Any]:
         call = ast.parse(f"f({inside})", mode="eval").body
         if not isinstance(call, ast.Call) or call.args:
             raise ValueError
-        return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords if word.arg}
+        found = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg is not None}
+        if len(found) < len(call.keywords):  # **values, or a name twice
+            raise ValueError
+        return found
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise OptionError(f'look={text!r}: expected the form "closer(side=32, margin=1.5)"') from error

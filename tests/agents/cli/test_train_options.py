@@ -13,7 +13,7 @@ from pixelseg_agents.cli import main
 from pixelseg_agents.cli.config_file import with_config
 from pixelseg_agents.cli.train import train_arguments
 from pixelseg_agents.learning.looking import WholeImage
-from pixelseg_agents.registry import preset_note
+from pixelseg_agents.registry import preset_config, preset_note
 from tests.helpers.cli import PHANTOM, rows_of, train_tiny
 
 
@@ -185,6 +185,12 @@ def test_what_is_typed_goes_before_a_preset_which_fits_the_rest_to_it(
     assert (hyper.look, hyper.horizons) == (look, horizons)
     assert task.observe_time == (found.preset == "closer")
     assert sum(hyper.horizon_shares) == pytest.approx(float(len(hyper.horizon_shares) > 0))
+
+
+def test_an_agent_that_looks_closer_practises_later_looks_most_of_the_time() -> None:
+    """As it was when the figures of *Looking closer* in RESULTS were measured."""
+    for horizon, shares in ((1, ()), (2, (0.4, 0.6)), (10, (0.4, 0.3, 0.3))):
+        assert preset_config("pa3c", "closer", horizon).horizon_shares == pytest.approx(shares)
 
 
 def test_older_runs_go_on_and_are_repeated_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pixelseg_agents.cli import main
 from pixelseg_agents.evaluation.familiar import looks_of, unfamiliar, warning_of
-from pixelseg_env import SegmentationDataset
+from pixelseg_env import SegmentationDataset, load_dataset
 from tests.helpers.cli import PHANTOM, config_of, train_tiny
 from tests.helpers.figures import undrawn
 
@@ -50,6 +51,38 @@ def test_two_of_three_channels_may_be_the_same() -> None:
     images[1, 2] = images[1, 0]
     changed = SegmentationDataset.from_arrays(images, np.ones((2, 8, 8)), cases=["a", "b"])
     assert unfamiliar(changed, looks_of(plain)).keys() == {"b"}
+
+
+def of_size(height: int, width: int) -> SegmentationDataset:
+    images = np.random.default_rng(0).random((2, 1, height, width)).astype(np.float32)
+    return SegmentationDataset.from_arrays(images, np.ones((2, height, width)), cases=["a", "b"])
+
+
+def test_files_of_another_size_or_shape_are_named() -> None:
+    looks = looks_of(of_size(40, 30))
+    assert unfamiliar(of_size(40, 30), looks) == unfamiliar(of_size(70, 55), looks) == {}
+    for other in ((90, 70), (18, 14), (40, 39), (17, 30)):  # larger, smaller, wider, flatter
+        found = unfamiliar(of_size(*other), looks)
+        assert found.keys() == {"a", "b"}, other
+        assert f"its files have {other[0]}x{other[1]} pixels, trained on 40x30" in found["a"]
+    del looks["sizes"]  # of a run that an older version made
+    assert unfamiliar(of_size(90, 70), looks) == {}
+
+
+def test_it_is_the_size_of_the_files_that_counts(tmp_path: Path) -> None:
+    """All are brought to one size; what an image looked like before is told all the same."""
+    for name, size in (("like", (24, 24)), ("flat", (17, 60))):
+        (tmp_path / name).mkdir()
+        for k in range(2):
+            Image.fromarray(np.full(size, 90 + k, np.uint8)).save(tmp_path / name / f"p{k}.png")
+            mask = np.zeros(size, np.uint8)
+            mask[4:9, 4:9] = 255
+            Image.fromarray(mask).save(tmp_path / name / f"p{k}_mask.png")
+    like, flat = (
+        load_dataset("folder", tmp_path / name, split="all", size=16, case_pattern="(.+)") for name in ("like", "flat")
+    )
+    assert unfamiliar(like, looks_of(like)) == {}
+    assert "its files have 17x60 pixels, trained on 24x24" in unfamiliar(flat, looks_of(like))["p0"]
 
 
 def test_evaluate_warns_of_another_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

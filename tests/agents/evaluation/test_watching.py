@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from pixelseg_agents import DQN, PA3C
 from pixelseg_agents.cli import main
+from pixelseg_agents.cli.render import _fresh
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.evaluation.figures import episodes as episodes_module
 from pixelseg_agents.evaluation.figures.episodes import episode_animation, episode_sheet
@@ -161,6 +164,30 @@ def test_the_command_writes_animations_and_sheets(run: Path, capsys: pytest.Capt
     video.release()
     assert main(["render", str(run), "--images", "1", "--out", str(run / "steps.png")]) == 0
     assert Image.open(run / "steps.png").height > 300
+
+
+def test_the_untrained_agent_is_the_same_one_before_its_training() -> None:
+    env = PixelSegVectorEnv(2, "phantom", size=16, count=12)
+    agent = PA3C(env, look=LOOK, width=0.05, device="cpu", seed=5)
+    before = [parameter.clone() for parameter in agent.network.parameters()]
+    again = list(_fresh(agent.learn(1), env).network.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(again, before, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(agent.network.parameters(), before, strict=True))
+
+
+def test_the_checkpoint_and_the_split_that_were_asked_for_are_shown(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    words = ["render", str(copy), "--images", "1", "--horizon", "1", "--out"]
+    assert main([*words, str(tmp_path / "val.png"), "--split", "val"]) == 0
+    assert main([*words, str(tmp_path / "test.png")]) == 0
+    val, test = (line for line in capsys.readouterr().out.splitlines() if "Dice" in line)
+    assert val.split(",")[0] != test.split(",")[0], "other patients"
+    (copy / "best.safetensors").write_bytes(b"damaged")
+    assert main([*words, str(tmp_path / "best.png"), "--checkpoint", "best"]) == 2
+    assert "best.safetensors" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -294,6 +294,10 @@ def test_looks_by_name() -> None:
         ("closer(side=", "expected a name"),
         ("closer(side=,)", "expected the form"),
         ("closer(margin=0.5)", "at least 1"),
+        (f"closer(border={10**400})", "at least 0"),
+        ("closer(side=32, side=16)", "expected the form"),
+        ("closer(**{'side': 32})", "expected the form"),
+        ("pixelseg_agents:Look", "defines __call__"),
         ("closer(windows=0)", "1 to 16"),
         ("closer(windows=True)", "1 to 16"),
         ("no.such.module:look", "cannot be imported"),
@@ -328,10 +332,23 @@ def test_pictures_show_what_was_looked_at(tmp_path: Any) -> None:
     assert PA3C(env, width=0.05, device="cpu").windows(images, targets) is None
 
 
+def test_what_counts_is_told_by_the_smallest_window() -> None:
+    """A neighbourhood is a sixth of it wide, here 5: of a piece more than half of that, and of a gap all of it."""
+    look = Closer(smallest=24, border=0, windows=2)
+    object_alone = blob(90, 90, 10, 10, 12)
+    one = look.squares(object_alone)[0, 0, 2]
+    for side, counts in ((3, False), (4, True)):
+        both = object_alone | blob(90, 90, 70, 70, side)
+        assert (Closer(smallest=24, border=0).squares(both)[0, 0, 2] > one) == counts
+    for gap, parted in ((4, False), (5, True)):
+        first, second = look.squares(object_alone | blob(90, 90, 10, 22 + gap, 12))[0]
+        assert torch.equal(first, second) != parted
+
+
 def test_what_a_network_is_shown() -> None:
-    """The window, the whole image where it stays in view, and how large the window is."""
-    images = torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(4))
-    kept, seen = blob(64, 64, 20, 30, 10), []
+    """The window, the whole image where it stays in view, and how large the window is, of the longer side."""
+    images = torch.rand(1, 2, 64, 90, generator=torch.Generator().manual_seed(4))
+    kept, seen = blob(64, 90, 20, 30, 10), []
     look = Closer(side=16, margin=1.5, border=3, smallest=12, context=True)
     ((window,),) = look.squares(kept)
     assert window.tolist() == [25 - 10.5, 35 - 10.5, 10 * 1.5 + 2 * 3]
@@ -339,5 +356,5 @@ def test_what_a_network_is_shown() -> None:
     (shown,) = seen
     assert shown.shape[1] == look.inputs(2) == 5
     assert torch.equal(shown[:, :2], cut_out(images, window[None], 16))
-    assert torch.equal(shown[:, 2:4], cut_out(images, torch.tensor([[0.0, 0.0, 64.0]]), 16))
-    assert torch.allclose(shown[:, 4], torch.tensor(21 / 64))
+    assert torch.equal(shown[:, 2:4], cut_out(images, torch.tensor([[-13.0, 0.0, 90.0]]), 16))
+    assert torch.allclose(shown[:, 4], torch.tensor(21 / 90))

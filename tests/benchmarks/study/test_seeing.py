@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.study.seeing import BINS, BY_LOOK, Seeing, binned, error, gains, harmed, inside, lesions, seeing
+from benchmarks.study.seeing import BINS, BY_LOOK, Seeing, _look, binned, error, gains, harmed, inside, lesions, seeing
 from benchmarks.study.seeing_figure import members
 from benchmarks.study.trained import open_run
 from pixelseg_agents.evaluation import evaluate
@@ -129,3 +129,12 @@ def test_what_is_no_run_of_two_looks_is_refused(run: Path, tmp_path: Path) -> No
         seeing([run, tmp_path], "test")
     with pytest.raises(OptionError, match="at least one run"):
         seeing([], "test")
+
+
+def test_the_error_of_kept_pixels_counts_those_above_a_half() -> None:
+    bins = np.zeros((1, BINS, 3))
+    bins[0, 2], bins[0, 15] = (30, 3, 3), (10, 7.5, 5)  # removed as surely as they ought to be, kept too surely
+    images = {key: [[0.5]] for key in BY_LOOK} | {"size": [0.1]}
+    said = _look(images, bins, 0)
+    assert said["error_of_kept"] == pytest.approx(0.25)
+    assert said["error_of_decided"] == pytest.approx(2.5 / 40)

@@ -38,6 +38,15 @@ def test_the_table_pools_folds_and_seeds(tmp_path: Path) -> None:
     assert last.endswith("| 6 folds |")
 
 
+def test_the_gain_is_that_of_the_last_step_over_the_first() -> None:
+    record = a_record(0, 0, 0.1)
+    for steps in record["val"]["by_step"].values():
+        steps.append([value + 0.3 for value in steps[0]])
+    second, third = table([record], "val").splitlines()[-2:]
+    assert "+" not in second
+    assert "| +0.300 | +0.300 | +0.3 | 1 fold |" in third
+
+
 def test_records_without_steps_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="after every step"):
         read([tmp_path])
