@@ -44,8 +44,8 @@ be compared: images, sizes and budgets differ. Made from [the records](records) 
 - **rank** counts agents that learn from rewards. References, and networks that are trained with supervision, stand
   where their Dice puts them, without one.
 - **by patient**: the mean over patients, each the mean of its images and seeds, and its **95 %** interval by the
-  bootstrap over patients and seeds; with one seed over patients alone. Where intervals overlap widely, a rank is worth
-  little.
+  bootstrap over patients and seeds; with one seed over patients alone, and none with fewer than six patients. Where
+  intervals overlap widely, a rank is worth little.
 - **Native**: whatever size an agent decided at, its maps were judged on the pixels of the files.
 - **HD95** is in pixels of the masks that were judged, **params** are millions of parameters, and **GFLOP** is what
   segmenting one image costs, all steps together.
@@ -147,7 +147,7 @@ def _line(row: Row, gflop: Mapping[str, float], rank: str) -> str:
         name,
         f"{mean(records, 'DICE'):.3f}",
         f"{middle:.3f}",
-        f"{low:.3f}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high:.3f}",
+        "" if np.isnan(low) else f"{low:.3f}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high:.3f}",  # too few patients
         f"{mean(records, 'BIoU'):.3f}",
         f"{mean(records, 'HD95'):.1f}",
         f"{parameters / 1e6:.2f}" if parameters else "",
