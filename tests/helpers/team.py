@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import gymnasium as gym
 import torch
@@ -57,7 +58,6 @@ def train(key: str, team: Team) -> tuple[list[Tensor], list[dict[str, float]]]:
     """The gradients of every step of a short training, one after another in one tensor each, and its log."""
     name, settings, shared = AGENTS[key]
     task = {"transition": "additive", "observation": "stacked"} if name == "pixelrl" else {}
-    learner.EPOCHS_PER_DECAY = 0.5  # type: ignore[assignment]  # not 25, which would take long
     env = gym.make_vec(
         "PixelSegEnv-v0", num_envs=BATCH // team.size, size=24, count=40, split="train", order="shuffled", **task
     )
@@ -73,7 +73,8 @@ def train(key: str, team: Team) -> tuple[list[Tensor], list[dict[str, float]]]:
 
     agent.apply_gradients = kept
     log = Rows()
-    agent.learn(UPDATES, log_interval=1, logger=log, team=team)
+    with mock.patch.object(learner, "EPOCHS_PER_DECAY", 0.5):  # not 25, which would take long
+        agent.learn(UPDATES, log_interval=1, logger=log, team=team)
     return gradients, log.rows
 
 
