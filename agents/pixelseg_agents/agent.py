@@ -168,10 +168,6 @@ class PixelAgent(Learner):
         """What it segments, a name per label."""
         return self.task.label_names
 
-    def _make_parts(self) -> dict[str, nn.Module]:
-        """The agent's modules by name, `"network"` first."""
-        raise NotImplementedError
-
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
         """The decision on a batch (B, [L,] H, W): True where a pixel is kept, or the number of its action."""
         raise NotImplementedError

@@ -24,6 +24,7 @@ from pixelseg_agents.learning.errors import TrainingError
 from pixelseg_agents.learning.looking import WHOLE, Look, WholeImage, make_look
 from pixelseg_agents.learning.notes import Notes
 from pixelseg_agents.learning.precision import PLAIN, Mode, Passes, fastest_mode
+from pixelseg_agents.learning.room import kept_bytes, out_of_memory
 from pixelseg_agents.learning.schedule import TrainingSchedule, falling_weight
 from pixelseg_agents.learning.task import AgentTask, attribute, dataset_length
 from pixelseg_agents.team import Team
@@ -87,6 +88,7 @@ class Learner:
     _unseen: list[Tensor]  # loss and gradient's norm of steps that were not looked at yet
     _index: NDArray[np.int64] | None  # the images that are learnt from
     _file: Path | None  # that it was read from
+    _bytes: tuple[tuple[int, ...], int] | None = None  # what a pass of a batch of this shape keeps
 
     @property
     def network(self) -> Any:
@@ -121,6 +123,10 @@ class Learner:
     def _told(self) -> str:
         """Its title for messages, with the file that it was read from."""
         return self.title if self._file is None else f"{self._file}: {self.title}"
+
+    def _make_parts(self) -> dict[str, nn.Module]:
+        """The agent's modules by name, `"network"` first."""
+        raise NotImplementedError
 
     def _update(self, horizon: int, weight: Any) -> int:
         """Plays one batch of episodes and learns from it.
@@ -245,6 +251,10 @@ class Learner:
             raise
         except PixelSegError as error:  # of a reward of somebody's own, say
             raise type(error)(f"update {self.updates + 1}: {error} (on {self._learnt_from()})") from error
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise TrainingError(self._no_room()) from error
         (passes,) = self.team.sums(found * self.look.passes)
         self._log_notes()
         self.passes += passes
@@ -309,6 +319,32 @@ class Learner:
         if isinstance(look, WholeImage):
             return network(observation)
         return look(network, observation, self.task.kept(observation))
+
+    def _pass_bytes(self, shape: tuple[int, ...]) -> int:
+        """What one pass of a batch keeps for its gradient, in float32: the bytes are counted, nothing is computed.
+
+        Args:
+            shape: of the observations, (B, C, H, W).
+        """
+        if self._bytes is None or self._bytes[0] != shape:
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                network = self._make_parts()["network"].train()
+                one = kept_bytes(lambda: self._looked(network, torch.zeros(1, *shape[1:])))
+            weights = sum(parameter.nbytes for parameter in network.parameters())
+            self._bytes = shape, max(0, one - weights) * shape[0]
+        return self._bytes[1]
+
+    def _no_room(self) -> str:
+        """What to change where memory was too short for an update."""
+        assert self.env is not None
+        batch, *rest = self.env.observation_space.shape or ()
+        replayed = getattr(self.config, "replay_batch", 0)
+        shape = (max(batch, replayed), *rest)
+        sizes = "size, batch, replay_batch or width" if replayed else "size, batch or width"
+        return (
+            f"out of memory: a pass of observations {shape}, width {getattr(self.config, 'width', 1):g}, keeps about "
+            f"{self._pass_bytes(shape) / 2**20:,.0f} MiB for its gradient. Make {sizes} smaller"
+        )
 
     def settle_mode(self) -> Mode:
         """Settles in what mode the passes of training are computed, which `precision="auto"` has to measure."""

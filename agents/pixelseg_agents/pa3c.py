@@ -17,7 +17,7 @@ from pixelseg_agents.actor_critic import ActorCritic, actor_critic_heads
 from pixelseg_agents.config import PA3CConfig
 from pixelseg_agents.learning.episodes import Episodes, weight_maps
 from pixelseg_agents.learning.returns import RewardMapConvolution, discounted_returns, one_step_returns
-from pixelseg_agents.learning.room import SHARE, differs_again, free_bytes, kept_bytes, sharers, told_apart
+from pixelseg_agents.learning.room import SHARE, differs_again, free_bytes, sharers, told_apart
 from pixelseg_agents.networks import ActorCriticHeads, PA3CNetwork
 from pixelseg_env import OptionError
 
@@ -85,7 +85,6 @@ class PA3C(ActorCritic):
 
     name = "PA3C"
     config_class = PA3CConfig
-    _bytes: tuple[tuple[int, ...], int] | None = None  # what a pass of a batch of this shape keeps
     _free: int | None = None  # memory, when training began
 
     def _make_parts(self) -> dict[str, nn.Module]:
@@ -107,10 +106,10 @@ class PA3C(ActorCritic):
     def _update(self, horizon: int, weight: Any) -> int:
         """Algorithm 1: rolls out one batch of episodes and takes one gradient step."""
         episodes, sampling = self._play(horizon)
-        estimate = self._step_bytes(episodes.observation) * horizon
+        shape = tuple(episodes.observation.shape)
+        estimate = self._pass_bytes(shape) * horizon
         again = self._recomputes(estimate)
         kept = estimate // horizon if again else estimate
-        shape = tuple(episodes.observation.shape)
         with told_apart(kept, f"observations {shape}, t_max {horizon}, width {self.config.width:g}", again):
             with torch.set_grad_enabled(not again):
                 rollout = self._rollout(episodes, sampling, horizon, weight)
@@ -120,17 +119,6 @@ class PA3C(ActorCritic):
                 self._learn(rollout.logits, rollout.values, rollout.actions, rollout.returns, rollout.playing)
         self._record_episodes(episodes, horizon)
         return rollout.passes * (1 + again)
-
-    def _step_bytes(self, observation: Tensor) -> int:
-        """What one pass of a batch keeps for its gradient, in float32: the bytes are counted, nothing is computed."""
-        shape = tuple(observation.shape)
-        if self._bytes is None or self._bytes[0] != shape:
-            with torch.random.fork_rng(devices=[]), torch.device("meta"):
-                network = self._make_parts()["network"].train()
-                one = kept_bytes(lambda: self._looked(network, torch.zeros(1, *shape[1:])))
-            weights = sum(parameter.nbytes for parameter in network.parameters())
-            self._bytes = shape, max(0, one - weights) * shape[0]
-        return self._bytes[1]
 
     def _recomputes(self, estimate: int) -> bool:
         """Whether a second pass of a batch is done for its gradient; layers are asked only where it would be."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pixelseg_agents import PA3C, PixelRL, TrainingError
+from pixelseg_agents import AC, DQN, PA3C, PixelRL, Supervised, TrainingError
 from pixelseg_agents.learning.room import free_bytes, kept_bytes, told_apart
 from pixelseg_env import OptionError
 
@@ -90,7 +91,7 @@ def test_with_recomputing_memory_hardly_grows_with_t_max() -> None:
 
 def test_the_estimate_is_what_is_kept_and_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make(size=32)
-    estimate = 4 * agent._step_bytes(torch.rand(2, 1, 32, 32))
+    estimate = 4 * agent._pass_bytes((2, 1, 32, 32))
     assert estimate == pytest.approx(most_kept(size=32, recompute=False), rel=0.25)
     for free, passes in ((3 * estimate, 8), (estimate, 16)):
         monkeypatch.setattr("pixelseg_agents.pa3c.free_bytes", lambda device, free=free: free)
@@ -124,6 +125,31 @@ def test_running_out_of_memory_says_what_to_change(error: Exception, monkeypatch
         agent.learn(1)
     with pytest.raises(RuntimeError, match="another"), told_apart(1, "x", False):
         raise RuntimeError("another")
+
+
+@pytest.mark.parametrize(("kind", "sizes"), [(AC, "batch"), (Supervised, "batch"), (DQN, "batch, replay_batch")])
+def test_every_agent_says_what_to_change(kind: Any, sizes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make(kind, **({"learning_starts": 2, "replay_batch": 8} if kind is DQN else {}))
+    shape = (8, 1, 16, 16) if kind is DQN else (2, 1, 16, 16)
+    own = agent._make_parts()["network"].train()
+    kept = kept_bytes(lambda: own(torch.zeros(shape))) - sum(p.nbytes for p in own.parameters())
+    assert agent._pass_bytes(shape) == pytest.approx(kept, rel=0.1)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 545525760 bytes")
+
+    monkeypatch.setattr(agent, "_descend", full)
+    said = (
+        re.escape(f"observations {shape}, width 0.06, keeps about")
+        + r" [\d,]+ MiB .*Make size, "
+        + sizes
+        + " or width smaller$"
+    )
+    with pytest.raises(TrainingError, match=said):
+        agent.learn(2)
+    monkeypatch.setattr(agent, "_descend", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        agent.learn(2)
 
 
 def test_an_image_that_is_too_large_to_predict_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
