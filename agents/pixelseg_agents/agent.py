@@ -11,7 +11,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.logger import Logger
-from torch import Tensor, nn
+from torch import Tensor
 
 from pixelseg_agents.checkpoint import Checkpoint, CheckpointError, checkpoint_path, load_checkpoint, save_checkpoint
 from pixelseg_agents.config import AgentConfig
