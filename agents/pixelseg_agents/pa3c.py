@@ -85,7 +85,7 @@ class PA3C(ActorCritic):
 
     name = "PA3C"
     config_class = PA3CConfig
-    _free: int | None = None  # memory, when training began; a checkpoint has it
+    _free: int | None = None  # memory, when training began
 
     def _make_parts(self) -> dict[str, nn.Module]:
         config = self.config

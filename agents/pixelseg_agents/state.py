@@ -35,7 +35,6 @@ def settings_of(agent: Any) -> dict[str, Any]:
         "label_names": list(task.label_names),
         "observe_time": task.observe_time,
         "mode": None if agent.mode is None else vars(agent.mode),
-        "free": getattr(agent, "_free", None),
         **{name: getattr(agent, name) for name in COUNTS},
     }
 
@@ -131,7 +130,5 @@ def restore(agent: Any, tensors: dict[str, Tensor], settings: dict[str, Any]) ->
     agent.optimizer.load_state_dict({"state": moments, "param_groups": groups})
     agent.recall(parts["memory"])
     agent.mode = mode_of(settings)
-    if settings.get("free") is not None:  # what was chosen by it is kept, for another way rounds otherwise
-        agent._free = _count(settings, "free")
     for name in COUNTS:
         setattr(agent, name, _count({"episodes": 0} | settings, name))
