@@ -24,7 +24,7 @@ from pixelseg_agents.learning.errors import TrainingError
 from pixelseg_agents.learning.looking import WHOLE, Look, WholeImage, make_look
 from pixelseg_agents.learning.notes import Notes
 from pixelseg_agents.learning.precision import PLAIN, Mode, Passes, fastest_mode
-from pixelseg_agents.learning.room import kept_bytes, out_of_memory
+from pixelseg_agents.learning.room import kept_bytes, kept_text, told_apart
 from pixelseg_agents.learning.schedule import TrainingSchedule, falling_weight
 from pixelseg_agents.learning.task import AgentTask, attribute, dataset_length
 from pixelseg_agents.team import Team
@@ -246,15 +246,12 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         try:
-            found = self._update(horizon, weight)
+            with told_apart(self._no_room):
+                found = self._update(horizon, weight)
         except TrainingError:
             raise
         except PixelSegError as error:  # of a reward of somebody's own, say
             raise type(error)(f"update {self.updates + 1}: {error} (on {self._learnt_from()})") from error
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            raise TrainingError(self._no_room()) from error
         (passes,) = self.team.sums(found * self.look.passes)
         self._log_notes()
         self.passes += passes
@@ -341,10 +338,8 @@ class Learner:
         replayed = getattr(self.config, "replay_batch", 0)
         shape = (max(batch, replayed), *rest)
         sizes = "size, batch, replay_batch or width" if replayed else "size, batch or width"
-        return (
-            f"out of memory: a pass of observations {shape}, width {getattr(self.config, 'width', 1):g}, keeps about "
-            f"{self._pass_bytes(shape) / 2**20:,.0f} MiB for its gradient. Make {sizes} smaller"
-        )
+        what = f"a pass of observations {shape}, width {getattr(self.config, 'width', 1):g},"
+        return kept_text(what, self._pass_bytes(shape), sizes)
 
     def settle_mode(self) -> Mode:
         """Settles in what mode the passes of training are computed, which `precision="auto"` has to measure."""

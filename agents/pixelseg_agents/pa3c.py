@@ -17,7 +17,7 @@ from pixelseg_agents.actor_critic import ActorCritic, actor_critic_heads
 from pixelseg_agents.config import PA3CConfig
 from pixelseg_agents.learning.episodes import Episodes, weight_maps
 from pixelseg_agents.learning.returns import RewardMapConvolution, discounted_returns, one_step_returns
-from pixelseg_agents.learning.room import SHARE, differs_again, free_bytes, sharers, told_apart
+from pixelseg_agents.learning.room import SHARE, differs_again, free_bytes, kept_text, sharers, told_apart
 from pixelseg_agents.networks import ActorCriticHeads, PA3CNetwork
 from pixelseg_env import OptionError
 
@@ -110,7 +110,9 @@ class PA3C(ActorCritic):
         estimate = self._pass_bytes(shape) * horizon
         again = self._recomputes(estimate)
         kept = estimate // horizon if again else estimate
-        with told_apart(kept, f"observations {shape}, t_max {horizon}, width {self.config.width:g}", again):
+        what = f"an update with observations {shape}, t_max {horizon}, width {self.config.width:g}, recompute={again}"
+        more = "" if again else ", or set recompute=True, which keeps one step's part of it at a time"
+        with told_apart(lambda: kept_text(what, kept, "size, batch or width", more)):
             with torch.set_grad_enabled(not again):
                 rollout = self._rollout(episodes, sampling, horizon, weight)
             if again:

@@ -109,9 +109,14 @@ def training(
         "every": every,
         "config": agent.config.to_dict(),
         "warned": warned[0] if warned else None,
-        "validation_dice": float(evaluate(agent, judged).metrics["DICE"].mean()),
+        "validation_dice": mean_dice(agent, judged),
         **curves,
     }
+
+
+def mean_dice(agent: Any, env: PixelSegVectorEnv) -> float:
+    """The mean Dice of an environment's images after their episodes."""
+    return float(evaluate(agent, env).metrics["DICE"].mean())
 
 
 def watching(dataset: SegmentationDataset, every: int, curves: dict[str, list[Any]]) -> Callable[[Any], None]:
@@ -136,7 +141,7 @@ def watching(dataset: SegmentationDataset, every: int, curves: dict[str, list[An
         curves["keep_object"].append(float(keep[target].mean()))
         curves["keep_background"].append(float(keep[~target].mean()))
         if agent.updates % every == 0:
-            curves["dice"].append(float(evaluate(agent, env).metrics["DICE"].mean()))
+            curves["dice"].append(mean_dice(agent, env))
 
     return note
 

@@ -72,13 +72,11 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def told_apart(estimate: int, what: str, recomputes: bool) -> Iterator[None]:
+def told_apart(said: Callable[[], str]) -> Iterator[None]:
     """Turns running out of memory into a message that says what to change.
 
     Args:
-        estimate: bytes that the update was expected to keep.
-        what: the settings that it had, for the message.
-        recomputes: whether `recompute` is on already.
+        said: what an update keeps, and what to change; it is asked only then.
 
     Raises:
         TrainingError: memory ran out.
@@ -88,8 +86,9 @@ def told_apart(estimate: int, what: str, recomputes: bool) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        more = "" if recomputes else ", or set recompute=True, which keeps one step's part of it at a time"
-        raise TrainingError(
-            f"out of memory: an update with {what}, recompute={recomputes} keeps about {estimate / 2**20:,.0f} MiB for "
-            f"its gradient. Make size, batch or width smaller{more}"
-        ) from error
+        raise TrainingError(f"out of memory: {said()}") from error
+
+
+def kept_text(what: str, kept: int, sizes: str, more: str = "") -> str:
+    """What something keeps for its gradient, in bytes, and the settings that make it less."""
+    return f"{what} keeps about {kept / 2**20:,.0f} MiB for its gradient. Make {sizes} smaller{more}"

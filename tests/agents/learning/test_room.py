@@ -123,7 +123,7 @@ def test_running_out_of_memory_says_what_to_change(error: Exception, monkeypatch
     agent.config = agent.config.replace(recompute=True)  # which it is not told to do once more
     with pytest.raises(TrainingError, match=said.format(True, "")):
         agent.learn(1)
-    with pytest.raises(RuntimeError, match="another"), told_apart(1, "x", False):
+    with pytest.raises(RuntimeError, match="another"), told_apart(lambda: "x"):
         raise RuntimeError("another")
 
 
