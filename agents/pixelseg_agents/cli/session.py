@@ -112,8 +112,9 @@ class Session:
     def _save(self) -> None:
         # The log and the scores first: killed in between, those beyond the checkpoint are dropped on resume.
         self._logger.save(self._agent.updates)
+        state = {"best": self.best, "scores": self._scores}  # the best is for readers, and follows from them
         if self._team.first:
-            write_atomically(self._folder / STATE, json.dumps({"scores": self._scores}) + "\n")
+            write_atomically(self._folder / STATE, json.dumps(state) + "\n")
         self._agent.save(self._folder / CHECKPOINT)
         self._saved, self._saved_updates = time.monotonic(), self._agent.updates
 
