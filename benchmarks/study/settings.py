@@ -27,6 +27,12 @@ def _looking(
     return Setting(hyper={"look": look} | plan | hyper, env=rules, **(TRYING if trying else {"tuned": False}))
 
 
+def _once(more: str = "") -> Setting:
+    """One look at the whole image, on test patients, with --horizon 1."""
+    values = ", ".join(filter(None, (more, "smallest=1000000")))
+    return Setting(hyper={"look": f"closer({values})", "horizons": (1,)}, tuned=False)
+
+
 def _gradient(data: dict[str, Any] | None = None, **hyper: Any) -> Setting:
     """An agent that looks once, and what its advantages do, or how its images are read; see `TRYING`."""
     return Setting(hyper={"horizons": (1,)} | hyper, data=data or {}, **TRYING)
@@ -128,14 +134,12 @@ SETTINGS: dict[str, Setting] = {
     "scaled-percentiles-missing-third": _gradient(SCALED, policy_gradient="natural", missing_sequences=0.33),
     # What the folds have settled, on test patients, with --size 256 --horizon 2
     "closer": _looking(trying=False),
-    "once": Setting(hyper={"look": "closer(smallest=1000000)", "horizons": (1,)}, tuned=False),  # with --horizon 1
-    "once-90": Setting(
-        hyper={"look": "closer(side=90, smallest=1000000)", "horizons": (1,)}, tuned=False
-    ),  # as dear as two
-    "closer-90": _looking("closer(side=90)", trying=False),
-    "once-128": Setting(
-        hyper={"look": "closer(side=128, smallest=1000000)", "horizons": (1,)}, tuned=False
-    ),  # as dear as two of 90
+    "closer-final-weight-2": _looking(trying=False, final_foreground_weight=2.0),
+    **{f"closer-{side}": _looking(f"closer(side={side})", trying=False) for side in (32, 90, 128)},
+    "no-window-32": _looking("closer(side=32, smallest=1000000)", trying=False),
+    "once": _once(),
+    # One look that costs as much as two of 32x32, 64x64, 90x90, 128x128
+    **{f"once-{side}": _once(f"side={side}") for side in (45, 90, 128, 181)},
     "no-window": _looking("closer(smallest=1000000)", trying=False),
     # One look, and what moves the policy, one change at a time, with --horizon 1
     "gradient-vanilla": _gradient(),
