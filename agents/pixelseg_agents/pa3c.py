@@ -6,7 +6,7 @@ environment: one update rolls out a batch of episodes of t_max steps and takes o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from pixelseg_agents.actor_critic import ActorCritic, actor_critic_heads
 from pixelseg_agents.config import PA3CConfig
 from pixelseg_agents.learning.episodes import Episodes, weight_maps
 from pixelseg_agents.learning.returns import RewardMapConvolution, discounted_returns, one_step_returns
-from pixelseg_agents.learning.room import SHARE, differs_again, free_bytes, kept_text, sharers, told_apart
+from pixelseg_agents.learning.room import NEVER, Decided, differs_again, free_bytes, kept_text, sharers, told_apart
 from pixelseg_agents.networks import ActorCriticHeads, PA3CNetwork
 from pixelseg_env import OptionError
 
@@ -85,7 +85,8 @@ class PA3C(ActorCritic):
 
     name = "PA3C"
     config_class = PA3CConfig
-    _free: int | None = None  # memory, when training began
+    _free: int | None = None  # memory, when it was first asked for
+    _room = Decided()
 
     def _make_parts(self) -> dict[str, nn.Module]:
         config = self.config
@@ -107,9 +108,9 @@ class PA3C(ActorCritic):
         """Algorithm 1: rolls out one batch of episodes and takes one gradient step."""
         episodes, sampling = self._play(horizon)
         shape = tuple(episodes.observation.shape)
-        estimate = self._pass_bytes(shape) * horizon
-        again = self._recomputes(estimate)
-        kept = estimate // horizon if again else estimate
+        each = self._pass_bytes(shape)
+        again = self._recomputes(each * horizon, [each * steps for steps in self.config.horizons])
+        kept = each if again else each * horizon
         what = f"an update with observations {shape}, t_max {horizon}, width {self.config.width:g}, recompute={again}"
         more = "" if again else ", or set recompute=True, which keeps one step's part of it at a time"
         with told_apart(lambda: kept_text(what, kept, "size, batch or width", more)):
@@ -122,14 +123,26 @@ class PA3C(ActorCritic):
         self._record_episodes(episodes, horizon)
         return rollout.passes * (1 + again)
 
-    def _recomputes(self, estimate: int) -> bool:
-        """Whether a second pass of a batch is done for its gradient; layers are asked only where it would be."""
+    def memory(self) -> dict[str, Tensor]:
+        """What was decided about `recompute`."""
+        return {"room": self._room.tensor()}
+
+    def recall(self, memory: dict[str, Tensor]) -> None:
+        """Takes up what `memory` gave; without it the free memory decides anew."""
+        self._room = Decided.of(memory["room"]) if "room" in memory else Decided()
+
+    def _recomputes(self, estimate: int, others: Iterable[int] = ()) -> bool:
+        """Whether a second pass of a batch is done for its gradient; layers are asked only where it would be.
+
+        Args:
+            estimate: the bytes that the update keeps without it.
+            others: of the training's other updates.
+        """
         wanted: bool | None = self.config.recompute
         if wanted is None:
-            if self._free is None:  # once, and for all: what an update takes must not change the next one's way
-                own = (free_bytes(self.device) or 1 << 62) // sharers(self.device, self.config.workers)
-                self._free = int(self.team.told(own))
-            wanted = estimate > SHARE * self._free
+            if self._room.fits < estimate < self._room.exceeds:
+                self._room = self._room.about([estimate, *others], self._free_bytes)
+            wanted = estimate >= self._room.exceeds
         if not wanted or not any(map(differs_again, self.network.modules())):
             return bool(wanted)
         if self.config.recompute is None:
@@ -138,6 +151,13 @@ class PA3C(ActorCritic):
             "recompute=True: the network has dropout or batch normalisation, so its second pass would not be the "
             "first one's; leave it out, or choose another network"
         )
+
+    def _free_bytes(self) -> int:
+        """Asked once: what an update takes must not change the next one's way."""
+        if self._free is None:
+            own = (free_bytes(self.device) or NEVER) // sharers(self.device, self.config.workers)
+            self._free = int(self.team.told(own))
+        return self._free
 
     def _total(self, playing: Tensor) -> Tensor:
         """Of a batch of T steps, (T, B, [L,] H, W); with `equal_steps` a number for each step."""

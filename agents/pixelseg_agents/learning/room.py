@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,51 @@ from torch import Tensor, nn
 
 from pixelseg_agents.learning.errors import TrainingError
 
+NEVER = 1 << 62  # more bytes than any update keeps
 SHARE = 0.5  # of the memory that is free, what the passes of one update may keep
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Which updates of a training fit into memory, so that it decides alike after it was interrupted.
+
+    Attributes:
+        fits: bytes, the largest estimate that was found to fit.
+        exceeds: the smallest that was found not to.
+    """
+
+    fits: int = 0
+    exceeds: int = NEVER
+
+    def about(self, estimates: Iterable[int], free: Callable[[], int]) -> Decided:
+        """The same, with what estimates of updates lie between decided as well.
+
+        Args:
+            estimates: bytes that updates would keep.
+            free: the bytes that are free; it is asked only where something is not decided yet.
+        """
+        fits, exceeds = self.fits, self.exceeds
+        for one in (one for one in estimates if self.fits < one < self.exceeds):
+            if one > SHARE * free():
+                exceeds = min(exceeds, one)
+            else:
+                fits = max(fits, one)
+        return Decided(fits, exceeds)
+
+    def tensor(self) -> Tensor:
+        """Both, int64 (2,)."""
+        return torch.tensor([self.fits, self.exceeds])
+
+    @classmethod
+    def of(cls, kept: Tensor) -> Decided:
+        """What `tensor` gave.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        if kept.shape != (2,) or kept.dtype != torch.int64 or not 0 <= kept[0] < kept[1]:
+            raise ValueError("memory.room: expected two whole numbers, the second the larger one")
+        return cls(*kept.tolist())
 
 
 def kept_bytes(forward: Callable[[], Any]) -> int:

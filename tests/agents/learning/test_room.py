@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelseg_agents import AC, DQN, PA3C, PixelRL, Supervised, TrainingError
-from pixelseg_agents.learning.room import free_bytes, kept_bytes, told_apart
+from pixelseg_agents.learning.room import Decided, free_bytes, kept_bytes, told_apart
 from pixelseg_env import OptionError
 
 
@@ -194,6 +195,34 @@ def test_processes_share_the_memory_and_decide_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     free[0] = 1000
     assert make()._recomputes(400)
+
+
+def test_a_training_that_goes_on_decides_as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also about a longer t_max that it had not come to."""
+    estimate = make(size=32)._pass_bytes((2, 1, 32, 32))
+    free = [5 * estimate]  # so two steps are kept, and three are computed again
+    monkeypatch.setattr("pixelseg_agents.pa3c.free_bytes", lambda device: free[0])
+    plan: dict[str, Any] = {"horizons": (1, 2, 3, 4), "horizon_shares": (0.1, 0.2, 0.3, 0.4)}
+    whole, first = (make(size=32, **plan) for _ in range(2))
+    whole.learn(20)
+    first.learn(20, callback=lambda agent: agent.updates < 2)  # t_max 1 alone
+    assert first.updates == 2
+    assert whole.passes > 2 * 50
+    path = first.save(tmp_path / "half")
+    for now in (1, 1 << 50):
+        free[0] = now
+        gone_on = PA3C.load(path, env=make(size=32).env, device="cpu")
+        gone_on.learn(20)
+        assert gone_on.passes == whole.passes
+        for one, two in zip(gone_on._parameters, whole._parameters, strict=True):
+            assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("wrong", [[1, 1], [-1, 5], [3, 2], [1], [[1, 2]], [1.0, 2.0]])
+def test_damaged_decisions_are_refused(wrong: Any) -> None:
+    assert Decided.of(Decided(3, 9).tensor()) == Decided(3, 9)
+    with pytest.raises(ValueError, match=r"memory\.room: expected two whole numbers"):
+        Decided.of(torch.tensor(wrong))
 
 
 def test_a_reward_that_ends_a_training_is_told_with_update_and_images() -> None:
