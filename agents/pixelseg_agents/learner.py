@@ -21,7 +21,7 @@ from pixelseg_agents.learning.asynchronous import share_of_threads, train_asynch
 from pixelseg_agents.learning.distributed import SharedGenerator
 from pixelseg_agents.learning.episodes import Episodes, epoch_draw
 from pixelseg_agents.learning.errors import TrainingError
-from pixelseg_agents.learning.looking import WHOLE, Look, WholeImage, make_look
+from pixelseg_agents.learning.looking import WHOLE, Look, WholeImage, check_spread, make_look
 from pixelseg_agents.learning.notes import Notes
 from pixelseg_agents.learning.precision import PLAIN, Mode, Passes, fastest_mode
 from pixelseg_agents.learning.room import kept_bytes, kept_text, told_apart
@@ -315,7 +315,9 @@ class Learner:
         look = self.look
         if isinstance(look, WholeImage):
             return network(observation)
-        return look(network, observation, self.task.kept(observation))
+        found = look(network, observation, self.task.kept(observation))
+        check_spread(look, found, observation)
+        return found
 
     def _pass_bytes(self, shape: tuple[int, ...]) -> int:
         """What one pass of a batch keeps for its gradient, in float32: the bytes are counted, nothing is computed.

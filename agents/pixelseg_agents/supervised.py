@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -36,6 +37,20 @@ class TargetLearner(PixelAgent):
     def _logits(self, observation: Tensor) -> Tensor:
         """The log-odds of every pixel to be object, float32 (B, [L,] H, W)."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def keep_probability(self, observation: NDArray[Any] | Tensor) -> NDArray[np.float32]:
+        """The probability of every pixel to be object, by which it is kept.
+
+        Args:
+            observation: float32 (B, C, H, W).
+
+        Returns:
+            float32 (B, [L,] H, W), NumPy.
+        """
+        self.network.eval()
+        found: NDArray[np.float32] = self._logits(tensor(observation, self.device)).float().sigmoid().cpu().numpy()
+        return found
 
     @property
     def _loss(self) -> Loss:

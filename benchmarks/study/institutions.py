@@ -61,7 +61,7 @@ def _judged(record: Record) -> str:
 
 
 def table(records: Sequence[Record]) -> str:
-    """The table, in Markdown, with the passes after agent and setting.
+    """The table, in Markdown. Columns are named by agent, setting and passes, or by what differs of them.
 
     Where an agent lacks an institution, its cells there and its means stay empty.
     """
@@ -70,7 +70,8 @@ def table(records: Sequence[Record]) -> str:
     for one in records:
         cell = one["cell"]
         groups[cell["agent"], cell["setting"], cell["protocol"]["passes"]][cell["left_out"]].append(one)
-    names = [f"{agent} {setting} {passes}" for agent, setting, passes in groups]
+    varied = [k for k in range(3) if len({key[k] for key in groups}) > 1] or range(3)
+    names = [" ".join(str(key[k]) for k in varied) for key in groups]
     columns = ["left out", "patients", "images", *(f"{name}: {title}" for name in names for title, *_ in SCORES)]
     lines = [f"| {' | '.join(columns)} |", f"| --- |{' ---: |' * (len(columns) - 1)}"]
     rows = np.array(

@@ -75,15 +75,27 @@ def _lines(key: Group, group: Sequence[Mapping[str, Any]], part: str) -> list[st
         gains = ["", "", ""]
         if step and step == steps - 1:
             gains = [_gain(group, part, metric, step) for metric in METRICS]
-        runs = f"{len(group)} {'fold' if key[-1] else 'seed'}{'s' if len(group) > 1 else ''}"
+        runs = _runs(group)
         lines.append(f"| {' | '.join([*map(str, key[:-1]), str(step + 1), *cells, *gains, runs])} |")
     return lines
 
 
+def _runs(group: Sequence[Mapping[str, Any]]) -> str:
+    """Folds, and seeds where there are several of them, or seeds alone."""
+    counts = {name: len({one["cell"][name] for one in group}) for name in ("fold", "seed")}
+    folds = group[0]["cell"]["fold"] is not None
+    named = [name for name in counts if (folds if name == "fold" else not folds or counts["seed"] > 1)]
+    return " of ".join(f"{counts[name]} {name}{'s' if counts[name] > 1 else ''}" for name in named)
+
+
 def _gain(group: Sequence[Mapping[str, Any]], part: str, metric: str, step: int) -> str:
-    mean, low, high = crossed_difference(by_patient(group, part, metric, step), by_patient(group, part, metric, 0))
-    digits = 1 if metric == "HD95" else 3
-    if np.isnan(low):  # too few patients
+    gained = crossed_difference(by_patient(group, part, metric, step), by_patient(group, part, metric, 0))
+    return with_interval(*gained, 1 if metric == "HD95" else 3)
+
+
+def with_interval(mean: float, low: float, high: float, digits: int) -> str:
+    """A difference, in brackets its interval; without, where there were too few patients for one."""
+    if np.isnan(low):
         return f"{mean:+.{digits}f}"
     return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 

@@ -185,6 +185,32 @@ class Closer(Look):
         return images[:, None].expand(-1, self.windows, -1, -1, -1).flatten(0, 1)
 
 
+def check_spread(look: Look, found: Any, observation: Tensor) -> None:
+    """Refuses what a look made if it is not of every pixel of an observation.
+
+    Args:
+        look: which made it.
+        found: a tensor, or a tuple or list of them.
+        observation: (B, C, H, W).
+
+    Raises:
+        OptionError: a tensor is not (B, ..., H, W).
+    """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return  # sizes are tensors then
+    if not isinstance(found, Tensor):
+        for one in found:
+            check_spread(look, one, observation)
+        return
+    count, _, *size = observation.shape
+    if found.ndim < 3 or len(found) != count or list(found.shape[-2:]) != size:
+        raise OptionError(
+            f"look {type(look).__name__}: gave a tensor {tuple(found.shape)} for an observation "
+            f"{tuple(observation.shape)}; expected ({count}, ..., {size[0]}, {size[1]}): a look spreads what the "
+            "network gives over all pixels"
+        )
+
+
 def _joined(found: Tensor, shares: Tensor) -> Tensor:
     """What the windows of an image say, (B N, ..., H, W), each by its share of the pixels, (B, N, H, W)."""
     shares = shares.reshape(*shares.shape[:2], *(1,) * (found.ndim - 3), *shares.shape[2:])

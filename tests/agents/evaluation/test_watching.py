@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pixelseg_agents import DQN, PA3C
+from pixelseg_agents import DQN, PA3C, Supervised
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.render import _fresh
 from pixelseg_agents.evaluation import evaluate
@@ -133,6 +133,16 @@ def test_agents_of_others_are_watched_too() -> None:
         (episode,) = watch(agent, env, [2], 1)
         assert episode.steps[0].probability is None
         assert (episode.steps[0].seen is None) == isinstance(agent, Other)
+
+
+def test_a_supervised_network_says_how_sure_it_is() -> None:
+    env = PixelSegVectorEnv(2, "phantom", size=16, count=12)
+    agent = Supervised(env, width=0.05, device="cpu", seed=3)
+    every = agent.probability(env.dataset.batch(np.array([2, 5]))[0])
+    for episode, own in zip(watch(agent, env, [2, 5], 1), every, strict=True):
+        assert episode.steps[0].probability is not None
+        np.testing.assert_allclose(episode.steps[0].probability, own, atol=1e-6)
+        np.testing.assert_array_equal(episode.steps[0].after, own > 0.5)
 
 
 def test_images_are_spread_over_those_with_an_object() -> None:

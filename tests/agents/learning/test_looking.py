@@ -272,6 +272,29 @@ class Half(Look):
         return twice(found) if isinstance(found, Tensor) else tuple(map(twice, found))
 
 
+class Forgets(Half):
+    """Half of it, and not spread back."""
+
+    def __call__(self, network: Any, observation: Tensor, kept: Tensor) -> Any:
+        """What a network says of every second pixel."""
+        return network(observation[..., ::2, ::2])
+
+
+class Loses(Half):
+    """An image too few."""
+
+    def __call__(self, network: Any, observation: Tensor, kept: Tensor) -> Any:
+        """All of it."""
+        return tuple(one[1:] for one in network(observation))
+
+
+@pytest.mark.parametrize(("name", "gave"), [("Forgets", r"\(1, 20, 28\)"), ("Loses", r"\(0, 40, 56\)")])
+def test_a_look_that_forgets_to_spread_back_is_told_by_its_name(name: str, gave: str) -> None:
+    said = rf"look {name}: gave a tensor {gave} .* \(1, \d, 40, 56\); expected \(1, \.\.\., 40, 56\)"
+    with pytest.raises(OptionError, match=said):
+        PA3C(closer_env(), look=f"{__name__}:{name}", width=0.05, horizons=(1, 2), device="cpu").learn(1)
+
+
 def test_looks_by_name() -> None:
     assert make_look("whole") == WholeImage()
     assert make_look("closer(side=32, context=True)") == Closer(side=32, context=True)

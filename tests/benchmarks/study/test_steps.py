@@ -35,7 +35,7 @@ def test_the_table_pools_folds_and_seeds(tmp_path: Path) -> None:
     np.testing.assert_allclose(scores[0], [0.5, 0.7] * 3)
     last = table(records, "val").splitlines()[-1]
     assert "| brain | pa3c | look-closer | 100 | 2 | 0.800 | 0.800 | 0.8 | +0.150 (+0.100 to +0.200)" in last
-    assert last.endswith("| 6 folds |")
+    assert last.endswith("| 3 folds of 2 seeds |")
 
 
 def test_the_gain_is_that_of_the_last_step_over_the_first() -> None:

@@ -1,0 +1,94 @@
+r"""One learner beside others, on the same patients, seeds and folds: a table of differences with their intervals.
+
+    python -m benchmarks.study.beside benchmarks/records/looking --dataset brain \
+        --one pa3c-on-unet:closer --others unet:once-90 pa3c-on-unet:no-window
+
+A learner is an agent and a setting. A cell is what the first one has more than the other one after the last step: the
+mean over patients, each the mean of its images, of the trainings that both have, with a 95 % interval over patients and
+seeds (`statistics.crossed_difference`). *Missed*: patients a training with a Dice below 0.2, the first one's and the
+other one's.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.grid.statistics import crossed_difference
+from benchmarks.study.patients import MISSED
+from benchmarks.study.steps import METRICS, by_patient, read, with_interval
+from pixelseg_env import DataError
+
+COLUMNS = ("less", "trainings", "patients", "Dice ↑", "BIoU ↑", "HD95 ↓", "missed")
+Trainings = dict[tuple[int, Any], Mapping[str, Any]]  # seed and fold -> record
+
+
+def trainings(records: Sequence[Mapping[str, Any]], dataset: str, learner: str, part: str) -> Trainings:
+    """The records of a learner, `agent:setting`, that have scores of a part.
+
+    Raises:
+        DataError: there are none, or several of one seed and fold.
+    """
+    agent, _, setting = learner.partition(":")
+    wanted = {"dataset": dataset, "agent": agent, "setting": setting}
+    found: Trainings = {}
+    for one in records:
+        cell = one["cell"]
+        if "by_step" in one.get(part, {}) and wanted.items() <= cell.items():
+            if (cell["seed"], cell["fold"]) in found:
+                raise DataError(f"{learner}: two records of seed {cell['seed']}, fold {cell['fold']}; expected one")
+            found[cell["seed"], cell["fold"]] = one
+    if not found:
+        known = sorted({f"{one['cell']['agent']}:{one['cell']['setting']}" for one in records if part in one})
+        raise DataError(f"{learner}: no record of {dataset} with scores of {part}; there are {', '.join(known)}")
+    return found
+
+
+def table(records: Sequence[Mapping[str, Any]], dataset: str, one: str, others: Sequence[str], part: str) -> str:
+    """The table, in Markdown.
+
+    Raises:
+        DataError: see `trainings`; or the two have no training in common.
+    """
+    lines = [f"| {' | '.join(COLUMNS)} |", f"| --- |{' ---: |' * (len(COLUMNS) - 1)}"]
+    mine = trainings(records, dataset, one, part)
+    for other in others:
+        theirs = trainings(records, dataset, other, part)
+        both = sorted(mine.keys() & theirs.keys(), key=str)
+        if not both:
+            raise DataError(f"{one} and {other}: no training of the same seed and fold; expected some")
+        pair = [[own[key] for key in both] for own in (mine, theirs)]
+        cells = []
+        for metric in METRICS:
+            first, second = (by_patient(group, part, metric, -1) for group in pair)
+            cells.append(with_interval(*crossed_difference(first, second), 1 if metric == "HD95" else 3))
+        dice = [by_patient(group, part, "DICE", -1) for group in pair]
+        missed = " and ".join(f"{np.mean(np.sum(scores < MISSED, axis=1)):.1f}" for scores in dice)
+        lines.append(f"| {' | '.join([other, str(len(both)), str(dice[0].shape[1]), *cells, missed])} |")
+    return "\n".join(lines)
+
+
+def _difference(scores: NDArray[np.float64], others: NDArray[np.float64], metric: str) -> str:
+    return with_interval(*crossed_difference(scores, others), 1 if metric == "HD95" else 3)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--dataset", default="brain")
+    parser.add_argument("--one", required=True, metavar="AGENT:SETTING")
+    parser.add_argument("--others", required=True, nargs="+", metavar="AGENT:SETTING")
+    parser.add_argument("--part", choices=("test", "val"), default="test")
+    asked = parser.parse_args()
+    print(f"**{asked.one}, {asked.dataset}, {asked.part}**\n")
+    print(table(read(asked.folders), asked.dataset, asked.one, asked.others, asked.part))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The table of differences between learners pairs what belongs together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.study.beside import table
+from pixelseg_env import DataError
+
+Records = list[dict[str, Any]]
+
+
+def records(agent: str, more: float, seeds: tuple[int, ...], fold: int | None = None) -> Records:
+    """Six patients, who have 0.1 to 0.6 after the last step, and some more; other scores after the first."""
+    cases = [f"p{k}" for k in range(6)]
+    scores = {m: [[0.0] * 6, [0.1 * (k + 1) + more for k in range(6)]] for m in ("DICE", "BIoU", "HD95")}
+    cell = {"dataset": "brain", "agent": agent, "setting": "closer", "fold": fold}
+    return [
+        {"cell": cell | {"seed": seed}, "test": {"images": {"case": cases}, "by_step": scores}, "val": {}}
+        for seed in seeds
+    ]
+
+
+def test_only_the_trainings_of_both_are_compared() -> None:
+    found = [
+        *records("a", 0.06, (0, 1)),
+        *records("a", 9.0, (2,)),
+        *records("b", 0.0, (0, 1)),
+        *records("b", 5.0, (3,)),
+    ]
+    head, _, row = table(found, "brain", "a:closer", ["b:closer"], "test").splitlines()
+    assert head.startswith("| less | trainings | patients | Dice")
+    by = "+0.060 (+0.060 to +0.060)"
+    assert row == f"| b:closer | 2 | 6 | {by} | {by} | +0.1 (+0.1 to +0.1) | 1.0 and 1.0 |", "0.2 is not missed"
+
+
+@pytest.mark.parametrize(
+    ("one", "found", "said"),
+    [
+        ("c:closer", records("b", 0.0, (0,)), "c:closer: no record of brain with scores of test; there are b:closer"),
+        ("a:closer", records("a", 0, (0,)) + records("b", 0, (1,)), "no training of the same seed and fold"),
+        ("a:closer", records("a", 0, (0,)) + records("b", 0, (0,), fold=0), "no training of the same seed and fold"),
+        ("a:closer", records("a", 0, (0, 0)), "two records of seed 0"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(one: str, found: Records, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        table(found, "brain", one, ["b:closer"], "test")
