@@ -131,6 +131,10 @@ def draw(scores: Scores, path: Path, marked: Collection[str] | None = None) -> l
     return order
 
 
+def _span(values: Sequence[float]) -> str:
+    return " to ".join(dict.fromkeys(f"{one:.2f}" for one in (min(values), max(values))))
+
+
 def main() -> None:
     """Draws the figure and says who is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -149,6 +153,9 @@ def main() -> None:
         low = [case for case in order if case in own and np.mean(own[case]) < MISSED]
         told = "" if marked is None else f", {len(marked.intersection(low))} of them with two equal channels"
         print(f"{name}: {len(low)} of {len(own)} have a Dice below {MISSED}{told}")
+    for case in (one for one in order if any(min(own.get(one, [1.0])) < MISSED for own in scores.values())):
+        each = (f"{name} {_span(own[case])}" for name, own in scores.items() if case in own)
+        print(f"{case}, missed in some trainings: {'; '.join(each)}")
 
 
 if __name__ == "__main__":

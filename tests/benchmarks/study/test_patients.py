@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from benchmarks.records import write_record
-from benchmarks.study.patients import draw, equal_channels, read, scores_of
+from benchmarks.study.patients import draw, equal_channels, main, read, scores_of
 from pixelseg_env import DataError
 from tests.helpers.data import write_brain
 
@@ -41,6 +41,19 @@ def test_patients_of_all_folds_stand_in_one_figure_the_worst_on_top(tmp_path: Pa
         write(tmp_path, "e", {"a": [1.0]}, dataset="cardiac")
         with pytest.raises(DataError, match="found none" if settings else "brain and cardiac"):
             read([tmp_path], settings)
+
+
+def test_the_command_tells_who_is_missed_by_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, "a", {"b": [0.5], "a": [0.1]})
+    write(tmp_path, "b", {"b": [0.5], "a": [0.4]}, seed=1)
+    write(tmp_path, "c", {"b": [0.9], "a": [0.3]}, agent="ac")
+    monkeypatch.setattr("sys.argv", ["patients", str(tmp_path), "--out", str(tmp_path / "out.png")])
+    main()
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last == "a, missed in some trainings: PA3C, default 0.10 to 0.40; AC, default 0.30"
+    assert last.count("missed") == 1, "b is not"
 
 
 def test_patients_with_a_stand_in_are_told_from_their_images(tmp_path: Path) -> None:
