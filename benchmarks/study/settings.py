@@ -105,6 +105,9 @@ SETTINGS: dict[str, Setting] = {
     "look-context": _looking("closer(context=True)"),
     "look-two-windows": _looking("closer(windows=2)"),  # two passes at every look, so half of the updates
     "look-later-background": _looking(later_background_weight=0.25),
+    "look-later-background-half": _looking(later_background_weight=0.5),
+    "look-more-second-looks": _looking(horizon_shares=(0.2, 0.8)),
+    "look-once-90": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=()),
     "look-natural": _looking(policy_gradient="natural"),
     **{f"look-{name}": _looking(network=name) for name in EXTRACTORS},
     "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),
