@@ -105,7 +105,14 @@ SETTINGS: dict[str, Setting] = {
     "look-context": _looking("closer(context=True)"),
     "look-two-windows": _looking("closer(windows=2)"),  # two passes at every look, so half of the updates
     "look-later-background": _looking(later_background_weight=0.25),
-    "look-later-background-half": _looking(later_background_weight=0.5),
+    # What the first look removes of the object costs two or four times what the second one does; the background pays
+    # as before, 1 now or 0.95 later
+    **{
+        f"look-careful-{k}": _looking(
+            gamma=0.95 / k, final_foreground_weight=float(k), later_background_weight=float(k)
+        )
+        for k in (2, 4)
+    },
     "look-more-second-looks": _looking(horizon_shares=(0.2, 0.8)),
     "look-once-90": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=()),
     "look-natural": _looking(policy_gradient="natural"),
