@@ -113,6 +113,7 @@ SETTINGS: dict[str, Setting] = {
         )
         for k in (2, 4)
     },
+    "look-equal-steps": _looking(equal_steps=True),  # the few pixels of a second look weigh as much as all of the first
     "look-more-second-looks": _looking(horizon_shares=(0.2, 0.8)),
     "look-once-90": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=()),
     "look-natural": _looking(policy_gradient="natural"),
