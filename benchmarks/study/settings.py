@@ -105,13 +105,13 @@ SETTINGS: dict[str, Setting] = {
     "look-context": _looking("closer(context=True)"),
     "look-two-windows": _looking("closer(windows=2)"),  # two passes at every look, so half of the updates
     "look-later-background": _looking(later_background_weight=0.25),
-    # What the first look removes of the object costs two or four times what the second one does; the background pays
+    # What the first look removes of the object costs k times what the second one does; the background pays
     # as before, 1 now or 0.95 later
     **{
         f"look-careful-{k}": _looking(
             gamma=0.95 / k, final_foreground_weight=float(k), later_background_weight=float(k)
         )
-        for k in (2, 4)
+        for k in (2, 4, 8)
     },
     "look-equal-steps": _looking(equal_steps=True),  # the few pixels of a second look weigh as much as all of the first
     "look-more-second-looks": _looking(horizon_shares=(0.2, 0.8)),
