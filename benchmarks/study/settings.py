@@ -24,7 +24,16 @@ def _looking(
     rules = {"observation": "stacked"} | ({"observe_time": True} if observe_time else {})
     rules |= {} if transition == "absorbing" else {"transition": transition}
     plan = {"horizons": (1, 2), "horizon_shares": (0.4, 0.6), "later_background_weight": 1.0}
+    plan |= {"gamma": 0.95, "final_foreground_weight": 1.0}
     return Setting(hyper={"look": look} | plan | hyper, env=rules, **(TRYING if trying else {"tuned": False}))
+
+
+def _careful(k: int) -> dict[str, Any]:
+    """What the first look removes of the object costs k times what it costs later.
+
+    Later looks count k times, and what the background earns there is discounted as before, 1 now or 0.95 later.
+    """
+    return {"gamma": 0.95 / k, "final_foreground_weight": float(k), "later_background_weight": float(k)}
 
 
 def _once(more: str = "") -> Setting:
@@ -105,14 +114,8 @@ SETTINGS: dict[str, Setting] = {
     "look-context": _looking("closer(context=True)"),
     "look-two-windows": _looking("closer(windows=2)"),  # two passes at every look, so half of the updates
     "look-later-background": _looking(later_background_weight=0.25),
-    # What the first look removes of the object costs k times what the second one does; the background pays
-    # as before, 1 now or 0.95 later
-    **{
-        f"look-careful-{k}": _looking(
-            gamma=0.95 / k, final_foreground_weight=float(k), later_background_weight=float(k)
-        )
-        for k in (2, 4, 8)
-    },
+    **{f"look-careful-{k}": _looking(**_careful(k)) for k in (2, 4, 8)},
+    "look-no-window-careful-2": _looking("closer(smallest=1000000)", **_careful(2)),
     "look-equal-steps": _looking(equal_steps=True),  # the few pixels of a second look weigh as much as all of the first
     "look-more-second-looks": _looking(horizon_shares=(0.2, 0.8)),
     "look-once-90": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=()),
@@ -147,6 +150,9 @@ SETTINGS: dict[str, Setting] = {
     "closer": _looking(trying=False),
     "closer-final-weight-2": _looking(trying=False, final_foreground_weight=2.0),
     **{f"closer-{side}": _looking(f"closer(side={side})", trying=False) for side in (32, 90, 128)},
+    "closer-careful-2": _looking(trying=False, **_careful(2)),
+    "closer-90-careful-2": _looking("closer(side=90)", trying=False, **_careful(2)),
+    "no-window-careful-2": _looking("closer(smallest=1000000)", trying=False, **_careful(2)),
     "no-window-32": _looking("closer(side=32, smallest=1000000)", trying=False),
     "once": _once(),
     # One look that costs as much as two of 32x32, 64x64, 90x90, 128x128
