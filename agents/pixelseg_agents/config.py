@@ -25,6 +25,11 @@ POLICY_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 LATER_BACKGROUND_WEIGHT = 0.25
+DISCOUNT = 0.95
+# Where a later look sees more than the first and cannot bring back what is gone, the first one has to be careful: an
+# object's pixel that it removes costs this many times what it costs later. Later looks, whose pixels are few, count as
+# many times more in learning, and what background earns there is discounted by as much (measured: benchmarks/LOG.md).
+CARE = 2.0
 EQUATION_12 = re.compile(r"(?:\d[\w.+-]*\*)?(?:squared_error|sign)")  # the same on maps of 0 and 1; or times a number
 
 
@@ -66,8 +71,8 @@ class AgentConfig:
     """Of Adam, at the start."""
     learning_rate_schedule: Literal["linear", "epochs", "constant"] = "linear"
     """linear: to zero at the end; epochs: x0.9 every 25 epochs, as published."""
-    gamma: float = 0.95
-    """Discount."""
+    gamma: float | None = None
+    """Discount; None: 0.95, but 0.24 for an agent that looks closer, whose later looks weigh four times as much."""
     horizons: tuple[int, ...] = ()
     """Training horizons t_max, one after the other; 10 alone is the published constant; none: by task
     (1 3 10, PA3C 1 2 10, or 2 3 10 for restorable and stacked)."""
@@ -77,12 +82,13 @@ class AgentConfig:
     foreground_weight: float | Literal["ratio"] | None = None
     """Factor on object pixels' rewards at the start; ratio: background per foreground pixel of the set; None: ratio
     under Eq. 12, whose imbalance it mends, and 1 under any other reward."""
-    final_foreground_weight: float = 1.0
-    """What that factor falls to, geometrically, at 80 % of the steps; 1 is plain Eq. 12."""
+    final_foreground_weight: float | None = None
+    """What that factor falls to, geometrically, at 80 % of the steps; 1 is plain Eq. 12; None: 1, but 4 for an agent
+    that looks closer where zero is final, so that its first look is careful."""
     later_background_weight: float | None = None
-    """Factor on background pixels' rewards from the second step on; None: by task (0.25 under Eq. 12 where zero is
-    final and looks see the whole, else 1). Ten looks are ten chances to lose a pixel: at 0.25 a later step zeroes one
-    that is background at odds above 4."""
+    """Factor on background pixels' rewards from the second step on; None: by task (under Eq. 12 where zero is final
+    0.25, and 4 for an agent that looks closer; else 1). Ten looks are ten chances to lose a pixel: at 0.25 a later step
+    zeroes one that is background at odds above 4."""
     augmentation: bool = True
     """Flips, rotations by 90 degrees and brightness."""
     missing_sequences: float = 0.0
@@ -124,12 +130,12 @@ class AgentConfig:
             "norm": self.norm in ("group", "none"),
             "learning_rate": 0 < self.learning_rate < math.inf,
             "learning_rate_schedule": self.learning_rate_schedule in ("linear", "epochs", "constant"),
-            "gamma": 0 <= self.gamma <= 1,
+            "gamma": self.gamma is None or 0 <= self.gamma <= 1,
             "horizons": all(isinstance(h, int) and h >= 1 for h in self.horizons),
             "horizon_shares": (not self.horizons or len(self.horizon_shares) in (0, len(self.horizons)))
             and all(share > 0 for share in self.horizon_shares),
             "foreground_weight": self.foreground_weight in (None, "ratio") or float(self.foreground_weight or 0) > 0,
-            "final_foreground_weight": self.final_foreground_weight > 0,
+            "final_foreground_weight": self.final_foreground_weight is None or self.final_foreground_weight > 0,
             "later_background_weight": self.later_background_weight is None or self.later_background_weight > 0,
             "missing_sequences": 0 <= self.missing_sequences <= self.augmentation,
             "max_gradient_norm": self.max_gradient_norm >= 0,
@@ -147,12 +153,19 @@ class AgentConfig:
             The copy.
         """
         horizons = self.horizons or HORIZONS.get((transition, observation), self.default_horizons)
-        later = self.later_background_weight
-        if later is None:
-            again = transition == "absorbing" and self.look == WHOLE  # a later look sees the same, and less of it
-            later = LATER_BACKGROUND_WEIGHT if again else 1.0
-        spelt_out = dataclasses.replace(self, horizons=horizons, later_background_weight=later)
+        weights = self._weights_for(transition, max(horizons))
+        spelt_out = dataclasses.replace(self, horizons=horizons, **weights)
         return dataclasses.replace(spelt_out, horizon_shares=spelt_out.shares)
+
+    def _weights_for(self, transition: str, steps: int) -> dict[str, Any]:
+        """Of `gamma`, `final_foreground_weight` and `later_background_weight` those that are left to the task."""
+        found = {"gamma": DISCOUNT, "final_foreground_weight": 1.0, "later_background_weight": 1.0}
+        left = [name for name in found if getattr(self, name) is None]
+        if transition == "absorbing" and self.look == WHOLE:  # a later look sees the same, and less of it
+            found["later_background_weight"] = LATER_BACKGROUND_WEIGHT
+        elif transition == "absorbing" and steps > 1 and len(left) == 3 and self.foreground_weight in (None, "ratio"):
+            found = {"gamma": DISCOUNT / CARE, "final_foreground_weight": CARE, "later_background_weight": CARE}
+        return {name: found[name] for name in left}
 
     def for_reward(self, reward: str | None) -> Self:
         """A copy in which weights that belong to Eq. 12 are off, if the reward is another and they were not asked for.
@@ -165,7 +178,7 @@ class AgentConfig:
         """
         if reward is None or EQUATION_12.fullmatch(reward):
             return self
-        names = ("foreground_weight", "later_background_weight")
+        names = ("foreground_weight", "final_foreground_weight", "later_background_weight")
         off: dict[str, Any] = {name: 1.0 for name in names if getattr(self, name) is None}
         return dataclasses.replace(self, **off) if off else self
 

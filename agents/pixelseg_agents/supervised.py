@@ -107,6 +107,8 @@ class SupervisedConfig(AgentConfig):
     foreground_weight: float | None = 1.0
     """Factor on object pixels' cross-entropy at the start; None: background per foreground pixel of the set. Dice
     needs none."""
+    final_foreground_weight: float | None = 1.0
+    """What that factor falls to, geometrically, at 80 % of the steps."""
 
     def _checks(self) -> dict[str, bool]:
         return super()._checks() | {"loss": self.loss in LOSSES}

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from pixelseg_agents import AC, DQN, PA3C, Closer, Look, PixelRL, Supervised
+from pixelseg_agents import AC, DQN, PA3C, Closer, Look, PA3CConfig, PixelRL, Supervised
 from pixelseg_agents.evaluation.figures import step_figure
 from pixelseg_agents.learning.boxes import mostly
 from pixelseg_agents.learning.looking import WholeImage, make_look
@@ -272,6 +272,32 @@ class Half(Look):
         return twice(found) if isinstance(found, Tensor) else tuple(map(twice, found))
 
 
+def weights(env: Any, **options: Any) -> tuple[float | None, float | None, float | None]:
+    config = PA3C(env, width=0.05, device="cpu", **options).config
+    return config.gamma, config.final_foreground_weight, config.later_background_weight
+
+
+def test_a_first_look_that_others_follow_is_careful() -> None:
+    """An object's pixel costs 4 at the first look and 0.95 of 1 at the next; background pays 1, then 0.95 of it."""
+    env, usual = closer_env(), (0.95, 1, 1)
+    assert weights(env) == (0.95, 1, 0.25)
+    gamma, final, later = weights(env, look="closer")
+    assert gamma is not None
+    assert (final, later, gamma * 4) == (4, 4, pytest.approx(0.95))
+    assert weights(env, look="closer", foreground_weight="ratio") == (gamma, 4, 4)
+    for asked in ({"foreground_weight": 1.0}, {"horizons": (1,)}):
+        assert weights(env, look="closer", **asked) == usual, "there is nothing to be careful about"
+    assert weights(env, look="closer", gamma=0.0) == (0, 1, 1), "they go together"
+    assert weights(env, look="closer", final_foreground_weight=2.0) == (0.95, 2, 1)
+    assert weights(env, look="closer", later_background_weight=0.5) == (0.95, 1, 0.5)
+    assert weights(closer_env(transition="restorable"), look="closer") == usual, "what is gone may come back"
+    assert weights(closer_env(reward="dice_gain"), look="closer") == usual, "weights belong to Eq. 12"
+    config = Supervised(env, look="closer", width=0.05, device="cpu").config
+    assert config.final_foreground_weight == 1
+    later_run = PA3CConfig(look="closer").for_task("absorbing", "stacked")
+    assert later_run.for_task("absorbing", "stacked") == later_run, "a checkpoint keeps them"
+
+
 class Forgets(Half):
     """Half of it, and not spread back."""
 
@@ -299,8 +325,6 @@ def test_looks_by_name() -> None:
     assert make_look("whole") == WholeImage()
     assert make_look("closer(side=32, context=True)") == Closer(side=32, context=True)
     env = closer_env()
-    assert PA3C(env, width=0.05, device="cpu").config.later_background_weight == 0.25
-    assert PA3C(env, look="closer", width=0.05, device="cpu").config.later_background_weight == 1
     agent = PA3C(env, look=f"{__name__}:Half", width=0.05, horizons=(1, 2), device="cpu").learn(1)
     assert agent.predict(np.asarray(env.reset(seed=0)[0]))[0].shape == (2, 40, 56)
 
