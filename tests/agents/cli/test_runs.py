@@ -21,7 +21,7 @@ import pytest
 import torch
 
 import pixelseg_agents
-from pixelseg_agents import PA3C, CheckpointError
+from pixelseg_agents import PA3C, CheckpointError, TrainingError
 from pixelseg_agents.checkpoint import load_checkpoint
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.progress import ProgressCSV
@@ -390,6 +390,32 @@ def test_resume_refuses_what_conflicts(
     assert main(["train", "--resume", str(whole), *words]) == 2
     assert message in capsys.readouterr().err
     assert {path: path.read_bytes() for path in whole.iterdir() if path.is_file()} == before
+
+
+def test_a_run_that_was_too_large_goes_on_with_recompute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which is what the message about memory tells to do."""
+    run, original = tmp_path / "run", PA3C._update
+    passes: list[int] = []
+
+    def full(self: PA3C, horizon: int, weight: Any) -> int:
+        if self.config.recompute is None and self.updates == 3:
+            raise TrainingError("out of memory: x, or set recompute=True")
+        passes.append(original(self, horizon, weight) // (2 * horizon))
+        return 2 * horizon * passes[-1]
+
+    monkeypatch.setattr(PA3C, "_update", full)
+    assert train_tiny(run) == 2
+    assert main(["train", "--resume", str(run), "--recompute", "True", "--log", "none"]) == 0
+    assert passes == [1] * 3 + [2] * 6, "from the checkpoint of update 0"
+    config = json.loads((run / "config.json").read_text())
+    assert config["arguments"]["hyper"]["recompute"] is config["in_force"]["recompute"] is True
+    assert PA3C.load(run / CHECKPOINT).config.recompute is True
+    capsys.readouterr()
+    assert train_tiny(tmp_path / "ac", "--agent", "ac") == 0
+    assert main(["train", "--resume", str(tmp_path / "ac"), "--width", "0.5"]) == 2
+    assert "--save-every, --data)" in capsys.readouterr().err
 
 
 def test_resume_refuses_changed_data(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
