@@ -173,7 +173,8 @@ def _train(
             _results(agent, arguments, sets[arguments.eval_split], team)
         return exit_code
     if (folder / "progress.csv").stat().st_size:
-        learning_curve(folder / "progress.csv", folder / "learning_curve.png")
+        with contextlib.suppress(DataError):  # no column that it draws, as long as AMP-DRL pre-trains, say
+            learning_curve(folder / "progress.csv", folder / "learning_curve.png")
     if exit_code:
         _describe(agent, folder, session)
         print(

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 import pixelseg_agents
-from pixelseg_agents import PA3C, CheckpointError, TrainingError
+from pixelseg_agents import AMPDRL, PA3C, CheckpointError, TrainingError
 from pixelseg_agents.checkpoint import load_checkpoint
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.progress import ProgressCSV
@@ -48,16 +48,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def stop_at(update: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGINT) -> None:
+def stop_at(update: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGINT, kind: Any = PA3C) -> None:
     """Sends this process a signal in the middle of an update."""
-    original = PA3C._update
+    original = kind._update
 
-    def interrupted(self: PA3C, *arguments: Any) -> int:
+    def interrupted(self: Any, *arguments: Any) -> Any:
         if self.updates == update - 1:
             signal.raise_signal(number)
         return original(self, *arguments)
 
-    monkeypatch.setattr(PA3C, "_update", interrupted)
+    monkeypatch.setattr(kind, "_update", interrupted)
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -92,6 +92,17 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert "Not finished" not in (run / "README.md").read_text()
     assert config_of(run)["resumed"][0]["updates"] == update
     assert_same_run(run, whole)
+
+
+def test_a_pretraining_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its log has nothing yet that the learning curve draws."""
+    run, more = tmp_path / "run", ["--agent", "amp-drl", "--pretraining-share", "0.9", "--mask-batch", "4"]
+    with monkeypatch.context() as patch:
+        stop_at(5, patch, kind=AMPDRL)
+        assert train_tiny(run, *more, "--eval-every", "0", updates=8) == 130
+    assert len(rows_of(run)) == 1
+    assert main(["train", "--resume", str(run), "--log", "none"]) == 0
+    assert (run / "learning_curve.png").exists()
 
 
 def test_run_that_was_killed_resumes_from_its_last_checkpoint(whole: Path, tmp_path: Path, monkeypatch: Any) -> None:
