@@ -86,7 +86,8 @@ class PA3C(ActorCritic):
     name = "PA3C"
     config_class = PA3CConfig
     _free: int | None = None  # memory, when it was first asked for
-    _room = Decided()
+    _sharers: int | None = None  # processes that share it
+    _room = Decided()  # about what all of these keep together
 
     def _make_parts(self) -> dict[str, nn.Module]:
         config = self.config
@@ -124,25 +125,27 @@ class PA3C(ActorCritic):
         return rollout.passes * (1 + again)
 
     def memory(self) -> dict[str, Tensor]:
-        """What was decided about `recompute`."""
-        return {"room": self._room.tensor()}
+        """What was decided about `recompute` on this kind of device."""
+        return {f"room.{self.device.type}": self._room.tensor()}
 
     def recall(self, memory: dict[str, Tensor]) -> None:
-        """Takes up what `memory` gave; without it the free memory decides anew."""
-        self._room = Decided.of(memory["room"]) if "room" in memory else Decided()
+        """Takes up what `memory` gave; without it, and on another kind of device, the free memory decides anew."""
+        found = memory.get(f"room.{self.device.type}")
+        self._room = Decided() if found is None else Decided.of(found)
 
     def _recomputes(self, estimate: int, others: Iterable[int] = ()) -> bool:
         """Whether a second pass of a batch is done for its gradient; layers are asked only where it would be.
 
         Args:
-            estimate: the bytes that the update keeps without it.
+            estimate: the bytes that the update keeps without it, in this process.
             others: of the training's other updates.
         """
         wanted: bool | None = self.config.recompute
         if wanted is None:
-            if self._room.fits < estimate < self._room.exceeds:
-                self._room = self._room.about([estimate, *others], self._free_bytes)
-            wanted = estimate >= self._room.exceeds
+            count = self._shared_by()
+            if self._room.fits < count * estimate < self._room.exceeds:
+                self._room = self._room.about([count * one for one in (estimate, *others)], self._free_bytes)
+            wanted = count * estimate >= self._room.exceeds
         if not wanted or not any(map(differs_again, self.network.modules())):
             return bool(wanted)
         if self.config.recompute is None:
@@ -155,9 +158,15 @@ class PA3C(ActorCritic):
     def _free_bytes(self) -> int:
         """Asked once: what an update takes must not change the next one's way."""
         if self._free is None:
-            own = (free_bytes(self.device) or NEVER) // sharers(self.device, self.config.workers)
-            self._free = int(self.team.told(own))
+            free = free_bytes(self.device)
+            self._free = int(self.team.told(NEVER if free is None else free))
         return self._free
+
+    def _shared_by(self) -> int:
+        """How many processes share the memory; a training that goes on with more of them decides anew about more."""
+        if self._sharers is None:
+            self._sharers = int(self.team.told(sharers(self.device, self.config.workers)))
+        return self._sharers
 
     def _total(self, playing: Tensor) -> Tensor:
         """Of a batch of T steps, (T, B, [L,] H, W); with `equal_steps` a number for each step."""

@@ -28,6 +28,8 @@ MODES: dict[str, dict[str, Any]] = {
     "fp32, channels_last": {"channels_last": True},
     "bf16": {"precision": "bf16"},
     "bf16, channels_last": {"precision": "bf16", "channels_last": True},
+    "fp32, compiled": {"compile": True},
+    "bf16, channels_last, compiled": {"precision": "bf16", "channels_last": True, "compile": True},
 }
 
 
@@ -35,8 +37,8 @@ MODES: dict[str, dict[str, Any]] = {
 class Scores:
     """What to measure."""
 
-    modes: tuple[str, ...] = tuple(MODES)
-    """Modes of computing."""
+    modes: tuple[str, ...] = tuple(name for name in MODES if "compiled" not in name)
+    """Modes of computing; compiled ones take some minutes more."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the trainings."""
     size: int = 48

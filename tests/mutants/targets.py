@@ -69,7 +69,7 @@ TARGETS = (
         ("tests/env/rewards", "tests/env/test_actions_and_rewards.py"),
     ),
     Target(
-        _in("pixelseg_env/rewards", "built_in", "catalogue", "facts", "hackable", "potentials"),
+        _in("pixelseg_env/rewards", "built_in", "catalogue", "distances", "facts", "hackable", "potentials"),
         (
             "tests/env/rewards",
             "tests/env/test_actions_and_rewards.py",

@@ -90,3 +90,10 @@ def test_what_is_mutated(tmp_path: Path) -> None:
 def test_files_and_tests_that_are_named_exist() -> None:
     for target in TARGETS:
         assert all((ROOT / path.split("::")[0]).exists() for path in (*target.paths, *target.tests)), target
+
+
+@pytest.mark.parametrize("folder", ["pixelseg_env/rewards", "agents/pixelseg_agents/networks"])
+def test_no_file_of_a_package_is_left_out(folder: str) -> None:
+    named = {path for target in TARGETS for path in target.paths}
+    files = {f"{folder}/{path.name}" for path in (ROOT / folder).glob("*.py")} - {f"{folder}/__init__.py"}
+    assert files - named == set()

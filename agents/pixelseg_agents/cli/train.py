@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pixelseg_agents.cli.arguments import parse
 from pixelseg_agents.cli.config_file import check_config, with_config
 from pixelseg_agents.cli.runs import CONFIG, RunError, open_run
 from pixelseg_agents.cli.task import TaskArguments
-from pixelseg_agents.cli.training import TrainArguments, train
+from pixelseg_agents.cli.training import RECOMPUTE, TrainArguments, train
 from pixelseg_agents.config import POLICY_DEFAULTS
 from pixelseg_agents.registry import PRESETS, agent_class, named_preset, preset_config, preset_task
 from pixelseg_env import OptionError
@@ -29,7 +30,7 @@ Examples:
 """
 
 # What may change when a run goes on; anything else would make it another run.
-MAY_CHANGE = ("updates", "device", "log", "save_every", "resume", "data")
+MAY_CHANGE = ("updates", "device", "log", "save_every", "resume", "data", RECOMPUTE)
 
 
 def main(words: list[str]) -> int:
@@ -118,14 +119,18 @@ def _stored_arguments(folder: Path) -> TrainArguments[Any]:
 def _resumed(defaults: TrainArguments[Any], given: TrainArguments[Any], changed: set[str]) -> TrainArguments[Any]:
     conflicts = sorted(changed - set(MAY_CHANGE))
     if conflicts:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in conflicts)
+        free = [name for name in MAY_CHANGE if name != "resume" and (name != RECOMPUTE or hasattr(given.hyper, name))]
         raise OptionError(
-            f"{flags} cannot be changed when a run is resumed; leave it out, or start a new run without --resume "
-            f"(free to change: {', '.join('--' + name.replace('_', '-') for name in MAY_CHANGE if name != 'resume')})"
+            f"{_flags(conflicts)} cannot be changed when a run is resumed; leave it out, or start a new run without "
+            f"--resume (free to change: {_flags(free)})"
         )
     if given.updates < defaults.updates:
         raise OptionError(f"--updates {given.updates}: the run planned {defaults.updates}; expected as many or more")
     return given
+
+
+def _flags(names: Iterable[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _unchecked(config: Any) -> Any:

@@ -36,6 +36,7 @@ from pixelseg_env import DataError, OptionError, PixelSegVectorEnv, Segmentation
 from pixelseg_env.datasets import own_options
 
 ConfigT = TypeVar("ConfigT")
+RECOMPUTE = "recompute"  # the hyperparameter that a run may go on with another value of: it changes round-off alone
 AGENT = f"Which agent learns: {', '.join(registered_agents())}, or module:name of your own."
 
 
@@ -172,7 +173,8 @@ def _train(
             _results(agent, arguments, sets[arguments.eval_split], team)
         return exit_code
     if (folder / "progress.csv").stat().st_size:
-        learning_curve(folder / "progress.csv", folder / "learning_curve.png")
+        with contextlib.suppress(DataError):  # no column that it draws, as long as AMP-DRL pre-trains, say
+            learning_curve(folder / "progress.csv", folder / "learning_curve.png")
     if exit_code:
         _describe(agent, folder, session)
         print(
@@ -283,12 +285,17 @@ def _continue(arguments: TrainArguments[Any], env: PixelSegVectorEnv, run: Run, 
             f"{run.folder}: has done its {agent.updates} updates; to train longer, give a larger --updates "
             "(learning rate and horizons are then planned anew over all of them)"
         )
+    told = {}
+    if hasattr(arguments.hyper, RECOMPUTE):
+        chosen = {RECOMPUTE: getattr(arguments.hyper, RECOMPUTE)}
+        agent.config = agent.config.replace(**chosen)
+        told = {"in_force": force | chosen} if (force := run.config.get("in_force")) else {}
     _join(agent, team)  # when all have seen the folder as it is
     if not team.first:
         return agent
     (run.folder / "evaluation.json").unlink(missing_ok=True)  # the next marks the end of this session
     resumed = [*run.config.get("resumed", []), {"updates": agent.updates, "time": now(), "processes": team.size}]
-    write_config(run.folder, run.config | {"arguments": arguments.to_json(), "resumed": resumed})
+    write_config(run.folder, run.config | told | {"arguments": arguments.to_json(), "resumed": resumed})
     return agent
 
 

@@ -194,14 +194,19 @@ def check_spread(look: Look, found: Any, observation: Tensor) -> None:
         observation: (B, C, H, W).
 
     Raises:
-        OptionError: a tensor is not (B, ..., H, W).
+        OptionError: it is none of these, or a tensor is not (B, ..., H, W).
     """
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return  # sizes are tensors then
-    if not isinstance(found, Tensor):
+    if isinstance(found, (tuple, list)):
         for one in found:
             check_spread(look, one, observation)
         return
+    if not isinstance(found, Tensor):
+        raise OptionError(
+            f"look {type(look).__name__}: gave {type(found).__name__}; expected what the network gives, a tensor, or a "
+            "tuple or list of them, spread over all pixels"
+        )
     count, _, *size = observation.shape
     if found.ndim < 3 or len(found) != count or list(found.shape[-2:]) != size:
         raise OptionError(

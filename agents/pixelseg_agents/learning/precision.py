@@ -93,7 +93,7 @@ def _as_float32(found: Any) -> Any:
 
 
 def fastest_mode(module: nn.Module, observation: Tensor) -> Mode:
-    """Times a pass and its gradient in each mode but the compiled ones, for about a second.
+    """Times a pass and its gradient in each mode but the compiled ones, a few times.
 
     Args:
         module: the network; a copy of it is timed.

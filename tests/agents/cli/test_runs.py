@@ -21,7 +21,7 @@ import pytest
 import torch
 
 import pixelseg_agents
-from pixelseg_agents import PA3C, CheckpointError
+from pixelseg_agents import AMPDRL, PA3C, CheckpointError, TrainingError
 from pixelseg_agents.checkpoint import load_checkpoint
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.progress import ProgressCSV
@@ -48,16 +48,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def stop_at(update: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGINT) -> None:
+def stop_at(update: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGINT, kind: Any = PA3C) -> None:
     """Sends this process a signal in the middle of an update."""
-    original = PA3C._update
+    original = kind._update
 
-    def interrupted(self: PA3C, *arguments: Any) -> int:
+    def interrupted(self: Any, *arguments: Any) -> Any:
         if self.updates == update - 1:
             signal.raise_signal(number)
         return original(self, *arguments)
 
-    monkeypatch.setattr(PA3C, "_update", interrupted)
+    monkeypatch.setattr(kind, "_update", interrupted)
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -92,6 +92,17 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert "Not finished" not in (run / "README.md").read_text()
     assert config_of(run)["resumed"][0]["updates"] == update
     assert_same_run(run, whole)
+
+
+def test_a_pretraining_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its log has nothing yet that the learning curve draws."""
+    run, more = tmp_path / "run", ["--agent", "amp-drl", "--pretraining-share", "0.9", "--mask-batch", "4"]
+    with monkeypatch.context() as patch:
+        stop_at(5, patch, kind=AMPDRL)
+        assert train_tiny(run, *more, "--eval-every", "0", updates=8) == 130
+    assert len(rows_of(run)) == 1
+    assert main(["train", "--resume", str(run), "--log", "none"]) == 0
+    assert (run / "learning_curve.png").exists()
 
 
 def test_run_that_was_killed_resumes_from_its_last_checkpoint(whole: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -390,6 +401,32 @@ def test_resume_refuses_what_conflicts(
     assert main(["train", "--resume", str(whole), *words]) == 2
     assert message in capsys.readouterr().err
     assert {path: path.read_bytes() for path in whole.iterdir() if path.is_file()} == before
+
+
+def test_a_run_that_was_too_large_goes_on_with_recompute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which is what the message about memory tells to do."""
+    run, original = tmp_path / "run", PA3C._update
+    passes: list[int] = []
+
+    def full(self: PA3C, horizon: int, weight: Any) -> int:
+        if self.config.recompute is None and self.updates == 3:
+            raise TrainingError("out of memory: x, or set recompute=True")
+        passes.append(original(self, horizon, weight) // (2 * horizon))
+        return 2 * horizon * passes[-1]
+
+    monkeypatch.setattr(PA3C, "_update", full)
+    assert train_tiny(run) == 2
+    assert main(["train", "--resume", str(run), "--recompute", "True", "--log", "none"]) == 0
+    assert passes == [1] * 3 + [2] * 6, "from the checkpoint of update 0"
+    config = json.loads((run / "config.json").read_text())
+    assert config["arguments"]["hyper"]["recompute"] is config["in_force"]["recompute"] is True
+    assert PA3C.load(run / CHECKPOINT).config.recompute is True
+    capsys.readouterr()
+    assert train_tiny(tmp_path / "ac", "--agent", "ac") == 0
+    assert main(["train", "--resume", str(tmp_path / "ac"), "--width", "0.5"]) == 2
+    assert "--save-every, --data)" in capsys.readouterr().err
 
 
 def test_resume_refuses_changed_data(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

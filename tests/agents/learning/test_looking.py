@@ -314,6 +314,28 @@ class Loses(Half):
         return tuple(one[1:] for one in network(observation))
 
 
+class Silent(Half):
+    """Nothing at all."""
+
+    def __call__(self, network: Any, observation: Tensor, kept: Tensor) -> Any:
+        """Without `return`."""
+        network(observation)
+
+
+class Naming(Half):
+    """All of it, by name."""
+
+    def __call__(self, network: Any, observation: Tensor, kept: Tensor) -> Any:
+        """A dictionary, which nobody asked for."""
+        return dict(enumerate(network(observation)))
+
+
+@pytest.mark.parametrize(("name", "gave"), [("Silent", "NoneType"), ("Naming", "dict")])
+def test_a_look_that_gives_something_else_is_told_by_its_name(name: str, gave: str) -> None:
+    with pytest.raises(OptionError, match=f"look {name}: gave {gave}; expected what the network gives, a tensor"):
+        PA3C(closer_env(), look=f"{__name__}:{name}", width=0.05, horizons=(1, 2), device="cpu").learn(1)
+
+
 @pytest.mark.parametrize(("name", "gave"), [("Forgets", r"\(1, 20, 28\)"), ("Loses", r"\(0, 40, 56\)")])
 def test_a_look_that_forgets_to_spread_back_is_told_by_its_name(name: str, gave: str) -> None:
     said = rf"look {name}: gave a tensor {gave} .* \(1, \d, 40, 56\); expected \(1, \.\.\., 40, 56\)"

@@ -218,6 +218,23 @@ def test_a_training_that_goes_on_decides_as_before(monkeypatch: pytest.MonkeyPat
             assert torch.equal(one, two)
 
 
+def test_more_processes_or_another_device_decide_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pixelseg_agents.pa3c.free_bytes", lambda device: 1000)
+    first = make()
+    assert not first._recomputes(300)
+    kept = first.memory()
+    monkeypatch.setattr("pixelseg_agents.pa3c.free_bytes", lambda device: 1)
+    for processes, again in (("1", False), ("2", True)):  # which together keep 600
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        agent = make()
+        agent.recall(kept)
+        assert agent._recomputes(300) is again
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    elsewhere = make()
+    elsewhere.recall({"room.cuda": Decided(300).tensor()})
+    assert elsewhere._recomputes(300)
+
+
 @pytest.mark.parametrize("wrong", [[1, 1], [-1, 5], [3, 2], [1], [[1, 2]], [1.0, 2.0]])
 def test_damaged_decisions_are_refused(wrong: Any) -> None:
     assert Decided.of(Decided(3, 9).tensor()) == Decided(3, 9)

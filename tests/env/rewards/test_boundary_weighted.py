@@ -100,3 +100,4 @@ def test_no_weight_is_equation_12_and_text_makes_it() -> None:
 def test_what_it_does_not_take(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=f"{next(iter(options))}=.*expected"):
         boundary_weighted(**options)
+    assert str(boundary_weighted(1, 100)) == "boundary_weighted(1, 100)"  # the widest

@@ -279,8 +279,12 @@ def test_facts_follow_from_those_of_the_parts() -> None:
     assert as_reward(own).facts == RewardFacts()
     assert (as_reward(own) + squared_error).facts.range is None
     assert as_reward(own).clip(0, 2).facts.range == (0, 2)
+    assert as_reward(own).clip(0, None).facts.range is None
+    assert as_reward(own).clip(None, 2).facts.range is None
     own.facts = RewardFacts("f(t)", range=(0, 1), telescopes=False)  # type: ignore[attr-defined]
     assert (3 * as_reward(own)).facts.range == (0, 3)
+    assert (3 * as_reward(own)).facts.telescopes is False
+    assert as_reward(own).clip(None, 0.5).facts.range == (0, 0.5)
     register_reward("mine", own)
     assert "| `mine` | `f(t)` |  | 0 to 1 | no |  |" in catalogue_table().splitlines()
 
