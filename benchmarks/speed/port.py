@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m benchmarks.speed.port --out benchmarks/records/speed/port.json
 
 Ports of PixelRL (Furuta et al. 2019) share a network and a loop, both written anew here: four dilated convolutions of
-64 channels, a policy with a convolutional GRU and a value, 0.486 M parameters; images, actions and rewards in NumPy, a
+64 channels, a policy with a convolutional GRU and a value, 0.482 M parameters; images, actions and rewards in NumPy, a
 pass and a draw for every step, one gradient an episode. What the ports' own environments cost (filters of OpenCV) is
 left out, and their task is ours: zero or keep. Beside it stand PA3C on that very network, and PA3C on its own.
 All are timed in turn within one process, in CPU seconds; ratios are medians. A pixel-agent step is one decision of one
