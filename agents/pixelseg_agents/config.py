@@ -72,7 +72,7 @@ class AgentConfig:
     learning_rate_schedule: Literal["linear", "epochs", "constant"] = "linear"
     """linear: to zero at the end; epochs: x0.9 every 25 epochs, as published."""
     gamma: float | None = None
-    """Discount; None: 0.95, but 0.24 for an agent that looks closer, whose later looks weigh four times as much."""
+    """Discount; None: 0.95, but half of it for an agent that looks closer, whose later looks weigh twice as much."""
     horizons: tuple[int, ...] = ()
     """Training horizons t_max, one after the other; 10 alone is the published constant; none: by task
     (1 3 10, PA3C 1 2 10, or 2 3 10 for restorable and stacked)."""
@@ -83,11 +83,11 @@ class AgentConfig:
     """Factor on object pixels' rewards at the start; ratio: background per foreground pixel of the set; None: ratio
     under Eq. 12, whose imbalance it mends, and 1 under any other reward."""
     final_foreground_weight: float | None = None
-    """What that factor falls to, geometrically, at 80 % of the steps; 1 is plain Eq. 12; None: 1, but 4 for an agent
+    """What that factor falls to, geometrically, at 80 % of the steps; 1 is plain Eq. 12; None: 1, but 2 for an agent
     that looks closer where zero is final, so that its first look is careful."""
     later_background_weight: float | None = None
     """Factor on background pixels' rewards from the second step on; None: by task (under Eq. 12 where zero is final
-    0.25, and 4 for an agent that looks closer; else 1). Ten looks are ten chances to lose a pixel: at 0.25 a later step
+    0.25, and 2 for an agent that looks closer; else 1). Ten looks are ten chances to lose a pixel: at 0.25 a later step
     zeroes one that is background at odds above 4."""
     augmentation: bool = True
     """Flips, rotations by 90 degrees and brightness."""

@@ -199,6 +199,10 @@ class PA3C(ActorCritic):
         self._note_certainty(rollout.logits)
         self._note_losses(found, self._descend(parts()))
 
+    def _reward_weights(self, foreground: Tensor, weight: Any) -> tuple[Tensor, Tensor]:
+        """The factors on the rewards of the first step and of the later ones, see `weight_maps`."""
+        return weight_maps(foreground, weight, self.config.later_background_weight)
+
     def _rollout(self, episodes: Episodes, sampling: torch.Generator, horizon: int, weight: Any) -> Rollout:
         """Plays a batch of episodes with the policy, and computes what every decision led to.
 
@@ -208,7 +212,7 @@ class PA3C(ActorCritic):
             horizon: steps at most.
             weight: factor on object pixels' rewards.
         """
-        weights = weight_maps(episodes.foreground, weight, self.config.later_background_weight)
+        weights = self._reward_weights(episodes.foreground, weight)
         seen: list[Tensor] = []
         logits, values, actions, playing, ended = [], [], [], [], []
         rewards: list[Tensor] = []
