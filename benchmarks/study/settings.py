@@ -120,7 +120,7 @@ SETTINGS: dict[str, Setting] = {
     "look-no-window-careful-2": _looking("closer(smallest=1000000)", **_careful(2)),
     "look-equal-steps": _looking(equal_steps=True),  # the few pixels of a second look weigh as much as all of the first
     "look-more-second-looks": _looking(horizon_shares=(0.2, 0.8)),
-    "look-once-90": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=()),
+    "look-once-90": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=(1.0,)),
     "look-natural": _looking(policy_gradient="natural"),
     **{f"look-{name}": _looking(network=name) for name in EXTRACTORS},
     "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),

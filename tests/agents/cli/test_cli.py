@@ -156,7 +156,7 @@ def test_help_is_complete(command: list[str], capsys: pytest.CaptureFixture[str]
         for name in PA3CConfig().to_dict():
             assert f"--{name.replace('_', '-')}" in shown
         assert "Adam" in shown  # the attribute docstrings are the help
-        assert "(default: 0.95)" in shown
+        assert "(default: 0.475)" in shown, "what is left to the task is spelt out"
 
 
 def test_overview_and_version(capsys: pytest.CaptureFixture[str]) -> None:
