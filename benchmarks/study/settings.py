@@ -115,6 +115,7 @@ SETTINGS: dict[str, Setting] = {
     "look-two-windows": _looking("closer(windows=2)"),  # two passes at every look, so half of the updates
     "look-later-background": _looking(later_background_weight=0.25),
     **{f"look-careful-{k}": _looking(**_careful(k)) for k in (2, 4, 8)},
+    "look-careful-2-heavier": _looking(**_careful(2) | {"final_foreground_weight": 3.0}),  # 1.5 at the second look, too
     "look-half-discount": _looking(gamma=0.475),
     "look-natural-careful-2": _looking(policy_gradient="natural", **_careful(2)),
     "look-no-window-careful-2": _looking("closer(smallest=1000000)", **_careful(2)),
