@@ -36,6 +36,10 @@ def _careful(k: int) -> dict[str, Any]:
     return {"gamma": 0.95 / k, "final_foreground_weight": float(k), "later_background_weight": float(k)}
 
 
+HEAVIER = _careful(2) | {"final_foreground_weight": 3.0}  # and the object weighs 1.5 at the second look
+NO_WINDOW = "closer(smallest=1000000)"
+
+
 def _once(more: str = "") -> Setting:
     """One look at the whole image, on test patients, with --horizon 1."""
     values = ", ".join(filter(None, (more, "smallest=1000000")))
@@ -115,10 +119,10 @@ SETTINGS: dict[str, Setting] = {
     "look-two-windows": _looking("closer(windows=2)"),  # two passes at every look, so half of the updates
     "look-later-background": _looking(later_background_weight=0.25),
     **{f"look-careful-{k}": _looking(**_careful(k)) for k in (2, 4, 8)},
-    "look-careful-2-heavier": _looking(**_careful(2) | {"final_foreground_weight": 3.0}),  # 1.5 at the second look, too
+    "look-careful-2-heavier": _looking(**HEAVIER),
     "look-half-discount": _looking(gamma=0.475),
     "look-natural-careful-2": _looking(policy_gradient="natural", **_careful(2)),
-    "look-no-window-careful-2": _looking("closer(smallest=1000000)", **_careful(2)),
+    "look-no-window-careful-2-heavier": _looking(NO_WINDOW, **HEAVIER),
     "look-equal-steps": _looking(equal_steps=True),  # the few pixels of a second look weigh as much as all of the first
     "look-more-second-looks": _looking(horizon_shares=(0.2, 0.8)),
     "look-once-90": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=(1.0,)),
@@ -154,8 +158,10 @@ SETTINGS: dict[str, Setting] = {
     "closer-final-weight-2": _looking(trying=False, final_foreground_weight=2.0),
     **{f"closer-{side}": _looking(f"closer(side={side})", trying=False) for side in (32, 90, 128)},
     "closer-careful-2": _looking(trying=False, **_careful(2)),
-    "closer-90-careful-2": _looking("closer(side=90)", trying=False, **_careful(2)),
-    "no-window-careful-2": _looking("closer(smallest=1000000)", trying=False, **_careful(2)),
+    **{
+        f"{name}-careful-2-heavier": _looking(look, trying=False, **HEAVIER)
+        for name, look in {"closer": "closer", "closer-90": "closer(side=90)", "no-window": NO_WINDOW}.items()
+    },
     "no-window-32": _looking("closer(side=32, smallest=1000000)", trying=False),
     "once": _once(),
     # One look that costs as much as two of 32x32, 64x64, 90x90, 128x128
