@@ -27,9 +27,9 @@ POLICY_DEFAULTS: dict[str, dict[str, Any]] = {
 LATER_BACKGROUND_WEIGHT = 0.25
 DISCOUNT = 0.95
 # Where a later look sees more than the first and cannot bring back what is gone, the first one has to be careful: an
-# object's pixel that it removes costs this many times what it costs later. Later looks, whose pixels are few, count as
-# many times more in learning, and what background earns there is discounted by as much (measured: benchmarks/LOG.md).
-CARE = 2.0
+# object's pixel that it removes costs three times what background pays, and at the second look, which counts twice in
+# learning, one and a half times. The discount makes up for what counts twice (measured: benchmarks/LOG.md).
+CAREFUL = {"gamma": DISCOUNT / 2, "final_foreground_weight": 3.0, "later_background_weight": 2.0}
 EQUATION_12 = re.compile(r"(?:\d[\w.+-]*\*)?(?:squared_error|sign)")  # the same on maps of 0 and 1; or times a number
 
 
@@ -83,7 +83,7 @@ class AgentConfig:
     """Factor on object pixels' rewards at the start; ratio: background per foreground pixel of the set; None: ratio
     under Eq. 12, whose imbalance it mends, and 1 under any other reward."""
     final_foreground_weight: float | None = None
-    """What that factor falls to, geometrically, at 80 % of the steps; 1 is plain Eq. 12; None: 1, but 2 for an agent
+    """What that factor falls to, geometrically, at 80 % of the steps; 1 is plain Eq. 12; None: 1, but 3 for an agent
     that looks closer where zero is final, so that its first look is careful."""
     later_background_weight: float | None = None
     """Factor on background pixels' rewards from the second step on; None: by task (under Eq. 12 where zero is final
@@ -164,7 +164,7 @@ class AgentConfig:
         if transition == "absorbing" and self.look == WHOLE:  # a later look sees the same, and less of it
             found["later_background_weight"] = LATER_BACKGROUND_WEIGHT
         elif transition == "absorbing" and steps > 1 and len(left) == 3 and self.foreground_weight in (None, "ratio"):
-            found = {"gamma": DISCOUNT / CARE, "final_foreground_weight": CARE, "later_background_weight": CARE}
+            found = CAREFUL
         return {name: found[name] for name in left}
 
     def for_reward(self, reward: str | None) -> Self:

@@ -278,17 +278,17 @@ def weights(env: Any, **options: Any) -> tuple[float | None, float | None, float
 
 
 def test_a_first_look_that_others_follow_is_careful() -> None:
-    """An object's pixel costs 2 at the first look, and 0.95 at the next; background pays 1, and 0.95."""
+    """An object's pixel costs 3 at the first look, half of it at the next; background pays 1, and 0.95 a look later."""
     env, usual = closer_env(), (0.95, 1, 1)
     assert weights(env) == (0.95, 1, 0.25)
     gamma, final, later = weights(env, look="closer")
     assert gamma is not None
-    assert (final, later, gamma * later) == (2, 2, pytest.approx(0.95))
-    assert weights(env, look="closer", foreground_weight="ratio") == (gamma, 2, 2)
+    assert (final, later, gamma * later) == (3, 2, pytest.approx(0.95))
+    assert weights(env, look="closer", foreground_weight="ratio") == (gamma, 3, 2)
     for asked in ({"foreground_weight": 1.0}, {"horizons": (1,)}):
         assert weights(env, look="closer", **asked) == usual, "there is nothing to be careful about"
     assert weights(env, look="closer", gamma=0.0) == (0, 1, 1), "they go together"
-    assert weights(env, look="closer", final_foreground_weight=3.0) == (0.95, 3, 1)
+    assert weights(env, look="closer", final_foreground_weight=2.0) == (0.95, 2, 1)
     assert weights(env, look="closer", later_background_weight=0.5) == (0.95, 1, 0.5)
     assert weights(closer_env(transition="restorable"), look="closer") == usual, "what is gone may come back"
     assert weights(closer_env(reward="dice_gain"), look="closer") == usual, "weights belong to Eq. 12"
