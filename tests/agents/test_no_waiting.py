@@ -50,10 +50,7 @@ def updates(agent: Any, count: int, cuda: FakeCuda) -> list[int]:
     return waits
 
 
-KIN = ("dqn", "dueling-dqn")  # of Double DQN, whose update has everything that theirs have
-
-
-@pytest.mark.parametrize("name", [pytest.param(one, marks=[pytest.mark.slow] * (one in KIN)) for one in AGENTS])
+@pytest.mark.parametrize("name", AGENTS)
 def test_an_update_stays_on_the_gpu_and_never_waits_for_it(cuda: FakeCuda, name: str) -> None:
     agent = make(name)
     waits = updates(agent, 3, cuda)
