@@ -128,6 +128,7 @@ SETTINGS: dict[str, Setting] = {
     "look-once-90": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=(1.0,)),
     "look-natural": _looking(policy_gradient="natural"),
     **{f"look-{name}": _looking(network=name) for name in EXTRACTORS},
+    "look-thrice-careful": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3), **HEAVIER),  # with --horizon 3
     "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),
     "look-final-weight-2": _looking(final_foreground_weight=2.0),  # the second look throws away too much
     # Another reading of the decision process, beside the usual one, with the published settings and with PA3C's own
