@@ -124,7 +124,8 @@ class SupervisedConfig(AgentConfig):
 
     def for_task(self, transition: str, observation: str) -> Self:
         """As `AgentConfig`'s, with one look per image."""
-        return dataclasses.replace(super().for_task(transition, observation), horizons=(1,), horizon_shares=())
+        once = dataclasses.replace(self, horizons=(1,), horizon_shares=())
+        return dataclasses.replace(super(SupervisedConfig, once).for_task(transition, observation), horizon_shares=())
 
 
 class Supervised(TargetLearner):

@@ -294,6 +294,9 @@ def test_a_first_look_that_others_follow_is_careful() -> None:
     assert weights(closer_env(reward="dice_gain"), look="closer") == usual, "weights belong to Eq. 12"
     config = Supervised(env, look="closer", width=0.05, device="cpu").config
     assert config.final_foreground_weight == 1
+    left = {"foreground_weight": None, "final_foreground_weight": None}
+    config = Supervised(env, look="closer", width=0.05, device="cpu", **left).config
+    assert config.final_foreground_weight == 1, "it looks once, whatever the horizons of others"
     later_run = PA3CConfig(look="closer").for_task("absorbing", "stacked")
     assert later_run.for_task("absorbing", "stacked") == later_run, "a checkpoint keeps them"
 
