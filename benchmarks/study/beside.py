@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.study.patients import MISSED
@@ -44,8 +43,9 @@ def trainings(records: Sequence[Mapping[str, Any]], dataset: str, learner: str, 
                 raise DataError(f"{learner}: two records of seed {cell['seed']}, fold {cell['fold']}; expected one")
             found[cell["seed"], cell["fold"]] = one
     if not found:
-        known = sorted({f"{one['cell']['agent']}:{one['cell']['setting']}" for one in records if part in one})
-        raise DataError(f"{learner}: no record of {dataset} with scores of {part}; there are {', '.join(known)}")
+        cells = [one["cell"] for one in records if "by_step" in one.get(part, {}) and one["cell"]["dataset"] == dataset]
+        known = ", ".join(sorted({f"{cell['agent']}:{cell['setting']}" for cell in cells}))
+        raise DataError(f"{learner}: no record of {dataset} with scores of {part}; there are {known or 'none'}")
     return found
 
 
@@ -53,7 +53,7 @@ def table(records: Sequence[Mapping[str, Any]], dataset: str, one: str, others: 
     """The table, in Markdown.
 
     Raises:
-        DataError: see `trainings`; or the two have no training in common.
+        DataError: see `trainings`; or the two have no training in common, or were judged on other images.
     """
     lines = [f"| {' | '.join(COLUMNS)} |", f"| --- |{' ---: |' * (len(COLUMNS) - 1)}"]
     mine = trainings(records, dataset, one, part)
@@ -62,6 +62,8 @@ def table(records: Sequence[Mapping[str, Any]], dataset: str, one: str, others: 
         both = sorted(mine.keys() & theirs.keys(), key=str)
         if not both:
             raise DataError(f"{one} and {other}: no training of the same seed and fold; expected some")
+        if any(mine[key][part]["images"]["case"] != theirs[key][part]["images"]["case"] for key in both):
+            raise DataError(f"{one} and {other}: were judged on other images; expected records of the same data")
         pair = [[own[key] for key in both] for own in (mine, theirs)]
         cells = []
         for metric in METRICS:
@@ -71,10 +73,6 @@ def table(records: Sequence[Mapping[str, Any]], dataset: str, one: str, others: 
         missed = " and ".join(f"{np.mean(np.sum(scores < MISSED, axis=1)):.1f}" for scores in dice)
         lines.append(f"| {' | '.join([other, str(len(both)), str(dice[0].shape[1]), *cells, missed])} |")
     return "\n".join(lines)
-
-
-def _difference(scores: NDArray[np.float64], others: NDArray[np.float64], metric: str) -> str:
-    return with_interval(*crossed_difference(scores, others), 1 if metric == "HD95" else 3)
 
 
 def main() -> None:

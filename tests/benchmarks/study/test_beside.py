@@ -43,8 +43,22 @@ def test_only_the_trainings_of_both_are_compared() -> None:
         ("a:closer", records("a", 0, (0,)) + records("b", 0, (1,)), "no training of the same seed and fold"),
         ("a:closer", records("a", 0, (0,)) + records("b", 0, (0,), fold=0), "no training of the same seed and fold"),
         ("a:closer", records("a", 0, (0, 0)), "two records of seed 0"),
+        ("a:closer", [], "a:closer: no record of brain with scores of test; there are none"),
     ],
 )
 def test_what_cannot_be_compared_is_told(one: str, found: Records, said: str) -> None:
     with pytest.raises(DataError, match=said):
         table(found, "brain", one, ["b:closer"], "test")
+
+
+def test_only_the_same_patients_are_compared() -> None:
+    others = records("b", 0.0, (0,))
+    others[0]["test"]["images"]["case"] = [f"q{k}" for k in range(6)]
+    with pytest.raises(DataError, match="a:closer and b:closer: were judged on other images"):
+        table([*records("a", 0.0, (0,)), *others], "brain", "a:closer", ["b:closer"], "test")
+
+
+def test_learners_of_another_data_set_are_not_offered() -> None:
+    found = records("a", 0.0, (0,))
+    with pytest.raises(DataError, match="no record of cardiac with scores of test; there are none"):
+        table(found, "cardiac", "a:closer", ["a:closer"], "test")
