@@ -29,7 +29,8 @@ PAGE, COSTS = HERE / "LEADERBOARD.md", HERE / "report/gflop.json"
 # Folders of records, and the settings in them that take part: no few images, no folds, no single changes.
 TAKE_PART = {
     "looking": (
-        *("closer", "closer-90", "closer-careful-2", "closer-careful-2-heavier", "no-window"),
+        *("closer", "closer-90", "closer-careful-2", "closer-careful-2-heavier", "closer-90-careful-2-heavier"),
+        *("no-window", "no-window-careful-2-heavier"),
         *("once", "once-90", "once-128"),
     ),
     "systems": ("default",),
