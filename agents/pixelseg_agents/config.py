@@ -28,7 +28,8 @@ LATER_BACKGROUND_WEIGHT = 0.25
 DISCOUNT = 0.95
 # Where a later look sees more than the first and cannot bring back what is gone, the first one has to be careful: an
 # object's pixel that it removes costs three times what background pays, and at the second look, which counts twice in
-# learning, one and a half times. The discount makes up for what counts twice (measured: benchmarks/LOG.md).
+# learning, one and a half times. The discount makes up for what counts twice. For two looks: a third one would lose
+# what the second has found (measured: benchmarks/LOG.md).
 CAREFUL = {"gamma": DISCOUNT / 2, "final_foreground_weight": 3.0, "later_background_weight": 2.0}
 EQUATION_12 = re.compile(r"(?:\d[\w.+-]*\*)?(?:squared_error|sign)")  # the same on maps of 0 and 1; or times a number
 
@@ -72,7 +73,8 @@ class AgentConfig:
     learning_rate_schedule: Literal["linear", "epochs", "constant"] = "linear"
     """linear: to zero at the end; epochs: x0.9 every 25 epochs, as published."""
     gamma: float | None = None
-    """Discount; None: 0.95, but half of it for an agent that looks closer, whose later looks weigh twice as much."""
+    """Discount; None: 0.95, but half of it for an agent that looks closer in two steps, the second of which weighs
+    twice as much."""
     horizons: tuple[int, ...] = ()
     """Training horizons t_max, one after the other; 10 alone is the published constant; none: by task
     (1 3 10, PA3C 1 2 10, or 2 3 10 for restorable and stacked)."""
@@ -84,11 +86,11 @@ class AgentConfig:
     under Eq. 12, whose imbalance it mends, and 1 under any other reward."""
     final_foreground_weight: float | None = None
     """What that factor falls to, geometrically, at 80 % of the steps; 1 is plain Eq. 12; None: 1, but 3 for an agent
-    that looks closer where zero is final, so that its first look is careful."""
+    that looks closer in two steps where zero is final, so that its first look is careful."""
     later_background_weight: float | None = None
     """Factor on background pixels' rewards from the second step on; None: by task (under Eq. 12 where zero is final
-    0.25, and 2 for an agent that looks closer; else 1). Ten looks are ten chances to lose a pixel: at 0.25 a later step
-    zeroes one that is background at odds above 4."""
+    0.25, and 2 for an agent that looks closer in two steps; else 1). Ten looks are ten chances to lose a pixel: at 0.25
+    a later step zeroes one that is background at odds above 4."""
     augmentation: bool = True
     """Flips, rotations by 90 degrees and brightness."""
     missing_sequences: float = 0.0
@@ -163,7 +165,7 @@ class AgentConfig:
         left = [name for name in found if getattr(self, name) is None]
         if transition == "absorbing" and self.look == WHOLE:  # a later look sees the same, and less of it
             found["later_background_weight"] = LATER_BACKGROUND_WEIGHT
-        elif transition == "absorbing" and steps > 1 and len(left) == 3 and self.foreground_weight in (None, "ratio"):
+        elif transition == "absorbing" and steps == 2 and len(left) == 3 and self.foreground_weight in (None, "ratio"):
             found = CAREFUL
         return {name: found[name] for name in left}
 

@@ -273,7 +273,7 @@ class Half(Look):
 
 
 def weights(env: Any, **options: Any) -> tuple[float | None, float | None, float | None]:
-    config = PA3C(env, width=0.05, device="cpu", **options).config
+    config = PA3C(env, **{"width": 0.05, "device": "cpu", "horizons": (1, 2)} | options).config
     return config.gamma, config.final_foreground_weight, config.later_background_weight
 
 
@@ -285,8 +285,10 @@ def test_a_first_look_that_others_follow_is_careful() -> None:
     assert gamma is not None
     assert (final, later, gamma * later) == (3, 2, pytest.approx(0.95))
     assert weights(env, look="closer", foreground_weight="ratio") == (gamma, 3, 2)
-    for asked in ({"foreground_weight": 1.0}, {"horizons": (1,)}):
-        assert weights(env, look="closer", **asked) == usual, "there is nothing to be careful about"
+    for asked in ({"foreground_weight": 1.0}, {"horizons": (1,)}, {"horizons": (1, 2, 3)}):
+        assert weights(env, look="closer", **asked) == usual, (
+            "nothing to be careful about, or a third look would lose it"
+        )
     assert weights(env, look="closer", gamma=0.0) == (0, 1, 1), "they go together"
     assert weights(env, look="closer", final_foreground_weight=2.0) == (0.95, 2, 1)
     assert weights(env, look="closer", later_background_weight=0.5) == (0.95, 1, 0.5)
@@ -297,7 +299,7 @@ def test_a_first_look_that_others_follow_is_careful() -> None:
     left = {"foreground_weight": None, "final_foreground_weight": None}
     config = Supervised(env, look="closer", width=0.05, device="cpu", **left).config
     assert config.final_foreground_weight == 1, "it looks once, whatever the horizons of others"
-    later_run = PA3CConfig(look="closer").for_task("absorbing", "stacked")
+    later_run = PA3CConfig(look="closer", horizons=(1, 2)).for_task("absorbing", "stacked")
     assert later_run.for_task("absorbing", "stacked") == later_run, "a checkpoint keeps them"
 
 
