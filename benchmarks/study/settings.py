@@ -38,12 +38,14 @@ def _careful(k: int) -> dict[str, Any]:
 
 HEAVIER = _careful(2) | {"final_foreground_weight": 3.0}  # and the object weighs 1.5 at the second look
 NO_WINDOW = "closer(smallest=1000000)"
+# For processors with AMX. Seeds 0 to 2 of one setting were run in float32 too, to compare.
+FASTER: dict[str, Any] = {"precision": "bf16"}
 
 
-def _once(more: str = "") -> Setting:
+def _once(more: str = "", **hyper: Any) -> Setting:
     """One look at the whole image, on test patients, with --horizon 1."""
     values = ", ".join(filter(None, (more, "smallest=1000000")))
-    return Setting(hyper={"look": f"closer({values})", "horizons": (1,)}, tuned=False)
+    return Setting(hyper={"look": f"closer({values})", "horizons": (1,)} | hyper, tuned=False)
 
 
 def _gradient(data: dict[str, Any] | None = None, **hyper: Any) -> Setting:
@@ -122,6 +124,7 @@ SETTINGS: dict[str, Setting] = {
     "look-careful-2-heavier": _looking(**HEAVIER),
     "look-half-discount": _looking(gamma=0.475),
     "look-natural-careful-2": _looking(policy_gradient="natural", **_careful(2)),
+    "look-natural-careful-2-heavier": _looking(policy_gradient="natural", **HEAVIER),
     "look-no-window-careful-2-heavier": _looking(NO_WINDOW, **HEAVIER),
     "look-equal-steps": _looking(equal_steps=True),  # the few pixels of a second look weigh as much as all of the first
     "look-more-second-looks": _looking(horizon_shares=(0.2, 0.8)),
@@ -167,6 +170,21 @@ SETTINGS: dict[str, Setting] = {
     "once": _once(),
     # One look that costs as much as two of 32x32, 64x64, 90x90, 128x128
     **{f"once-{side}": _once(f"side={side}") for side in (45, 90, 128, 181)},
+    # More compute, in bfloat16: at 256 the one look is at the image as it is; wide networks cost four times as much
+    **{f"once-{side}-bf16": _once(f"side={side}", **FASTER) for side in (90, 128, 181, 256)},
+    **{f"once-{side}-wide-bf16": _once(f"side={side}", width=0.5, **FASTER) for side in (64, 90, 128, 181, 256)},
+    **{
+        f"closer-{side}-careful-2-heavier-bf16": _looking(f"closer(side={side})", trying=False, **HEAVIER, **FASTER)
+        for side in (64, 90, 128, 181)
+    },
+    "no-window-careful-2-heavier-bf16": _looking(NO_WINDOW, trying=False, **HEAVIER, **FASTER),
+    "no-window-bf16": _looking(NO_WINDOW, trying=False, **FASTER),
+    **{
+        f"closer-{side}-careful-2-heavier-wide-bf16": _looking(
+            f"closer(side={side})", trying=False, width=0.5, **HEAVIER, **FASTER
+        )
+        for side in (64, 90, 128)
+    },
     "no-window": _looking("closer(smallest=1000000)", trying=False),
     # One look, and what moves the policy, one change at a time, with --horizon 1
     "gradient-vanilla": _gradient(),
