@@ -7,10 +7,10 @@ from typing import Any
 
 import tyro
 
+from benchmarks.failures import exit_code
 from benchmarks.nnunet.commands import NnUNet
 from benchmarks.study.commands import Report, Run, Search
 from benchmarks.study.publication import Figure, Table
-from pixelseg_env import PixelSegError
 
 
 def main() -> int:
@@ -23,18 +23,7 @@ def main() -> int:
         "figure": Figure,
         "nnunet": NnUNet,
     }
-    try:
-        command = tyro.extras.subcommand_cli_from_dict(commands)
-        return int(command.main())
-    except PixelSegError as error:
-        print(f"benchmarks: error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"benchmarks: error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("benchmarks: stopped; what is finished is kept, the same command goes on from there", file=sys.stderr)
-        return 130
+    return exit_code(lambda: int(tyro.extras.subcommand_cli_from_dict(commands).main()))
 
 
 if __name__ == "__main__":

@@ -49,8 +49,11 @@ class TargetLearner(PixelAgent):
             float32 (B, [L,] H, W), NumPy.
         """
         self.network.eval()
-        found: NDArray[np.float32] = self._logits(tensor(observation, self.device)).float().sigmoid().cpu().numpy()
+        found: NDArray[np.float32] = self._probability(tensor(observation, self.device)).cpu().numpy()
         return found
+
+    def _probability(self, observation: Tensor) -> Tensor:
+        return self._logits(observation).float().sigmoid()
 
     @property
     def _loss(self) -> Loss:
@@ -188,14 +191,13 @@ class Supervised(TargetLearner):
         Returns:
             float32 (B, [L,] H, W), NumPy; for `start` of the transition `"additive"`.
         """
-        found: NDArray[Any] = self.probability_map(tensor(images, self.device)).cpu().numpy()
-        return found
+        return self.keep_probability(images)
 
     @torch.no_grad()
     def probability_map(self, images: Tensor) -> Tensor:
         """What `probability` tells, of a tensor and as one, on the agent's device."""
         self.network.eval()
-        return self._logits(images).sigmoid()
+        return self._probability(images)
 
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:
         logits = self._logits(observation)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.failures import exit_code
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.study.patients import MISSED
 from benchmarks.study.steps import METRICS, by_patient, read, with_interval
@@ -65,12 +66,13 @@ def table(records: Sequence[Mapping[str, Any]], dataset: str, one: str, others: 
         if any(mine[key][part]["images"]["case"] != theirs[key][part]["images"]["case"] for key in both):
             raise DataError(f"{one} and {other}: were judged on other images; expected records of the same data")
         pair = [[own[key] for key in both] for own in (mine, theirs)]
-        cells = []
-        for metric in METRICS:
-            first, second = (by_patient(group, part, metric, -1) for group in pair)
-            cells.append(with_interval(*crossed_difference(first, second), 1 if metric == "HD95" else 3))
-        dice = [by_patient(group, part, "DICE", -1) for group in pair]
-        missed = " and ".join(f"{np.mean(np.sum(scores < MISSED, axis=1)):.1f}" for scores in dice)
+        scores = {metric: [by_patient(group, part, metric, -1) for group in pair] for metric in METRICS}
+        cells = [
+            with_interval(*crossed_difference(first, second), 1 if metric == "HD95" else 3)
+            for metric, (first, second) in scores.items()
+        ]
+        dice = scores["DICE"]
+        missed = " and ".join(f"{np.mean(np.sum(one < MISSED, axis=1)):.1f}" for one in dice)
         lines.append(f"| {' | '.join([other, str(len(both)), str(dice[0].shape[1]), *cells, missed])} |")
     return "\n".join(lines)
 
@@ -89,4 +91,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code(main))

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
+from benchmarks.failures import exit_code
 from benchmarks.records import write_record
 from benchmarks.study.accuracy import by_judged, read, series, table
 from benchmarks.study.compute_figure import draw
@@ -46,4 +47,4 @@ class Compute:
 
 
 if __name__ == "__main__":
-    raise SystemExit(tyro.cli(Compute, description=__doc__).main())
+    raise SystemExit(exit_code(lambda: tyro.cli(Compute, description=__doc__).main()))

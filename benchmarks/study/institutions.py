@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.failures import exit_code
 from benchmarks.records import read_records
 from pixelseg_env import DataError
 
@@ -108,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code(main))

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.failures import exit_code
 from benchmarks.grid.cells import EARLIER
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.records import read_records
@@ -182,4 +183,4 @@ def main(words: Iterable[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(exit_code(main))

@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from benchmarks.failures import exit_code
 from benchmarks.records import read_records
 from benchmarks.study.figures import COLOURS
 from benchmarks.study.reading import facts_of, patient_means
@@ -159,4 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code(main))

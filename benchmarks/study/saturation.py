@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import tyro
 
+from benchmarks.failures import exit_code
 from benchmarks.records import write_record
 from benchmarks.study.saturation_figure import draw
 from pixelseg_agents import PA3C, PA3CConfig
@@ -162,4 +163,4 @@ def told(row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(tyro.cli(Saturation).main())
+    raise SystemExit(exit_code(lambda: tyro.cli(Saturation).main()))

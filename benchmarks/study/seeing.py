@@ -24,6 +24,7 @@ import tyro
 from numpy.typing import NDArray
 from tyro.conf import Positional
 
+from benchmarks.failures import exit_code
 from benchmarks.grid.statistics import difference
 from benchmarks.records import write_record
 from benchmarks.study.seeing_figure import draw
@@ -271,4 +272,4 @@ def _told(run: TrainedRun) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(tyro.cli(Seeing).main())
+    raise SystemExit(exit_code(lambda: tyro.cli(Seeing).main()))

@@ -122,7 +122,6 @@ SETTINGS: dict[str, Setting] = {
     "look-later-background": _looking(later_background_weight=0.25),
     **{f"look-careful-{k}": _looking(**_careful(k)) for k in (2, 4, 8)},
     "look-careful-2-heavier": _looking(**HEAVIER),
-    "look-half-discount": _looking(gamma=0.475),
     "look-natural-careful-2": _looking(policy_gradient="natural", **_careful(2)),
     "look-natural-careful-2-heavier": _looking(policy_gradient="natural", **HEAVIER),
     "look-no-window-careful-2-heavier": _looking(NO_WINDOW, **HEAVIER),
@@ -149,6 +148,7 @@ SETTINGS: dict[str, Setting] = {
     "reading-finest-2": _gradient(finest=2, detail=False),
     # Eq. 8 on what neighbours earn, and on what they are thought to be worth one step on: at least two steps, with
     # --horizon 2
+    "reading-two-steps": _gradient(horizons=(1, 2)),
     "reading-convolution": _gradient(horizons=(1, 2), reward_map_convolution=9),
     "reading-convolution-on-values": _gradient(horizons=(1, 2), reward_map_convolution=9, reward_map_on="values"),
     # Patients whose missing sequences are replaced by another one, with --horizon 1; beside gradient-natural

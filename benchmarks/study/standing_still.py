@@ -18,6 +18,7 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
+from benchmarks.failures import exit_code
 from benchmarks.grid.cells import Cell, Protocol
 from benchmarks.grid.running import train
 from benchmarks.records import write_record
@@ -127,4 +128,4 @@ def watch(agent: Any, env: Any, start: Any, steps: int = 15) -> dict[str, list[f
 
 
 if __name__ == "__main__":
-    raise SystemExit(tyro.cli(StandingStill).main())
+    raise SystemExit(exit_code(lambda: tyro.cli(StandingStill).main()))

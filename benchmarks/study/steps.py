@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.failures import exit_code
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.records import read_records
 from pixelseg_env import DataError
@@ -111,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code(main))

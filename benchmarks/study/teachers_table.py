@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.failures import exit_code
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.records import read_records
 from benchmarks.study.learners import SUBJECT
@@ -29,9 +30,11 @@ from pixelseg_env import DataError
 METRICS = {"DICE": 3, "BIoU": 3, "HD95": 1}  # and their digits
 COLUMNS = ("", "Dice ↑", "BIoU ↑", "HD95 ↓", "Dice by fold", "difference in Dice", "in BIoU")
 REFERENCE = (SUBJECT.name, "gradient-vanilla")
+TWO_STEPS = (SUBJECT.name, "reading-two-steps")  # what is compared where episodes have two
 # In the order of the table; others follow by their names.
 LABELS: dict[tuple[str, str], str] = {
     REFERENCE: "likelihood ratio, as published",
+    TWO_STEPS: "likelihood ratio, two steps",
     (SUBJECT.name, "gradient-vanilla-explores"): "... with 10 % uniform actions",
     (SUBJECT.name, "gradient-vanilla-limit"): "... with a limit of 4 on the logit",
     (SUBJECT.name, "gradient-vanilla-no-entropy"): "... without an entropy bonus",
@@ -86,14 +89,15 @@ def table(rows: Rows) -> str:
     """One table in Markdown; every row has the same runs."""
     order = {who: place for place, who in enumerate(LABELS)}
     lines = [f"| {' | '.join(COLUMNS)} |", "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    reference = next((who for who in (REFERENCE, TWO_STEPS) if who in rows), None)
     for who in sorted(rows, key=lambda who: (order.get(who, len(order)), who)):
         ours = list(rows[who].values())
         means = [f"{_mean(ours, metric):.{digits}f}" for metric, digits in METRICS.items()]
         folds = sorted({fold for _, fold in rows[who]}, key=str)
         each = [_mean([one for (_, at), one in rows[who].items() if at == fold], "DICE") for fold in folds]
         apart = ["", ""]
-        if REFERENCE in rows and who != REFERENCE:
-            apart = [_apart(ours, list(rows[REFERENCE].values()), metric) for metric in ("DICE", "BIoU")]
+        if reference is not None and who != reference:
+            apart = [_apart(ours, list(rows[reference].values()), metric) for metric in ("DICE", "BIoU")]
         name = LABELS.get(who) or " ".join([*who[0].rpartition(":")[2:], who[1]])
         lines.append(f"| {' | '.join([name, *means, ', '.join(f'{one:.3f}' for one in each), *apart])} |")
     return "\n".join(lines)
@@ -156,4 +160,4 @@ def _named(what: str, numbers: Sequence[Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code(main))

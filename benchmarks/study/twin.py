@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -39,6 +39,10 @@ class SteppedTwinConfig(PA3CConfig):
         """As PA3C's, with the twin's horizons."""
         stepped = dataclasses.replace(self, horizons=self.horizons or (1, 3, 10))
         return super(SteppedTwinConfig, stepped).for_task(transition, observation)
+
+    def _weights_for(self, transition: str, steps: int) -> dict[str, Any]:
+        """As for an agent of one look: what a reward weighs says nothing of a cross-entropy."""
+        return super()._weights_for(transition, 1)
 
 
 class SteppedTwin(TargetLearner, PA3C):

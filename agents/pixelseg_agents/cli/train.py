@@ -56,6 +56,8 @@ def train_arguments(words: list[str]) -> TrainArguments[Any]:
         "--observation",
         "--horizon",
         "--policy-gradient",
+        "--look",
+        "--reward",
     ):
         first.add_argument(flag, nargs="?")
     first.add_argument("--horizons", nargs="*")
@@ -75,6 +77,10 @@ def train_arguments(words: list[str]) -> TrainArguments[Any]:
         shown = preset_config(agent, preset, task.horizon)
         if peek.policy_gradient in POLICY_DEFAULTS and hasattr(shown, "policy_gradient"):
             shown = dataclasses.replace(shown, policy_gradient=peek.policy_gradient)
+        if peek.look and hasattr(shown, "look"):
+            shown = dataclasses.replace(shown, look=peek.look)
+        if hasattr(shown, "for_reward"):
+            shown = shown.for_reward(peek.reward or task.reward)
         if hasattr(shown, "for_task"):
             shown = shown.for_task(peek.transition or task.transition, peek.observation or task.observation)
         defaults = TrainArguments(hyper=_unchecked(shown), agent=agent, task=task)

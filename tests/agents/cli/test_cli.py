@@ -284,6 +284,14 @@ def test_help_shows_what_the_task_decides_and_a_typed_default_is_kept(capsys: py
     shown = capsys.readouterr().out
     assert "(default: 1 2)" in shown
     assert "(default: 128)" in shown
+    assert "(default: 0.475)" in shown  # a careful first look, which none of these has
+    for other in (["--look", "whole"], ["--horizons", "1", "2", "3"], ["--transition", "restorable"]):
+        with pytest.raises(SystemExit):
+            main(["train", *other, "--help"])
+        assert "(default: 0.475)" not in capsys.readouterr().out, other
+    with pytest.raises(SystemExit):
+        main(["train", "--reward", "dice_gain", "--help"])
+    assert "(default: 3.0)" not in capsys.readouterr().out
     plain = train_arguments(["--horizons", "10"]).hyper
     assert plain.start_bias is None  # by task: 4, for a longer episode must not begin by zeroing the image
     assert (

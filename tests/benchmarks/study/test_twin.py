@@ -57,6 +57,8 @@ def test_twins_look_as_they_are_told(kind: Any) -> None:
     agent.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:]))
     agent.learn(1)
     assert seen == [(16, 16)] * 2
+    # What a first look costs in rewards, a cross-entropy does not know.
+    assert (agent.config.final_foreground_weight, agent.config.later_background_weight) == (1.0, 1.0)
 
 
 def test_speed_counts_pixel_steps() -> None:
