@@ -125,11 +125,11 @@ def test_auto_takes_the_fastest_that_agrees_and_remembers_it(monkeypatch: pytest
     before = [parameter.clone() for parameter in module.parameters()]
     asked = timed(monkeypatch, TIMES)
     assert fastest_mode(module, observation) == Mode(True, True)
-    assert len(asked) == 20, "four modes, twice on a part and three times whole"
+    assert len(asked) == 30, "four modes, twice on a part and five times whole; one image twice, for its time"
     assert fastest_mode(module, observation) == Mode(True, True)
-    assert len(asked) == 20
+    assert len(asked) == 30
     assert fastest_mode(module, observation[:1]) == Mode(True, True)
-    assert len(asked) == 40  # another batch is measured for itself
+    assert len(asked) == 60  # another batch is measured for itself
     assert len(json.loads(cache.read_text())) == 2
     assert not module.seen
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
@@ -154,7 +154,25 @@ def test_hopeless_modes_are_not_tried_at_full_size(monkeypatch: pytest.MonkeyPat
     asked = timed(monkeypatch, TIMES | {"bf16": 20.0, "bf16, channels_last": 9.0})
     assert fastest_mode(Small(), torch.rand(2, 1, 16, 16)) == Mode(channels_last=True)
     assert asked.count("bf16") == asked.count("bf16, channels_last") == 2
-    assert asked.count("fp32") == 5
+    assert asked.count("fp32") == 9
+
+
+@pytest.mark.parametrize(("seconds", "images"), [(1.0, 1), (0.02, 3), (0.001, 8)])
+def test_on_a_processor_as_many_images_are_timed_as_it_takes(
+    seconds: float, images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = []
+
+    def pretended(module: nn.Module, observation: Tensor, passes: Passes) -> float:
+        shapes.append(tuple(observation.shape))
+        for parameter in module.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        return seconds * len(observation)
+
+    monkeypatch.setattr(precision, "seconds_of_pass", pretended)
+    fastest_mode(Small(), torch.rand(8, 1, 99, 80))
+    assert shapes[-1] == (images, 1, 99, 80)
+    assert set(shapes) == {(1, 1, 64, 64), (1, 1, 99, 80), (images, 1, 99, 80)}
 
 
 def test_a_damaged_memory_is_measured_anew(cache: Path) -> None:
