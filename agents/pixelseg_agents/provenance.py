@@ -25,6 +25,7 @@ PACKAGES = (
     "tifffile",
     "imagecodecs",
 )
+BFLOAT16 = (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16"))  # flags of Linux; the faster first
 
 
 def provenance() -> dict[str, Any]:
@@ -34,7 +35,7 @@ def provenance() -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "commit": _commit(),
         "hardware": {
-            "processor": _processor(),
+            "processor": processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -45,6 +46,17 @@ def provenance() -> dict[str, Any]:
 def now() -> str:
     """The time, to the second, with its zone."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def processor() -> str:
+    """The processor's name, and the instructions for bfloat16 that it has: AMX, or AVX-512 BF16."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
+    has = [name for flag, name in BFLOAT16 if flag in facts.get("flags", "").split()]
+    return facts.get("model name", platform.machine()) + "".join(f" with {name}" for name in has[:1])
 
 
 def _version(name: str) -> str | None:
@@ -72,12 +84,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return (commit + "-dirty" * bool(changed)) or None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

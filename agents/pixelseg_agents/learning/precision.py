@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 import os
-import platform
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelseg_agents.files import write_atomically
+from pixelseg_agents.provenance import processor
 
 AGREES = 0.98  # cosine between the gradients of two modes, from which on their results are called alike
 GAIN = 0.95  # another mode has to take at most this share of float32's time, or it is not worth another result
@@ -174,23 +174,12 @@ def synchronise(device: torch.device) -> None:
 def _key(module: nn.Module, observation: Tensor) -> str:
     shapes = [tuple(parameter.shape) for parameter in module.parameters()]
     count = sum(parameter.numel() for parameter in module.parameters())
-    where = torch.cuda.get_device_name(observation.device) if observation.device.type == "cuda" else _processor()
+    where = torch.cuda.get_device_name(observation.device) if observation.device.type == "cuda" else processor()
     parts: Sequence[Any] = (
         where, torch.__version__, torch.get_num_threads(), type(module).__qualname__, len(shapes), count,
         zlib.crc32(repr(module).encode()), tuple(observation.shape),
     )  # fmt: skip
     return "; ".join(map(str, parts))
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    facts = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
-    named = {name.strip(): value.strip() for name, value in facts.items()}
-    amx = " with AMX" if "amx_bf16" in named.get("flags", "") else ""
-    return f"{named.get('model name', platform.machine())}{amx}"
 
 
 def _cache() -> Path:

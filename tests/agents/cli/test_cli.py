@@ -37,6 +37,8 @@ def test_train_leaves_a_complete_run_folder(run: Path) -> None:
     assert config["arguments"]["task"]["dataset_option"] == ["count=12"]
     assert config["versions"]["torch"]
     assert config["hardware"]["cores"]
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    assert config["hardware"]["processor"].endswith(" with AMX") == ("amx_bf16" in flags)
     assert {"commit", "training_set", "command", "device", "started"} <= set(config)
     agent = PA3C.load(run / "checkpoint.safetensors")
     assert agent.updates == 6
