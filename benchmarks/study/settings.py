@@ -122,11 +122,12 @@ SETTINGS: dict[str, Setting] = {
     "look-later-background": _looking(later_background_weight=0.25),
     **{f"look-careful-{k}": _looking(**_careful(k)) for k in (2, 4, 8)},
     "look-careful-2-heavier": _looking(**HEAVIER),
+    # Windows in 4 of 10 passes instead of 3: outlines may lag for want of practice
+    "look-more-second-looks-careful": _looking(horizon_shares=(0.2, 0.8), **HEAVIER),
     "look-natural-careful-2": _looking(policy_gradient="natural", **_careful(2)),
     "look-natural-careful-2-heavier": _looking(policy_gradient="natural", **HEAVIER),
     "look-no-window-careful-2-heavier": _looking(NO_WINDOW, **HEAVIER),
     "look-equal-steps": _looking(equal_steps=True),  # the few pixels of a second look weigh as much as all of the first
-    "look-more-second-looks": _looking(horizon_shares=(0.2, 0.8)),
     "look-once-90": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=(1.0,)),
     "look-natural": _looking(policy_gradient="natural"),
     **{f"look-{name}": _looking(network=name) for name in EXTRACTORS},
