@@ -5,7 +5,8 @@
 A row is an agent under a setting with a number of passes, on folds or on the usual split. Scores after every step are
 means over all images of the folds, or of the part; the gain of the last step over the first is the mean over patients,
 each the mean of its images and of the seeds, with a 95 % interval over patients and seeds
-(`statistics.crossed_difference`).
+(`statistics.crossed_difference`). `--folds 0 1` compares what was run on a few folds with others on the same: rows are of
+those that were run on each of them.
 """
 
 from __future__ import annotations
@@ -29,17 +30,35 @@ GAINS = ("gain in Dice", "in BIoU", "in HD95")
 Group = tuple[str, str, str, int, bool]  # data set, agent, setting, passes, of folds
 
 
-def read(folders: Iterable[Path]) -> list[dict[str, Any]]:
+def read(folders: Iterable[Path], folds: Iterable[int] = ()) -> list[dict[str, Any]]:
     """The records in folders that hold scores after every step.
+
+    Args:
+        folders: of records.
+        folds: their records alone, of the learners and settings that were run on all of these.
 
     Raises:
         DataError: there are none.
     """
-    found = [one for folder in folders for one in read_records(folder)]
+    found, asked = [one for folder in folders for one in read_records(folder)], set(folds)
     kept = [one for one in found if any("by_step" in one.get(part, {}) for part in ("test", "val"))]
+    where = ", ".join(map(str, folders))
     if not kept:
-        raise DataError(f"{', '.join(map(str, folders))}: no record has scores after every step")
+        raise DataError(f"{where}: no record has scores after every step")
+    if not asked:
+        return kept
+    run: dict[Any, set[Any]] = defaultdict(set)
+    for one in kept:
+        run[_who(one)].add(one["cell"]["fold"])
+    kept = [one for one in kept if one["cell"]["fold"] in asked <= run[_who(one)]]
+    if not kept:
+        raise DataError(f"{where}: nothing was run on each of the folds {', '.join(map(str, sorted(asked)))}")
     return kept
+
+
+def _who(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    cell = record["cell"]
+    return (*(cell[name] for name in ("dataset", "agent", "setting")), cell["protocol"]["passes"], cell["seed"])
 
 
 def by_patient(records: Sequence[Mapping[str, Any]], part: str, metric: str, step: int) -> NDArray[np.float64]:
@@ -105,7 +124,9 @@ def main() -> None:
     """Prints the tables of validation and of test patients."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
-    records = read(parser.parse_args().folders)
+    parser.add_argument("--folds", nargs="+", type=int, default=(), help="what was run on each of these, there")
+    asked = parser.parse_args()
+    records = read(asked.folders, asked.folds)
     for part, told in (("val", "validation"), ("test", "test")):
         if any("by_step" in one.get(part, {}) for one in records):
             print(f"**{told.capitalize()} patients**\n\n{table(records, part)}\n")

@@ -38,6 +38,23 @@ def test_the_table_pools_folds_and_seeds(tmp_path: Path) -> None:
     assert last.endswith("| 3 folds of 2 seeds |")
 
 
+def test_a_few_folds_are_compared_on_those(tmp_path: Path) -> None:
+    for fold in range(3):
+        write_record(tmp_path / f"r{fold}.json", a_record(0, fold, 0.1 * fold))
+    other = a_record(0, 0, 0.4)
+    other["cell"]["setting"] = "look-else"
+    write_record(tmp_path / "else.json", other)
+    assert len(read([tmp_path])) == 4
+    last = table(read([tmp_path], [1, 2]), "val").splitlines()[-1]
+    assert "| 0.800 | 0.800 | 0.8 | +0.150" in last
+    assert last.endswith("| 2 folds |")
+    both = table(read([tmp_path], [0]), "val")
+    assert "look-else" in both
+    assert both.endswith("| 1 fold |")
+    with pytest.raises(DataError, match="each of the folds 0, 4"):
+        read([tmp_path], [0, 4])
+
+
 def test_the_gain_is_that_of_the_last_step_over_the_first() -> None:
     record = a_record(0, 0, 0.1)
     for steps in record["val"]["by_step"].values():
