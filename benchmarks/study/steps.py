@@ -5,8 +5,8 @@
 A row is an agent under a setting with a number of passes, on folds or on the usual split. Scores after every step are
 means over all images of the folds, or of the part; the gain of the last step over the first is the mean over patients,
 each the mean of its images and of the seeds, with a 95 % interval over patients and seeds
-(`statistics.crossed_difference`). `--folds 0 1` compares what was run on a few folds with others on the same: rows are of
-those that were run on each of them.
+(`statistics.crossed_difference`). `--folds 0 1` compares what was run on a few folds with others on the same: rows are
+of those that were run on each of them.
 """
 
 from __future__ import annotations
