@@ -31,6 +31,7 @@ METRICS = {"DICE": 3, "BIoU": 3, "HD95": 1}  # and their digits
 COLUMNS = ("", "Dice ↑", "BIoU ↑", "HD95 ↓", "Dice by fold", "difference in Dice", "in BIoU")
 REFERENCE = (SUBJECT.name, "gradient-vanilla")
 TWO_STEPS = (SUBJECT.name, "reading-two-steps")  # what is compared where episodes have two
+ON_UNET = ("pa3c-on-unet", "gradient-vanilla")  # and where the network is AC's
 # In the order of the table; others follow by their names.
 LABELS: dict[tuple[str, str], str] = {
     REFERENCE: "likelihood ratio, as published",
@@ -89,7 +90,7 @@ def table(rows: Rows) -> str:
     """One table in Markdown; every row has the same runs."""
     order = {who: place for place, who in enumerate(LABELS)}
     lines = [f"| {' | '.join(COLUMNS)} |", "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
-    reference = next((who for who in (REFERENCE, TWO_STEPS) if who in rows), None)
+    reference = next((who for who in (REFERENCE, TWO_STEPS, ON_UNET) if who in rows), None)
     for who in sorted(rows, key=lambda who: (order.get(who, len(order)), who)):
         ours = list(rows[who].values())
         means = [f"{_mean(ours, metric):.{digits}f}" for metric, digits in METRICS.items()]
