@@ -65,7 +65,7 @@ def test_what_a_reward_is_told_of_an_episode() -> None:
         assert image.shape == (4, 1, 6, 6)
         assert (image == image[:1]).all(), "one image"
         bright, dark = image[0, 0][target == 1], image[0, 0][target == 0]
-        assert 0 <= image.min()
+        assert image.min() >= 0
         assert image.max() <= 1
         assert bright.min() > dark.max()
         assert dark.std() > 0.01, "with noise"
