@@ -84,7 +84,8 @@ TARGETS = (
     Target(
         _in(NETWORKS, "base", "registry", "fcn", "attention_unet", "resunetpp", "unet3p", "unetpp")
         + _in(NETWORKS, "transunet", "swin_unet", "nnunet"),
-        _in("tests/agents/networks", "test_base", "test_hand_written", "test_registry", "test_from_libraries"),
+        _in("tests/agents/networks", "test_base", "test_starts", "test_hand_written", "test_registry")
+        + _in("tests/agents/networks", "test_from_libraries"),
     ),
     Target(_in(NETWORKS, "masker"), ("tests/agents/networks/test_base.py", "tests/agents/test_amp_drl.py")),
 )
