@@ -79,7 +79,7 @@ TARGETS = (
     Target(("pixelseg_env/metrics.py",), ("tests/env/test_metrics.py", "tests/env/test_volume_metrics.py")),
     Target(
         _in(NETWORKS, "blocks", "heads", "pa3c", "unet"),
-        _in("tests/agents/networks", "test_pa3c", "test_networks", "test_hand_written"),
+        _in("tests/agents/networks", "test_base", "test_pa3c", "test_networks", "test_hand_written"),
     ),
     Target(
         _in(NETWORKS, "base", "registry", "fcn", "attention_unet", "resunetpp", "unet3p", "unetpp")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelseg_agents.networks.base import SegmentationNetwork, check_shape, features_of, padded
+from pixelseg_agents.networks.heads import ActorCriticHeads, QHeads
 from pixelseg_agents.networks.masker import MaskingQNetwork
 from pixelseg_agents.networks.registry import known_already, network_class, register_network, registered_networks
 from pixelseg_env import OptionError
@@ -77,6 +78,40 @@ def test_features_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     assert f"{shape}, expected (2, 4, 5, 6)" in str(caught.value)
     with pytest.raises(OptionError, match=r"outputs\(\)"):
         check_shape(nn.Identity(), "outputs", torch.zeros(shape), (2, 4, 5, 6))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("labels", "actions"), [(1, 1), (3, 1), (1, 8)])
+def test_an_actors_heads_read_features_that_are_normalised_together(labels: int, actions: int) -> None:
+    torch.manual_seed(0)
+    features = torch.rand(2, 4, 5, 6) * 7 + 3
+    heads = ActorCriticHeads(Fixed([features]), labels=labels, actions=actions, start_bias=2.5)
+    assert (heads.policy.bias == 2.5).all()
+    assert (heads.value.bias == 0).all()
+    mean, spread = features.mean((1, 2, 3), keepdim=True), features.std((1, 2, 3), keepdim=True, correction=0)
+    read = (features - mean) / spread
+    logits = torch.einsum("oc,bchw->bohw", heads.policy.weight[..., 0, 0], read) + 2.5
+    values = torch.einsum("oc,bchw->bohw", heads.value.weight[..., 0, 0], read)
+    found = heads(torch.zeros(2, 3, 5, 6))
+    torch.testing.assert_close(found[0], logits if labels * actions > 1 else logits[:, 0])
+    torch.testing.assert_close(found[1], values if labels > 1 else values[:, 0])
+    assert torch.equal(heads.decide(torch.zeros(2, 3, 5, 6)), found[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("labels", [1, 3])
+def test_dueling_heads_differ_by_advantages_around_the_value(labels: int) -> None:
+    torch.manual_seed(0)
+    image, network = torch.zeros(2, 3, 5, 6), Fixed([torch.rand(2, 4, 5, 6)])
+    heads = QHeads(network, dueling=True, labels=labels)
+    q, read = heads(image), heads.signed(network.decode(image))
+    value, advantages = heads.value(read), heads.actions(read)
+    zero, keep = (advantages[:, k * labels : (k + 1) * labels] for k in (0, 1))
+    expected = torch.stack([value + (zero - keep) / 2, value + (keep - zero) / 2], dim=1)
+    torch.testing.assert_close(q, expected if labels > 1 else expected[:, :, 0])
+    plain = QHeads(network, labels=labels)
+    assert plain.value is None
+    assert torch.equal(plain(image).reshape(advantages.shape), plain.actions(plain.signed(network.decode(image))))
 
 
 def test_what_has_to_be_imported_first() -> None:
