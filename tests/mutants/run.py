@@ -185,16 +185,16 @@ def import_libraries(names: Iterable[str]) -> None:
     gc.freeze()  # a collection in a child would copy what it shares with this process
 
 
-def tests_of(mutant: Mutant, target: Target, seen: Seen) -> list[str]:
-    """The tests that can tell, the quickest first: those that call its function, or all where it is in none."""
+def tests_of(mutant: Mutant, target: Target, seen: Seen, longest: float) -> list[str]:
+    """The tests that can tell, the quickest first: those that call its function, or some of its file's."""
     name = f"{mutant.path} {mutant.function}"
     chosen = [
         test
         for test, seconds in seen.seconds.items()
         if test.startswith(tuple(target.tests))
-        and seconds < LONGEST
+        and seconds < longest
         and not any(word in test for word in TIMED)
-        and (not mutant.function or name in seen.calls[test])
+        and any(called == name if mutant.function else called.startswith(name) for called in seen.calls[test])
     ]
     return sorted(chosen, key=lambda test: seen.seconds[test])
 
@@ -265,6 +265,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of every file's mutants, drawn")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--longest", type=float, default=LONGEST, help="seconds of CPU, watched, of a test that judges")
     parser.add_argument("--out", type=Path, default=Path("runs/mutants.md"), help="for the table and the survivors")
     arguments = parser.parse_args()
 
@@ -283,7 +284,7 @@ def main() -> None:
         for target, path in chosen:
             outcomes[path] = Counter[str]()
             some = mutants(path, ROOT, target.functions, arguments.share, arguments.seed)
-            work = [(one, tests_of(one, target, seen)) for one in some]
+            work = [(one, tests_of(one, target, seen, arguments.longest)) for one in some]
             for mutant, outcome in judged(work, seen, arguments.jobs, scratch):
                 outcomes[path][outcome] += 1
                 if outcome in ("survived", "time"):
