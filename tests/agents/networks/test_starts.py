@@ -1,4 +1,4 @@
-"""How networks begin: what their initial values keep in balance, groups of normalisation, and parts by themselves."""
+"""How networks begin: widths, padding, groups of normalisation, initial values, and parts by themselves."""
 
 from __future__ import annotations
 
@@ -18,18 +18,69 @@ from pixelseg_agents.networks.nnunet import NNUNet, _PlaneNorm
 from pixelseg_agents.networks.resunetpp import ResUNetPlusPlus
 from pixelseg_agents.networks.swin_unet import SwinUNet
 from pixelseg_agents.networks.transunet import TransUNet
+from pixelseg_agents.networks.unet3p import UNet3Plus
 from pixelseg_agents.networks.unetpp import UNetPlusPlus
 
 
-def whole(kind: Any) -> Any:
+def whole(kind: Any, **options: Any) -> Any:
     """At the published width, without memory."""
     with torch.device("meta"):
-        return kind()
+        return kind(**options)
 
 
 def some(kind: Any, width: float = 0.125, **options: Any) -> Any:
     torch.manual_seed(0)
     return kind(3, width, **options)
+
+
+# ------------------------------------------------------------------------------------------------ sizes
+
+SMALLEST = {  # the side of what a network works on, of an image of one pixel
+    FCN8s: 64, ResUNetPlusPlus: 16, UNetPlusPlus: 32, UNet3Plus: 32,
+    AttentionUNet: 16, NNUNet: 64, SwinUNet: 32, TransUNet: 32,
+}  # fmt: skip
+every = pytest.mark.parametrize("kind", SMALLEST)
+
+
+@every
+def test_width_scales_every_number_of_channels(kind: Any) -> None:
+    """By 16, which rounding to whole groups does not hide."""
+    plain, wide = whole(kind), whole(kind, width=16.0)
+    scaled = 0
+    for (name, one), (other_name, other) in zip(plain.named_parameters(), wide.named_parameters(), strict=True):
+        assert name == other_name
+        for few, many in zip(one.shape, other.shape, strict=True):
+            assert many in (few, 16 * few), name
+            scaled += many == 16 * few > 0
+    assert scaled > 30
+    assert wide.features == (1 if kind is FCN8s else 16 * plain.features)
+    assert whole(kind, labels=0).features * 16 == whole(kind, labels=0, width=16.0).features
+
+
+@every
+def test_only_the_pyramids_of_resunetpp_are_dilated(kind: Any) -> None:
+    """Every other layer sees what lies side by side, and none but those that halve or patch leaves a pixel out."""
+    dilated = []
+    for name, layer in whole(kind).named_modules():
+        if isinstance(layer, nn.Conv2d):
+            if layer.dilation != (1, 1):
+                dilated.append(name.split(".")[0])
+            assert layer.stride <= layer.kernel_size or "shortcut" in name, name
+    assert set(dilated) == ({"bridge", "pyramid"} if kind is ResUNetPlusPlus else set())
+
+
+@every
+@torch.no_grad()
+def test_small_images_are_continued_to_a_certain_side_and_large_ones_to_the_next_multiple(kind: Any) -> None:
+    network, seen = some(kind), []
+    first = next(one for one in network.modules() if isinstance(one, nn.Conv2d))
+    first.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape[-2:])))
+    side, multiple = SMALLEST[kind], kind.multiple
+    sizes = [(1, 1), (side, side), (side, side + 1)]
+    for size in sizes:
+        network.decode(torch.rand(1, 3, *size))
+    last = (side + multiple,) * 2 if kind is SwinUNet else (side, side + multiple)  # whose grids are square there
+    assert list(dict.fromkeys(seen)) == [(side, side), last]
 
 
 # ------------------------------------------------------------------------------------------------ normalisation
