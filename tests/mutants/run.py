@@ -186,15 +186,23 @@ def import_libraries(names: Iterable[str]) -> None:
 
 
 def tests_of(mutant: Mutant, target: Target, seen: Seen, longest: float) -> list[str]:
-    """The tests that can tell, the quickest first: those that call its function, or some of its file's."""
+    """The tests that can tell, the quickest first.
+
+    These are the tests that call the mutant's function. Where it is in none: those that call a function of its file,
+    and those that call nothing that is watched, for they may look at what is no function.
+    """
     name = f"{mutant.path} {mutant.function}"
+
+    def can_tell(calls: set[str]) -> bool:
+        return name in calls if mutant.function else not calls or any(called.startswith(name) for called in calls)
+
     chosen = [
         test
         for test, seconds in seen.seconds.items()
         if test.startswith(tuple(target.tests))
         and seconds < longest
         and not any(word in test for word in TIMED)
-        and any(called == name if mutant.function else called.startswith(name) for called in seen.calls[test])
+        and can_tell(seen.calls[test])
     ]
     return sorted(chosen, key=lambda test: seen.seconds[test])
 
