@@ -58,6 +58,15 @@ def test_width_scales_every_number_of_channels(kind: Any) -> None:
 
 
 @every
+def test_what_is_left_out_is_three_channels_width_1_groups_and_one_label(kind: Any) -> None:
+    with torch.device("meta"):
+        plain, stated = kind(), kind(3, 1.0, norm="group", labels=1)
+    shapes, wanted = ({name: one.shape for name, one in network.state_dict().items()} for network in (plain, stated))
+    assert shapes == wanted
+    assert plain.labels == 1
+
+
+@every
 def test_only_the_pyramids_of_resunetpp_are_dilated(kind: Any) -> None:
     """Every other layer sees what lies side by side, and none but those that halve or patch leaves a pixel out."""
     dilated = []
@@ -282,6 +291,29 @@ def test_transunets_decoder_enlarges_from_corner_to_corner() -> None:
     wide = np.apply_along_axis(lambda line: np.interp(columns, np.arange(len(line)), line), -1, small)
     expected = np.apply_along_axis(lambda line: np.interp(rows, np.arange(len(line)), line), -2, wide)
     np.testing.assert_allclose(seen["large"][0, : len(small)].numpy(), expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_transunet_pools_over_3x3_and_takes_the_half_window_at_the_edge() -> None:
+    encoder, seen = some(TransUNet).encoder, []
+    encoder.stages[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    fine = encoder(torch.rand(1, 3, 32, 48))[0]
+    pooled = seen[0]
+    assert (fine.shape[-2:], pooled.shape[-2:]) == ((16, 24), (8, 12))
+    for row, column in np.ndindex(8, 12):
+        window = fine[..., 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+        assert torch.equal(pooled[..., row, column], window.amax((-2, -1)))
+
+
+@torch.no_grad()
+def test_transunets_last_layer_alone_has_no_relu() -> None:
+    network, least = some(TransUNet), []
+    for level in network.decoder:
+        level[0].register_forward_hook(lambda _, __, out: least.append(float(out.min())))
+        level.register_forward_hook(lambda _, __, out: least.append(float(out.min())))
+    network.decode(torch.rand(1, 3, 64, 64))
+    assert least[:-1] == [0] * 7
+    assert least[-1] < -0.1
 
 
 def test_transunets_hidden_channels_are_whole_heads() -> None:
