@@ -213,6 +213,17 @@ def test_the_range_has_what_all_pixels_do_together() -> None:
     assert audit_reward(resolve_reward("2*hits_only"), "additive", 3).range == (0, 2)
 
 
+def test_the_range_has_maps_that_are_half_full_early_and_late() -> None:
+    """Chance zeroes every second pixel at once, and then nothing would be left of maps that only lose pixels."""
+
+    def half(previous: Any, current: Any, target: Any, step: Any) -> Any:
+        share = (1.0 * current).mean((-2, -1))[..., None, None]
+        there = 1.0 * ((share > 0.4) & (share < 0.6)) + 0.0 * target
+        return there * (5 * (step == 8) - 3 * (step == 1))
+
+    assert audit_reward(as_reward(half), "absorbing", 8).range == (-3, 5)
+
+
 def says(facts: RewardFacts, reward: Any) -> Any:
     def one_that_says(previous: Any, current: Any, target: Any) -> Any:
         return 1.0 * reward(previous, current, target)
