@@ -20,6 +20,7 @@ from pixelseg_env.rewards import (
     resolve_reward,
     squared_error,
 )
+from pixelseg_env.rewards.audit import _range
 from pixelseg_env.rewards.loopholes import is_pixelwise
 from pixelseg_env.rewards.trials import honest, play, scenes
 
@@ -221,7 +222,18 @@ def test_the_range_has_maps_that_are_half_full_early_and_late() -> None:
         there = 1.0 * ((share > 0.4) & (share < 0.6)) + 0.0 * target
         return there * (5 * (step == 8) - 3 * (step == 1))
 
-    assert audit_reward(as_reward(half), "absorbing", 8).range == (-3, 5)
+    assert _range(as_reward(half), Rules("absorbing", 8)) == (-3, 5)
+
+
+def test_what_a_pixel_matters_is_the_mean_over_all_pixels_of_a_kind() -> None:
+    def unlike(previous: Any, current: Any, target: Any) -> Any:
+        weights = 1.0 + 0.0 * target
+        weights[..., 0, 0], weights[..., 2, 3] = 25, 7  # the first pixel is background, the other one object
+        return squared_error(previous, current, target) * weights
+
+    middling, *_ = audit_reward(as_reward(unlike), horizon=2).weights
+    assert (middling.lost, middling.missed) == pytest.approx(((11 + 7) / 12,) * 2)
+    assert (middling.removed, middling.false) == pytest.approx(((23 + 25) / 24,) * 2)
 
 
 def says(facts: RewardFacts, reward: Any) -> Any:
