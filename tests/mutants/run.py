@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import gc
 import importlib
 import importlib.abc
@@ -73,6 +74,7 @@ class _Watch:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        _forget()
         calls, start = self.seen.calls[item.nodeid], _cpu()
 
         def traced(frame: Any, event: str, argument: Any) -> None:
@@ -90,6 +92,15 @@ class _Watch:
         sys.settrace(None)
         signal.setitimer(signal.ITIMER_PROF, 0)
         self.seen.seconds[item.nodeid] = _cpu() - start
+
+
+def _forget() -> None:
+    """Empties our caches, or only the first test of many would be seen to call what is cached."""
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] in OURS[:2]:
+            for value in list(vars(module).values()):
+                if isinstance(value, functools._lru_cache_wrapper):
+                    value.cache_clear()
 
 
 def _give_up(*_: Any) -> None:
