@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from pixelseg_agents.networks.base import SegmentationNetwork, check_shape, features_of, padded
 from pixelseg_agents.networks.heads import ActorCriticHeads, QHeads
 from pixelseg_agents.networks.masker import MaskingQNetwork
-from pixelseg_agents.networks.registry import known_already, network_class, register_network, registered_networks
+from pixelseg_agents.networks.registry import (
+    NETWORKS,
+    build_network,
+    known_already,
+    network_class,
+    register_network,
+    registered_networks,
+)
 from pixelseg_env import OptionError
 
 
@@ -112,6 +119,34 @@ def test_dueling_heads_differ_by_advantages_around_the_value(labels: int) -> Non
     plain = QHeads(network, labels=labels)
     assert plain.value is None
     assert torch.equal(plain(image).reshape(advantages.shape), plain.actions(plain.signed(network.decode(image))))
+
+
+@pytest.mark.parametrize(
+    ("error", "explained"),
+    [
+        (ModuleNotFoundError("no monai", name="monai"), True),
+        (ModuleNotFoundError("no einops", name="einops.layers.torch"), True),
+        (ModuleNotFoundError("no other", name="other"), False),
+        (ImportError("monai is broken", name="monai"), False),
+    ],
+)
+def test_only_a_missing_library_of_the_extra_is_explained(
+    error: ImportError, explained: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some libraries are asked for when a network is made."""
+
+    class Asks(Fixed):
+        def __init__(self, channels: int, width: float, *, norm: str, labels: int) -> None:
+            raise error
+
+    monkeypatch.setitem(NETWORKS, "asks", Asks)
+    with pytest.raises(OptionError if explained else ImportError) as caught:
+        build_network("asks", 3)
+    if explained:
+        assert 'pip install "pixelseg-agents[networks]"' in str(caught.value)
+        assert str(error.name).partition(".")[0] in str(caught.value)
+    else:
+        assert caught.value is error
 
 
 def test_what_has_to_be_imported_first() -> None:
