@@ -219,7 +219,7 @@ def _sequences(rules: Rules) -> NDArray[np.uint8]:
 
 
 def _simple(horizon: int) -> Iterator[NDArray[np.uint8]]:
-    """Never, always, at every second step, at all but one: (N, T) of 0 and 1."""
+    """Never, always, at every second step, from a step on, until a step: (N, T) of 0 and 1."""
     steps = np.arange(horizon, dtype=np.uint8)
     yield np.stack([0 * steps, 0 * steps + 1, steps % 2, 1 - steps % 2]).astype(np.uint8)
     yield np.triu(np.ones((horizon, horizon), np.uint8))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import gc
 import importlib
 import importlib.abc
@@ -73,6 +74,7 @@ class _Watch:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        _forget()
         calls, start = self.seen.calls[item.nodeid], _cpu()
 
         def traced(frame: Any, event: str, argument: Any) -> None:
@@ -90,6 +92,15 @@ class _Watch:
         sys.settrace(None)
         signal.setitimer(signal.ITIMER_PROF, 0)
         self.seen.seconds[item.nodeid] = _cpu() - start
+
+
+def _forget() -> None:
+    """Empties our caches, or only the first test of many would be seen to call what is cached."""
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] in OURS[:2]:
+            for value in list(vars(module).values()):
+                if isinstance(value, functools._lru_cache_wrapper):
+                    value.cache_clear()
 
 
 def _give_up(*_: Any) -> None:
@@ -185,16 +196,24 @@ def import_libraries(names: Iterable[str]) -> None:
     gc.freeze()  # a collection in a child would copy what it shares with this process
 
 
-def tests_of(mutant: Mutant, target: Target, seen: Seen) -> list[str]:
-    """The tests that can tell, the quickest first: those that call its function, or all where it is in none."""
+def tests_of(mutant: Mutant, target: Target, seen: Seen, longest: float) -> list[str]:
+    """The tests that can tell, the quickest first.
+
+    These are the tests that call the mutant's function. Where it is in none: those that call a function of its file,
+    and those that call nothing that is watched, for they may look at what is no function.
+    """
     name = f"{mutant.path} {mutant.function}"
+
+    def can_tell(calls: set[str]) -> bool:
+        return name in calls if mutant.function else not calls or any(called.startswith(name) for called in calls)
+
     chosen = [
         test
         for test, seconds in seen.seconds.items()
         if test.startswith(tuple(target.tests))
-        and seconds < LONGEST
+        and seconds < longest
         and not any(word in test for word in TIMED)
-        and (not mutant.function or name in seen.calls[test])
+        and can_tell(seen.calls[test])
     ]
     return sorted(chosen, key=lambda test: seen.seconds[test])
 
@@ -265,6 +284,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of every file's mutants, drawn")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--longest", type=float, default=LONGEST, help="seconds of CPU, watched, of a test that judges")
     parser.add_argument("--out", type=Path, default=Path("runs/mutants.md"), help="for the table and the survivors")
     arguments = parser.parse_args()
 
@@ -283,7 +303,7 @@ def main() -> None:
         for target, path in chosen:
             outcomes[path] = Counter[str]()
             some = mutants(path, ROOT, target.functions, arguments.share, arguments.seed)
-            work = [(one, tests_of(one, target, seen)) for one in some]
+            work = [(one, tests_of(one, target, seen, arguments.longest)) for one in some]
             for mutant, outcome in judged(work, seen, arguments.jobs, scratch):
                 outcomes[path][outcome] += 1
                 if outcome in ("survived", "time"):

@@ -79,12 +79,13 @@ TARGETS = (
     Target(("pixelseg_env/metrics.py",), ("tests/env/test_metrics.py", "tests/env/test_volume_metrics.py")),
     Target(
         _in(NETWORKS, "blocks", "heads", "pa3c", "unet"),
-        _in("tests/agents/networks", "test_pa3c", "test_networks", "test_hand_written"),
+        _in("tests/agents/networks", "test_base", "test_pa3c", "test_networks", "test_hand_written"),
     ),
     Target(
         _in(NETWORKS, "base", "registry", "fcn", "attention_unet", "resunetpp", "unet3p", "unetpp")
         + _in(NETWORKS, "transunet", "swin_unet", "nnunet"),
-        _in("tests/agents/networks", "test_hand_written", "test_registry", "test_from_libraries"),
+        _in("tests/agents/networks", "test_base", "test_starts", "test_hand_written", "test_registry")
+        + _in("tests/agents/networks", "test_from_libraries"),
     ),
-    Target(_in(NETWORKS, "masker"), ("tests/agents/test_amp_drl.py",)),
+    Target(_in(NETWORKS, "masker"), ("tests/agents/networks/test_base.py", "tests/agents/test_amp_drl.py")),
 )

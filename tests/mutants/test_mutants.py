@@ -54,7 +54,7 @@ all_of_them = [
 with tempfile.TemporaryDirectory() as folder:
     seen = run.watched([target], Path(folder))
     run.import_libraries(seen.modules)
-    work = [(mutant, run.tests_of(mutant, target, seen)) for mutant in all_of_them]
+    work = [(mutant, run.tests_of(mutant, target, seen, run.LONGEST)) for mutant in all_of_them]
     outcomes = dict(run.judged(work, seen, 1, Path(folder)))
 print("found:", *(outcomes[mutant] for mutant in all_of_them))
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import sys
 import types
@@ -22,6 +23,8 @@ from pixelseg_env.rewards import (
     RewardContext,
     RewardFacts,
     as_reward,
+    balanced,
+    boundary_weighted,
     catalogue_table,
     difference,
     gain_only,
@@ -208,6 +211,71 @@ def test_those_for_teaching_can_be_hacked_as_they_say() -> None:
     assert np.sum(episode(keep_bonus(), idle, target)) > np.sum(episode(keep_bonus(), honest, target))
     for name in NAMES:
         assert bool(resolve_reward(name).facts.hack) == (name in ("gain_only", "hits_only", "keep_bonus")), name
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_reward_is_its_text_and_stays_as_it_is(spec: str) -> None:
+    """It may be a key, and one that everybody shares."""
+    one, other = resolve_reward(spec), resolve_reward(spec)
+    assert resolve_reward(one.to_spec()) == one == other
+    assert hash(one) == hash(other)
+    assert repr(one) == str(one) == one.to_spec()
+    for field in dataclasses.fields(one) if dataclasses.is_dataclass(one) else ():
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(one, field.name, 1)
+
+
+def test_parameters_that_are_left_out() -> None:
+    """The values that the documentation states."""
+    assert keep_bonus() == keep_bonus(0.2) != keep_bonus(0.3)
+    assert sparse() == sparse("squared_error") != sparse("dice")
+    assert shaping() == shaping("dice", 0.95) != shaping("dice", 0.9)
+    assert boundary_weighted() == boundary_weighted(10, 5) != boundary_weighted(10, 4)
+    assert balanced() == balanced(10) != balanced(9)
+
+
+@pytest.mark.parametrize(("bonus", "steps"), [(0.2, 6), (0.25, 5), (0.3, 4), (1, 2), (1.5, 1), (np.float32(0.5), 3)])
+def test_from_how_many_steps_on_waiting_pays(bonus: float, steps: int) -> None:
+    """A false pixel that is kept earns more than the 1 for zeroing it at once, and in a step less it does not."""
+    reward, target = keep_bonus(bonus), np.zeros((1, 1, 1), np.uint8)
+    assert f" from {steps} steps on" in reward.facts.hack
+    full = np.ones_like(target)
+    for count in range(1, 8):
+        idle = np.sum(episode(reward, [full] * (count + 1), target))
+        honest = np.sum(episode(reward, [full, *[target] * count], target))
+        assert honest == 1
+        assert (idle > honest + 1e-6) == (count >= steps)
+
+
+def test_without_a_bonus_nothing_is_to_be_had() -> None:
+    for bonus in (0, 0.0):
+        facts = keep_bonus(bonus).facts
+        assert (facts.hack, facts.telescopes, facts.range) == ("", True, (-1, 1))
+    assert keep_bonus(0.5).facts.telescopes is False
+    for wrong in (-0.1, np.inf, np.nan, "x", None):
+        with pytest.raises(OptionError, match="bonus="):
+            keep_bonus(wrong)  # type: ignore[arg-type]
+
+
+def test_gamma_is_a_number_from_0_to_1() -> None:
+    for gamma in (0, 1, 0.5):
+        assert shaping("dice", gamma).facts.telescopes == (gamma == 1)
+    for wrong in (-0.1, 1.1, np.nan, np.inf, "x", None, True, False):
+        with pytest.raises(OptionError, match="gamma="):
+            shaping("dice", wrong)  # type: ignore[arg-type]
+
+
+def test_likelihoods_are_cut_off_at_a_thousandth() -> None:
+    """By hand: a wrong pixel has log(0.001), a right one log(0.999)."""
+    target = np.array([[0, 1, 0, 1]], np.uint8)
+    for maps, expected in (
+        (np.array([[0, 0, 1, 1]], np.uint8), [0.999, 0.001, 0.001, 0.999]),
+        (np.array([[0.25, 0.25, 0.9995, 0.9995]], np.float32), [0.75, 0.25, 0.001, 0.999]),
+    ):
+        found = shaping("log_likelihood").of(maps, target, None)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, [np.log(expected)], rtol=1e-4)
+    assert shaping("log_likelihood").span == pytest.approx((np.log(0.001), 0))
 
 
 def bright(maps: Any, target: Any, image: Any) -> Any:
