@@ -42,7 +42,7 @@ FLOORS = [
     ("agents", ("pixelseg_agents",)),  # all that is not named elsewhere
     ("lab", ("pixelseg_agents.lab",)),
     ("command line", ("pixelseg_agents.cli", "pixelseg_agents.__main__")),
-    ("grid", ("benchmarks.grid", "benchmarks.records")),
+    ("grid", ("benchmarks.grid", "benchmarks.records", "benchmarks.failures")),
     ("study", ("benchmarks.study",)),
     ("nnunet", ("benchmarks.nnunet",)),
     ("speed", ("benchmarks.speed",)),
