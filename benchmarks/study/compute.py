@@ -19,6 +19,7 @@ from benchmarks.failures import exit_code
 from benchmarks.records import write_record
 from benchmarks.study.accuracy import by_judged, read, series, table
 from benchmarks.study.compute_figure import draw
+from pixelseg_env import OptionError
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Compute:
     """All numbers, as JSON."""
     figure: Path | None = None
     """A picture."""
+    undrawn: tuple[str, ...] = ()
+    """Settings that the picture leaves out, and the table has, such as those of a first form."""
 
     def main(self) -> int:
         """Prints the tables; writes numbers and picture if asked to."""
@@ -42,7 +45,9 @@ class Compute:
             told = [dataclasses.asdict(one) for group in by_judged(found).values() for one in group]
             write_record(self.out, {"part": self.part, "cost": "GFLOP", "series": told})
         if self.figure is not None:
-            draw(found, self.figure)
+            if unknown := set(self.undrawn) - {one.setting for one in found}:
+                raise OptionError(f"--undrawn: there are no records of {', '.join(sorted(unknown))}")
+            draw([one for one in found if one.setting not in self.undrawn], self.figure)
         return 0
 
 
