@@ -33,7 +33,11 @@ TAKE_PART = {
         *("closer", "closer-90", "closer-careful-2", "closer-careful-2-heavier", "closer-90-careful-2-heavier"),
         *("no-window", "no-window-careful-2-heavier"),
         *("once", "once-90", "once-128", "once-181-bf16", "once-256-bf16"),
-        *(f"closer-{name}-careful-2-heavier-bf16" for name in ("64", "128")),
+        *(
+            f"closer-{name}-bf16"
+            for name in ("64-careful-2-heavier", "64-careful-2-heavier-wide", "128-careful-2-heavier")
+        ),
+        "once-90-wide-bf16",
     ),
     "systems": ("default",),
     "grid": ("default",),
