@@ -49,6 +49,8 @@ class Port:
     """Steps of an episode."""
     rounds: int = 7
     """How often each is timed, after once that is not counted."""
+    bf16: bool = False
+    """PA3C in bfloat16 too, on processors that have instructions for it."""
     out: Path = Path("port.json")
     """The record."""
 
@@ -150,9 +152,12 @@ def ours(kind: type[PA3C], batch: int, size: int, t_max: int, **options: Any) ->
 def measured(options: Port, size: int) -> list[dict[str, Any]]:
     """A row for each learner."""
     shape = options.batch, size, options.t_max
-    learners = {PORT: ports_way(*shape), "PA3C, the ports' network": ours(OnPortNetwork, *shape)}
-    for width in options.widths:
-        learners[f"PA3C, width {width:g}"] = ours(PA3C, *shape, width=width)
+    learners = {PORT: ports_way(*shape)}
+    for precision in ("fp32", "bf16")[: 1 + options.bf16]:
+        said = "" if precision == "fp32" else f", {precision}"
+        learners[f"PA3C, the ports' network{said}"] = ours(OnPortNetwork, *shape, precision=precision)
+        for width in options.widths:
+            learners[f"PA3C, width {width:g}{said}"] = ours(PA3C, *shape, width=width, precision=precision)
     flops = {}
     for name, update in learners.items():
         with FlopCounterMode(display=False) as counter:
