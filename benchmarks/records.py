@@ -43,7 +43,13 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """All records of a folder, in the order of their names."""
+    """All records of a folder, in the order of their names.
+
+    Raises:
+        DataError: there is no such folder, or a record is damaged.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder of records; there is {'a file' if folder.exists() else 'none'}")
     return [read_record(path) for path in sorted(folder.glob("*.json"))]
 
 

@@ -56,7 +56,7 @@ def processor() -> str:
         return platform.processor() or platform.machine()
     facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
     has = [name for flag, name in BFLOAT16 if flag in facts.get("flags", "").split()]
-    return facts.get("model name", platform.machine()) + "".join(f" with {name}" for name in has[:1])
+    return (facts.get("model name") or platform.machine()) + "".join(f" with {name}" for name in has[:1])
 
 
 def _version(name: str) -> str | None:

@@ -40,14 +40,17 @@ class Compute:
     def main(self) -> int:
         """Prints the tables; writes numbers and picture if asked to."""
         found = series(read(self.folders, self.part), self.part)
+        drawn = [one for one in found if one.setting not in self.undrawn]
+        if unknown := set(self.undrawn) - {one.setting for one in found}:
+            raise OptionError(f"--undrawn: there are no records of {', '.join(sorted(unknown))}")
+        if not drawn:
+            raise OptionError("--undrawn: leaves nothing to draw")
         print(table(found))
         if self.out is not None:
             told = [dataclasses.asdict(one) for group in by_judged(found).values() for one in group]
             write_record(self.out, {"part": self.part, "cost": "GFLOP", "series": told})
         if self.figure is not None:
-            if unknown := set(self.undrawn) - {one.setting for one in found}:
-                raise OptionError(f"--undrawn: there are no records of {', '.join(sorted(unknown))}")
-            draw([one for one in found if one.setting not in self.undrawn], self.figure)
+            draw(drawn, self.figure)
         return 0
 
 

@@ -79,7 +79,7 @@ def boards(folder: Path) -> dict[str, list[Row]]:
     """The rows of each table, best first, by the table's heading."""
     found: dict[tuple[Any, ...], dict[tuple[str, str], list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for name, settings in TAKE_PART.items():
-        for record in read_records(folder / name):
+        for record in read_records(folder / name) if (folder / name).exists() else ():
             cell = record.get("cell", {})
             if cell.get("setting") in settings and cell["fold"] is None and "test" in record:
                 protocol = EARLIER | cell["protocol"]

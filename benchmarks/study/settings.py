@@ -171,7 +171,7 @@ SETTINGS: dict[str, Setting] = {
     "once": _once(),
     # One look that costs as much as two of 32x32, 64x64, 90x90, 128x128
     **{f"once-{side}": _once(f"side={side}") for side in (45, 90, 128, 181)},
-    # More compute, in bfloat16: at 256 the one look is at the image as it is; wide networks cost four times as much
+    # More compute, in bfloat16: at 256 the one look sees the image as it is; wide networks cost three times as much
     **{f"once-{side}-bf16": _once(f"side={side}", **FASTER) for side in (90, 128, 181, 256)},
     **{f"once-{side}-wide-bf16": _once(f"side={side}", width=0.5, **FASTER) for side in (64, 90, 128, 181, 256)},
     **{

@@ -27,6 +27,7 @@ def raises(error: BaseException) -> Callable[[], None]:
     [
         (DataError("no such learner"), 2, "benchmarks: error: no such learner"),
         (FileNotFoundError(2, "No such file", "here.json"), 2, "benchmarks: error: here.json: No such file"),
+        (OSError("no room"), 2, "benchmarks: error: no room\n"),
         (KeyboardInterrupt(), 130, "the same command goes on"),
     ],
 )
@@ -48,3 +49,7 @@ def test_a_table_of_the_study_says_it_too() -> None:
     found = subprocess.run([*command, "--one", "a:b", "--others", "c:d"], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 2
     assert found.stderr.startswith("benchmarks: error: a:b: no record of brain")
+    steps = f"{sys.executable} -m benchmarks.study.steps benchmarks/records/looking-narrow"
+    cut = subprocess.run(f"{steps} | head -c 1", shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert cut.stdout == "*"
+    assert cut.stderr == ""
