@@ -49,7 +49,8 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
         DataError: there is no such folder, or a record is damaged.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: expected a folder of records; there is {'a file' if folder.exists() else 'none'}")
+        found = "is a file" if folder.exists() else "is not there"
+        raise DataError(f"{folder}: expected records in a folder, which {found}")
     return [read_record(path) for path in sorted(folder.glob("*.json"))]
 
 

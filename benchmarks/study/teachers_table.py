@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.failures import exit_code
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.records import read_records
-from benchmarks.study.learners import SUBJECT
+from benchmarks.study.learners import PA3C_ON_UNET, SUBJECT
 from benchmarks.study.reading import patient_means
 from pixelseg_env import DataError
 
@@ -31,7 +31,7 @@ METRICS = {"DICE": 3, "BIoU": 3, "HD95": 1}  # and their digits
 COLUMNS = ("", "Dice ↑", "BIoU ↑", "HD95 ↓", "Dice by fold", "difference in Dice", "in BIoU")
 REFERENCE = (SUBJECT.name, "gradient-vanilla")
 TWO_STEPS = (SUBJECT.name, "reading-two-steps")  # what is compared where episodes have two
-ON_UNET = ("pa3c-on-unet", "gradient-vanilla")  # and where the network is AC's
+ON_UNET = (PA3C_ON_UNET.name, "gradient-vanilla")  # and where the network is AC's
 # In the order of the table; others follow by their names.
 LABELS: dict[tuple[str, str], str] = {
     REFERENCE: "likelihood ratio, as published",
