@@ -48,11 +48,11 @@ class TargetLearner(PixelAgent):
         Returns:
             float32 (B, [L,] H, W), NumPy.
         """
-        self.network.eval()
         found: NDArray[np.float32] = self._probability(tensor(observation, self.device)).cpu().numpy()
         return found
 
     def _probability(self, observation: Tensor) -> Tensor:
+        self.network.eval()
         return self._logits(observation).float().sigmoid()
 
     @property
@@ -196,7 +196,6 @@ class Supervised(TargetLearner):
     @torch.no_grad()
     def probability_map(self, images: Tensor) -> Tensor:
         """What `probability` tells, of a tensor and as one, on the agent's device."""
-        self.network.eval()
         return self._probability(images)
 
     def _keep(self, observation: Tensor, deterministic: bool) -> Tensor:

@@ -49,16 +49,17 @@ def read(folders: Iterable[Path], folds: Iterable[int] = ()) -> list[dict[str, A
         return kept
     run: dict[Any, set[Any]] = defaultdict(set)
     for one in kept:
-        run[_who(one)].add(one["cell"]["fold"])
-    kept = [one for one in kept if one["cell"]["fold"] in asked <= run[_who(one)]]
+        run[*_who(one), one["cell"]["seed"]].add(one["cell"]["fold"])
+    kept = [one for one in kept if one["cell"]["fold"] in asked <= run[*_who(one), one["cell"]["seed"]]]
     if not kept:
         raise DataError(f"{where}: nothing was run on each of the folds {', '.join(map(str, sorted(asked)))}")
     return kept
 
 
-def _who(record: Mapping[str, Any]) -> tuple[Any, ...]:
+def _who(record: Mapping[str, Any]) -> tuple[str, str, str, int]:
+    """Data set, agent, setting and passes."""
     cell = record["cell"]
-    return (*(cell[name] for name in ("dataset", "agent", "setting")), cell["protocol"]["passes"], cell["seed"])
+    return cell["dataset"], cell["agent"], cell["setting"], int(cell["protocol"]["passes"])
 
 
 def by_patient(records: Sequence[Mapping[str, Any]], part: str, metric: str, step: int) -> NDArray[np.float64]:
@@ -76,10 +77,7 @@ def table(records: Sequence[Mapping[str, Any]], part: str) -> str:
     groups: dict[Group, list[Mapping[str, Any]]] = defaultdict(list)
     for one in records:
         if part in one and "by_step" in one[part]:
-            cell = one["cell"]
-            passes = int(cell["protocol"]["passes"])
-            folds = cell["fold"] is not None
-            groups[cell["dataset"], cell["agent"], cell["setting"], passes, folds].append(one)
+            groups[*_who(one), one["cell"]["fold"] is not None].append(one)
     columns = ("data", "agent", "setting", "passes", "step", "Dice ↑", "BIoU ↑", "HD95 ↓", *GAINS, "runs")
     head = [f"| {' | '.join(columns)} |", f"| {' | '.join(['---'] * 3 + ['---:'] * (len(columns) - 3))} |"]
     return "\n".join(head + [line for key, group in sorted(groups.items()) for line in _lines(key, group, part)])

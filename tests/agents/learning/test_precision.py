@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from pixelseg_agents import AC, DQN, PA3C, CheckpointError, Supervised
 from pixelseg_agents.learning import precision
 from pixelseg_agents.learning.precision import PLAIN, Mode, Passes, fastest_mode
+from pixelseg_agents.provenance import processor
 from pixelseg_env import OptionError
 
 
@@ -173,6 +175,20 @@ def test_on_a_processor_as_many_images_are_timed_as_it_takes(
     fastest_mode(Small(), torch.rand(8, 1, 99, 80))
     assert shapes[-1] == (images, 1, 99, 80)
     assert set(shapes) == {(1, 1, 64, 64), (1, 1, 99, 80), (images, 1, 99, 80)}
+
+
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        ("model name : A\nflags : fpu avx512_bf16 amx_bf16\n\nmodel name : A\nflags : fpu", "A with AMX"),
+        ("model name : B\nflags : fpu avx512_bf16", "B with AVX-512 BF16"),
+        ("model name : C\nflags : fpu amx_bf16_other", "C"),
+        ("flags : fpu", platform.machine()),
+    ],
+)
+def test_a_processor_is_named_with_its_instructions(lines: str, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: lines)
+    assert processor() == named
 
 
 def test_a_damaged_memory_is_measured_anew(cache: Path) -> None:

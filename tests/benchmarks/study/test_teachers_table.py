@@ -87,11 +87,11 @@ def test_results_have_the_numbers_of_the_records() -> None:
     made = [text.splitlines() for part in (rows, *others) for text in list(tables(part).values())[:1]]
     known = {who for part in (rows, *others) for who in part}
     lines = (HERE / "RESULTS.md").read_text().replace("**", "").splitlines()
-    for label in (LABELS[who] for who in LABELS.keys() & known):
+    for label in LABELS.values():
         row = next(line for text in made for line in text if line.startswith(f"| {label} |"))
         told = next(line for line in lines if line.startswith(f"| {label} |"))
         assert told.split("|")[:5] == row.split("|")[:5]
-    assert len(LABELS.keys() - known) < 2
+    assert LABELS.keys() <= known
     whole = {who[1]: row[0, 0] for part in others for who, row in part.items() if who[1].startswith("try-published")}
     dice = [f"{np.mean(whole[name]['val']['images']['DICE']):.3f}" for name in ("try-published-norm", "try-published")]
     assert f"{dice[0]} Dice instead of {dice[1]} on the validation" in (HERE.parent / "README.md").read_text()
