@@ -127,6 +127,10 @@ SETTINGS: dict[str, Setting] = {
     "look-natural-careful-2": _looking(policy_gradient="natural", **_careful(2)),
     "look-natural-careful-2-heavier": _looking(policy_gradient="natural", **HEAVIER),
     "look-no-window-careful-2-heavier": _looking(NO_WINDOW, **HEAVIER),
+    "look-no-time-careful-2-heavier": _looking(observe_time=False, **HEAVIER),
+    "look-two-windows-careful-2-heavier": _looking("closer(windows=2)", **HEAVIER),
+    "look-careful-2-heavier-wide": _looking(width=0.5, **HEAVIER),
+    "look-once-90-wide": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=(1.0,), width=0.5),
     "look-equal-steps": _looking(equal_steps=True),  # the few pixels of a second look weigh as much as all of the first
     "look-once-90": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=(1.0,)),
     "look-natural": _looking(policy_gradient="natural"),
@@ -178,6 +182,9 @@ SETTINGS: dict[str, Setting] = {
         f"closer-{side}-careful-2-heavier-bf16": _looking(f"closer(side={side})", trying=False, **HEAVIER, **FASTER)
         for side in (64, 90, 128, 181)
     },
+    "closer-careful-2-heavier-wide": _looking(trying=False, width=0.5, **HEAVIER),
+    "once-90-wide": _once("side=90", width=0.5),
+    "no-time-careful-2-heavier": _looking(observe_time=False, trying=False, **HEAVIER),
     "no-window-careful-2-heavier-bf16": _looking(NO_WINDOW, trying=False, **HEAVIER, **FASTER),
     "no-window-bf16": _looking(NO_WINDOW, trying=False, **FASTER),
     **{
