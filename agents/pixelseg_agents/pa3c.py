@@ -199,8 +199,8 @@ class PA3C(ActorCritic):
         self._note_certainty(rollout.logits)
         self._note_losses(found, self._descend(parts()))
 
-    def _reward_weights(self, foreground: Tensor, weight: Any) -> tuple[Tensor, Tensor]:
-        """The factors on the rewards of the first step and of the later ones, see `weight_maps`."""
+    def _reward_weights(self, foreground: Tensor, weight: Any) -> tuple[Tensor, ...]:
+        """The factors on the rewards of the first step, the second and so on; the last are those of all later ones."""
         return weight_maps(foreground, weight, self.config.later_background_weight)
 
     def _rollout(self, episodes: Episodes, sampling: torch.Generator, horizon: int, weight: Any) -> Rollout:
@@ -225,7 +225,7 @@ class PA3C(ActorCritic):
             values.append(step_values)
             actions.append(action.float())
             playing.append(episodes.playing)
-            rewards.append(episodes.step(action) * weights[min(step, 1)])
+            rewards.append(episodes.step(action) * weights[min(step, len(weights) - 1)])
             ended.append(episodes.ended)
             if episodes.over:
                 break
