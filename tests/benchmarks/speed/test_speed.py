@@ -7,16 +7,18 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from benchmarks.records import read_record, write_record
 from benchmarks.speed import environment as env_speed
-from benchmarks.speed import inference, port, rate
+from benchmarks.speed import inference, modes, port, rate
 from benchmarks.speed import report as env_report
 from benchmarks.speed.modes import MODES
 from benchmarks.speed.modes_table import table
+from pixelseg_agents import PA3C
 from tests.helpers.data import REAL_DATA, needs_real_data
 
 CPU = torch.device("cpu")
@@ -110,9 +112,18 @@ def test_the_tumour_slices_load_quickly_and_in_little_memory() -> None:
     assert float(share) < 1.2
 
 
-def test_training_is_measured_beside_the_ports_way_and_the_devices_rate() -> None:
-    rows = port.measured(port.Port(widths=(0.1,), batch=1, t_max=2, rounds=1), size=16)
-    assert [row["learner"] for row in rows] == [port.PORT, "PA3C, the ports' network", "PA3C, width 0.1"]
+def test_training_is_measured_beside_the_ports_way_and_the_devices_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[PA3C] = []
+
+    def make(kind: type[PA3C], *shape: int, **options: Any) -> PA3C:
+        made.append(modes.make(kind, *shape, **options))
+        return made[-1]
+
+    monkeypatch.setattr(port, "make", make)
+    rows = port.measured(port.Port(widths=(0.1,), batch=1, t_max=2, rounds=1, bf16=True), size=16)
+    learners = ["PA3C, the ports' network", "PA3C, width 0.1"]
+    assert [row["learner"] for row in rows] == [port.PORT, *learners, *(f"{name}, bf16" for name in learners)]
+    assert [str(agent.mode) for agent in made] == ["fp32", "fp32", "bf16", "bf16"]
     assert rows[0]["times_the_port"] == 1
     # The same network and steps; the state that the ports hand on has a gradient to be taken, too.
     assert rows[1]["gflop_per_update"] == pytest.approx(rows[0]["gflop_per_update"], rel=0.2)

@@ -16,12 +16,12 @@ from matplotlib.image import imread
 from torch import nn
 
 from benchmarks.records import write_record
-from benchmarks.study import STUDY
+from benchmarks.study import STUDY, compute
 from benchmarks.study.accuracy import by_judged, edge, on_the_edge, read, series, table
 from benchmarks.study.compute import Compute
 from benchmarks.study.operations import count
 from pixelseg_agents.networks import parameter_count
-from pixelseg_env import DataError, PixelSegVectorEnv
+from pixelseg_env import DataError, OptionError, PixelSegVectorEnv
 
 SIZE, SIDE, UPDATES, BATCH = 16, 8, 3, 2
 
@@ -151,13 +151,25 @@ def test_seeds_and_folds_become_points_with_their_range(tmp_path: Path) -> None:
     assert any("| 1 |" in line and "**<u>0.500</u>** (0.400 to 0.600)" in line for line in lines)
 
 
-def test_the_command_writes_numbers_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_numbers_and_a_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     seeds(tmp_path / "records")
     out, figure = tmp_path / "out.json", tmp_path / "out.png"
     assert Compute((tmp_path / "records",), out=out, figure=figure).main() == 0
     assert "U-Net, supervised" in capsys.readouterr().out
     assert {len(one["points"]) for one in json.loads(out.read_text())["series"]} == {1, 2}
     assert imread(figure).std() > 0.1
+    drawn: list[list[str]] = []
+    monkeypatch.setattr(compute, "draw", lambda found, _: drawn.append([one.setting for one in found]))
+    left_out = Compute((tmp_path / "records",), out=out, figure=figure, undrawn=("look-closer",))
+    assert left_out.main() == 0
+    assert drawn == [["default"]]
+    assert "look-closer" in capsys.readouterr().out  # the table has it all the same
+    assert len(json.loads(out.read_text())["series"]) == 2
+    for undrawn, said in (("look-thrice",), "no records of look-thrice"), (("default", "look-closer"), "nothing to"):
+        with pytest.raises(OptionError, match=f"--undrawn: .*{said}"):
+            Compute((tmp_path / "records",), undrawn=undrawn).main()
     with pytest.raises(DataError, match="--part val"):
         read([tmp_path / "records"], "val")
     with pytest.raises(DataError, match="each folder once"):
