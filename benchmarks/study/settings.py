@@ -127,6 +127,7 @@ SETTINGS: dict[str, Setting] = {
     "look-natural-careful-2": _looking(policy_gradient="natural", **_careful(2)),
     "look-natural-careful-2-heavier": _looking(policy_gradient="natural", **HEAVIER),
     "look-no-window-careful-2-heavier": _looking(NO_WINDOW, **HEAVIER),
+    "look-careful-2-heavier-equal-steps": _looking(equal_steps=True, **HEAVIER),
     "look-no-time-careful-2-heavier": _looking(observe_time=False, **HEAVIER),
     "look-two-windows-careful-2-heavier": _looking("closer(windows=2)", **HEAVIER),
     "look-careful-2-heavier-wide": _looking(width=0.5, **HEAVIER),
