@@ -24,7 +24,8 @@ from pixelseg_agents.provenance import processor
 
 AGREES = 0.98  # cosine between the gradients of two modes, from which on their results are called alike
 GAIN = 0.95  # another mode has to take at most this share of float32's time, or it is not worth another result
-ROUNDS = 5
+ROUNDS, FEWEST = 5, 3  # in turn, of which the first is not counted
+SECONDS = 1.0  # of rounds, after which the fewest are enough
 LONG = 0.05  # seconds of a pass, from which on more images say nothing more on a processor
 SMALL, HOPELESS = 64, 3.0  # pixels; times float32's time, beyond which a mode is not tried at full size
 CACHE = "PIXELSEG_CACHE"  # an environment variable: where what was measured is remembered
@@ -132,7 +133,9 @@ def _measured(module: nn.Module, observation: Tensor) -> Mode:
         one = min(seconds_of_pass(module, observation[:1], PLAIN) for _ in range(2))
         observation = observation[: max(1, math.ceil(LONG / one))]
     gradients, times = {}, {mode: [] for mode in modes}  # type: ignore[var-annotated]
-    for _ in range(ROUNDS):  # in turn, so that what else the machine does falls on all alike
+    for turn in range(ROUNDS):  # so that what else the machine does falls on all modes alike
+        if turn >= FEWEST and sum(map(sum, times.values())) > SECONDS:
+            break
         for mode in modes:
             times[mode].append(seconds_of_pass(module, observation, Passes(mode)))
             gradients.setdefault(mode, _gradient(module))
