@@ -184,6 +184,7 @@ SETTINGS: dict[str, Setting] = {
         for side in (64, 90, 128, 181)
     },
     "closer-careful-2-heavier-wide": _looking(trying=False, width=0.5, **HEAVIER),
+    "closer-90-careful-2-heavier-wide": _looking("closer(side=90)", trying=False, width=0.5, **HEAVIER),
     "once-90-wide": _once("side=90", width=0.5),
     "no-time-careful-2-heavier": _looking(observe_time=False, trying=False, **HEAVIER),
     "no-window-careful-2-heavier-bf16": _looking(NO_WINDOW, trying=False, **HEAVIER, **FASTER),
