@@ -1,0 +1,75 @@
+"""What was tried around the careful look does what its name says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.study.careful import SURE, SureThird
+from benchmarks.study.practice import MARGIN, PIXELS, WindowsFirst, boxes
+from pixelseg_env import PixelSegVectorEnv
+
+
+@given(
+    top=st.integers(0, 50),
+    left=st.integers(0, 30),
+    height=st.integers(1, 10),
+    width=st.integers(1, 9),
+    seed=st.integers(0, 2**32),
+)
+def test_a_box_holds_the_object_and_no_more_than_its_margins(
+    top: int, left: int, height: int, width: int, seed: int
+) -> None:
+    foreground = torch.zeros(2, 60, 40)
+    foreground[0, top : top + height, left : left + width] = 1
+    found = boxes(foreground, torch.Generator().manual_seed(seed))
+    assert found.shape == foreground.shape
+    assert set(found.unique().tolist()) <= {0.0, 1.0}
+    assert (found >= foreground).all()
+    assert found[1, 15:45, 10:30].all(), "of an empty map, the middle half is left"
+    rows, columns = found[0].any(1), found[0].any(0)
+    assert found[0].sum() == rows.sum() * columns.sum(), "a box"
+    assert rows.sum() <= height + 2 * (MARGIN * height + PIXELS)
+    assert columns.sum() <= width + 2 * (MARGIN * width + PIXELS)
+
+
+OPTIONS: dict[str, Any] = {
+    "width": 0.125,
+    "look": "closer(side=16)",
+    "horizons": (1, 2),
+    "horizon_shares": (0.4, 0.6),
+}
+
+
+def env() -> PixelSegVectorEnv:
+    return PixelSegVectorEnv(2, "phantom", size=32, observation="stacked", observe_time=True, count=4)
+
+
+def test_every_other_batch_of_one_look_begins_at_the_second() -> None:
+    agent = WindowsFirst(env(), **OPTIONS)
+    looks: list[tuple[int, bool]] = []
+    forward = agent._forward
+
+    def looked(observation: torch.Tensor) -> torch.Tensor:
+        whole = bool((observation[:, agent.task.image_channels] == 1).all())  # of the map
+        looks.append((agent.updates, whole))
+        return forward(observation)
+
+    agent._forward = looked  # type: ignore[method-assign]
+    agent.learn(10)
+    first = sum(agent.config.schedule(10).horizon(update) == 1 for update in range(10))
+    assert first > 2
+    assert [whole for update, whole in looks if update < first] == [update % 2 == 0 for update in range(first)]
+    assert len(looks) == first + 2 * (10 - first)
+    assert agent.passes == 2 * len(looks)
+
+
+def test_a_third_look_earns_little_by_what_is_not_surely_background() -> None:
+    agent = SureThird(
+        env(), width=0.125, look="closer(side=16)", final_foreground_weight=3.0, later_background_weight=2.0
+    )
+    foreground = torch.tensor([[[0.0, 1.0]]])
+    assert [one.flatten().tolist() for one in agent._reward_weights(foreground, 3.0)] == [[1, 3], [2, 3], [2 * SURE, 3]]
