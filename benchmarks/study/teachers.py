@@ -59,6 +59,44 @@ class _Apart(nn.Module):
         return self.actor(observation)[0], self.critic(observation)[1]
 
 
+class AllActions(PA3C):
+    """A critic of the actions, Q(zero) and Q(keep), and a gradient over both in place of the one that was drawn.
+
+    The expected policy gradient (Ciosek and Whiteson 2018): a draw no longer moves the policy by its luck, only by what
+    it taught the critic.
+    """
+
+    name = "PA3C, critic of both actions"
+    _gain: Tensor | None = None  # Q(keep) - Q(zero)
+
+    def _make_parts(self) -> dict[str, nn.Module]:
+        network, other = (super(AllActions, self)._make_parts()["network"] for _ in range(2))
+        return {"network": _OfBoth(network, other.value)}
+
+    def _losses(self, logits: Tensor, values: Tensor, actions: Tensor, *others: Any) -> dict[str, Tensor]:
+        zero, keep = values.unbind(-3)
+        self._gain = (keep - zero).detach()
+        return super()._losses(logits, torch.where(actions > 0, keep, zero), actions, *others)
+
+    def _policy_loss(self, logits: Tensor, actions: Tensor, advantage: Tensor) -> Tensor:
+        assert self._gain is not None
+        return -logits.sigmoid() * self._gain
+
+
+class _OfBoth(nn.Module):
+    """PA3C's network with two values of every pixel, (B, 2, H, W)."""
+
+    def __init__(self, network: Any, keep: Any) -> None:
+        super().__init__()
+        self.network, self.keep = network, keep
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.network._padded_features(observation)
+        logits, zero, keep = (head(*features) for head in (self.network.policy, self.network.value, self.keep))
+        both = torch.cat([zero, keep], dim=1)
+        return self.network._shaped(logits, observation), self.network._shaped(both, observation, actions=2)
+
+
 class Clipped(PA3C):
     """PPO: some gradient steps on every batch of episodes, each kept near the policy that played it."""
 

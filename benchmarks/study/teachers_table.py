@@ -46,6 +46,7 @@ LABELS: dict[tuple[str, str], str] = {
     (SUBJECT.name, "gradient-natural-no-limit"): "... without the limit",
     ("benchmarks.study.teachers:Clipped", REFERENCE[1]): "clipped ratio (PPO), three steps a batch",
     ("benchmarks.study.teachers:OwnTrunk", REFERENCE[1]): "critic with a trunk of its own",
+    ("benchmarks.study.teachers:AllActions", REFERENCE[1]): "critic of both actions, gradient over both",
     ("benchmarks.study.teachers:Regression", REFERENCE[1]): "advantage-weighted regression",
 }
 Record = Mapping[str, Any]

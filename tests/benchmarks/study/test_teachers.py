@@ -11,7 +11,7 @@ from benchmarks.study import teachers
 from pixelseg_env import PixelSegVectorEnv
 from tests.helpers.env import small_set
 
-KINDS = (teachers.Unweighted, teachers.Regression, teachers.OwnTrunk, teachers.Clipped)
+KINDS = (teachers.Unweighted, teachers.Regression, teachers.OwnTrunk, teachers.Clipped, teachers.AllActions)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -51,3 +51,21 @@ def test_what_each_makes_of_advantages() -> None:
         apart._forward(seen)[1].sum(), list(apart.network.actor.parameters()), allow_unused=True
     )
     assert all(one is None for one in grads), "the critic's loss does not reach the policy's network"
+
+
+def test_a_critic_of_both_actions_moves_the_policy_alike_whichever_was_drawn() -> None:
+    agent = teachers.AllActions(PixelSegVectorEnv(2, small_set()), width=0.05, device="cpu")
+    seen = torch.rand(2, agent.task.channels, 18, 16)
+    logits, values = agent._forward(seen)
+    assert values.shape == (2, 2, 18, 16)
+    returns, ones = torch.rand(2, 18, 16), torch.ones(2, 18, 16)
+    zero, keep = values.unbind(1)
+    for actions in (ones, 0 * ones):
+        losses = agent._losses(logits, values, actions, returns, ones)
+        (push,) = torch.autograd.grad(-losses["policy_loss"] * ones.sum(), logits, retain_graph=True)
+        probability = logits.sigmoid()
+        torch.testing.assert_close(push, probability * (1 - probability) * (keep - zero))
+        (error,) = torch.autograd.grad(losses["value_loss"] * ones.sum(), values, retain_graph=True)
+        taken = int(actions.mean())
+        torch.testing.assert_close(error[:, taken], 2 * (values[:, taken] - returns))
+        assert not error[:, 1 - taken].any()
