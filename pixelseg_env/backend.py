@@ -104,9 +104,15 @@ class TorchBackend:
 
         return torch
 
+    def _there(self, tensor: Any) -> Any:
+        """A tensor on the device: a step does not wait for what a GPU has still to do."""
+        return tensor.to(
+            self.device, non_blocking=self.device.type == "cuda"
+        )  # towards the host it would be read early
+
     def draw(self, index: NDArray[np.int64]) -> tuple[Array, Array]:
         """Images float32 (B, C, H, W) and targets uint8 (B, [L,] H, W) of B items, new tensors."""
-        where = self._torch.from_numpy(index).to(self.device)
+        where = self._there(self._torch.from_numpy(index))
         images = self._images[where]
         if images.dtype == self._torch.uint8:
             images = images.to(self._torch.float32) / self._scale
@@ -114,12 +120,12 @@ class TorchBackend:
 
     def host(self, array: NDArray[Any]) -> Array:
         """Hands over an array that was computed on the host, as a tensor of its own."""
-        return self._torch.tensor(array, device=self.device)
+        return self._there(self._torch.tensor(array))
 
     def first_maps(self, index: NDArray[np.int64]) -> Array:
         """f(0) of B images, a new tensor (B, [L,] H, W)."""
         if self._start is not None:
-            return self._start[self._torch.from_numpy(index).to(self.device)]
+            return self._start[self._there(self._torch.from_numpy(index))]
         kind = self._torch.float32 if self._task.graded else self._torch.uint8
         return self._torch.ones((len(index), *self._task.map_shape), dtype=kind, device=self.device)
 
@@ -134,7 +140,7 @@ class TorchBackend:
     def replaced(self, array: Array, mask: NDArray[np.bool_], values: Any) -> Array:
         """A copy of a tensor (B, ...) with `values` where the mask (B,), on the host, is True."""
         result = array.clone()
-        result[self._torch.from_numpy(np.flatnonzero(mask)).to(self.device)] = values
+        result[self._there(self._torch.from_numpy(np.flatnonzero(mask)))] = values
         return result
 
     def action(self, action: Any, shape: tuple[int, ...]) -> Array:
@@ -146,10 +152,10 @@ class TorchBackend:
         torch, task = self._torch, self._task
         rules = task.choices, task.actions != "map"
         if not isinstance(action, torch.Tensor):
-            return task.folded(torch.from_numpy(np.array(check_action(action, shape, *rules))).to(self.device))
+            return task.folded(self._there(torch.from_numpy(np.array(check_action(action, shape, *rules)))))
         if self.device.type == "cpu" and action.device.type == "cpu":
             return task.folded(torch.from_numpy(check_action(action.detach().numpy(), shape, *rules)))
-        return task.folded(self._unseen(action.detach().to(self.device), shape, *rules))
+        return task.folded(self._unseen(self._there(action.detach()), shape, *rules))
 
     def _unseen(self, action: Any, shape: tuple[int, ...], choices: int, floats: bool) -> Array:
         """A tensor's uint8 values, which only `check` looks at."""

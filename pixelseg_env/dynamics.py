@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from array_api_compat import device
+from array_api_compat import device, is_torch_array
 
 from pixelseg_env.arrays import Array, namespace
 
@@ -84,7 +84,8 @@ def additive(previous: Array, action: Array) -> Array:
 
 @functools.lru_cache(maxsize=16)
 def _amounts(xp: Any, place: Any) -> Array:
-    return xp.asarray(np.array(AMOUNTS, np.float32), device=place)
+    amounts = xp.asarray(np.array(AMOUNTS, np.float32))
+    return amounts.to(place, non_blocking=True) if is_torch_array(amounts) else amounts
 
 
 def decided(maps: Array) -> Array:

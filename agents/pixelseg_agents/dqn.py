@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.config import AgentConfig
 from pixelseg_agents.learning.augmentation import Augmentation
+from pixelseg_agents.learning.device import moved
 from pixelseg_agents.learning.distributed import rand
 from pixelseg_agents.learning.episodes import Episodes, tensor, weight_maps
 from pixelseg_agents.learning.replay import ReplayBuffer, Transitions
@@ -182,7 +183,7 @@ class DQN(PixelAgent):
         assert self.logger is not None
         self._index = batch.index
         images, targets = (tensor(array, self.device) for array in self._draw(batch.index))
-        before, after, action = (m.to(self.device) for m in (batch.before, batch.after, batch.action))
+        before, after, action = (moved(m, self.device) for m in (batch.before, batch.after, batch.action))
         per_image = (-1, *(1,) * (before.ndim - 1))
         reward = self._reward((before, after, targets), batch.step + 1, batch.index, action)
         first, later = weight_maps(targets.float(), weight, self.config.later_background_weight)

@@ -66,9 +66,16 @@ class Modes:
 def make(
     kind: Any, batch: int, size: int, device: str | torch.device = "cpu", transition: str = "absorbing", **options: Any
 ) -> Any:
-    """An agent on phantoms."""
-    env = gym.make_vec("PixelSegEnv-v0", num_envs=batch, dataset="phantom", size=size, count=20, transition=transition)
+    """An agent on phantoms, with an environment on its GPU if it has one."""
+    task: dict[str, Any] = {"dataset": "phantom", "size": size, "count": 20, "transition": transition}
+    env = gym.make_vec("PixelSegEnv-v0", num_envs=batch, **task, **beside(device))
     return kind(env, device=device, seed=0, **options)
+
+
+def beside(device: str | torch.device) -> dict[str, Any]:
+    """Where an environment computes whose agent computes on a device: as the command line has it."""
+    there = torch.device(device)
+    return {} if there.type == "cpu" else {"backend": "torch", "device": str(there)}
 
 
 def ratios(timers: Sequence[Callable[[], float]], rounds: int) -> tuple[list[float], list[float]]:

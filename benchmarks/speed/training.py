@@ -18,7 +18,9 @@ import tyro
 
 import pixelseg_env  # noqa: F401  (registers PixelSegEnv-v0)
 from benchmarks.records import write_record
+from benchmarks.speed.modes import beside
 from pixelseg_agents import PA3C
+from pixelseg_agents.learning.device import resolve_device
 from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.provenance import provenance
 
@@ -47,7 +49,8 @@ class Speed:
 
 def measure(options: Speed, size: int, width: float, head_stride: int, horizon: int) -> dict[str, Any]:
     """Times one setting; out of memory is a result, too."""
-    env = gym.make_vec("PixelSegEnv-v0", num_envs=options.batch, dataset="phantom", size=size, count=50)
+    task: dict[str, Any] = {"dataset": "phantom", "size": size, "count": 50}
+    env = gym.make_vec("PixelSegEnv-v0", num_envs=options.batch, **task, **beside(resolve_device(options.device)))
     agent = PA3C(env, device=options.device, width=width, head_stride=head_stride, horizons=(horizon,))
     setting: dict[str, Any] = {"size": size, "width": width, "head_stride": head_stride, "horizon": horizon}
     setting |= {"batch": options.batch, "parameters": parameter_count(agent.network), "device": str(agent.device)}

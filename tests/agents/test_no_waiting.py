@@ -10,11 +10,14 @@ import torch
 from stable_baselines3.common.logger import configure
 from torch import Tensor
 
+from benchmarks.speed import modes
 from pixelseg_agents.registry import agent_class
 from tests.helpers.fake_cuda import CUDA, FakeCuda, fake_cuda  # noqa: F401
 
 AGENTS: dict[str, dict[str, Any]] = {
     "pa3c": {"reward_map_convolution": 3},
+    "pa3c, recomputing": {"recompute": True},
+    "pa3c, closer, bf16": {"look": "closer(side=16, smallest=8)", "precision": "bf16"},
     "ac": {"look": "closer(side=16, smallest=8, windows=3)"},
     "dqn": {"learning_starts": 4},
     "double-dqn": {"learning_starts": 4},
@@ -31,7 +34,9 @@ def make(name: str, **settings: Any) -> Any:
         "PixelSegEnv-v0", num_envs=4, size=16, count=20, backend="torch", device="cuda:0", horizon=5, **task
     )
     width = 0.05 if name == "amp-drl" else 0.1
-    return agent_class(name)(env, device="cuda:0", width=width, horizons=(1, 3), **(AGENTS[name] | settings))
+    return agent_class(name.partition(",")[0])(
+        env, device="cuda:0", width=width, horizons=(1, 3), **(AGENTS[name] | settings)
+    )
 
 
 def updates(agent: Any, count: int, cuda: FakeCuda) -> list[int]:
@@ -59,6 +64,11 @@ def test_an_update_stays_on_the_gpu_and_never_waits_for_it(cuda: FakeCuda, name:
     assert waits == [1] * 3
 
 
+def test_speed_is_measured_with_the_environment_on_the_gpu(cuda: FakeCuda) -> None:
+    agent = modes.make(agent_class("pa3c"), 2, 16, CUDA, "restorable", width=0.1, horizons=(2,))
+    assert updates(agent, 1, cuda) == [1]
+
+
 def test_what_waits_and_what_is_elsewhere_is_found(cuda: FakeCuda) -> None:
     agent = make("ac")
     learn = agent._learn
@@ -69,6 +79,13 @@ def test_what_waits_and_what_is_elsewhere_is_found(cuda: FakeCuda) -> None:
 
     agent._learn = waiting
     assert all(count > 1 for count in updates(agent, 2, cuda))
+    copying = make("ac")
+
+    def copied(logits: Tensor, *others: Tensor) -> None:
+        learn(logits * torch.ones(1).to(CUDA), *others)
+
+    learn, copying._learn = copying._learn, copied
+    assert all(count > 1 for count in updates(copying, 2, cuda))
     elsewhere = make("pa3c")
     elsewhere.parts["network"].register_forward_hook(lambda _, __, found: (found[0] + torch.ones(16, 16), found[1]))
     with pytest.raises(RuntimeError, match="two devices, cuda:0 and cpu"):

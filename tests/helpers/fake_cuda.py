@@ -52,6 +52,7 @@ class FakeCuda(TorchDispatchMode):
         if ours and name in WAITING[1:3]:
             self.waits[name] += 1
         if not ours and name == "_to_copy" and torch.device(kwargs.get("device") or "cpu") == CUDA:
+            self.waits["copy to the GPU"] += not kwargs.get("non_blocking")
             with self.fake:
                 return torch.empty(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype, device=CUDA)
         if ours or torch.device(kwargs.get("device") or "cpu").type == "cuda":
@@ -125,6 +126,7 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
         pytest.skip("needs a C++ compiler, for a torch without CUDA")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
     monkeypatch.setattr(agent_module, "resolve_device", torch.device)
     monkeypatch.setattr(torch, "Generator", Generator)
     monkeypatch.setattr(learner, "SharedGenerator", Generator)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pixelseg_agents.learning.device import moved
 from pixelseg_agents.learning.distributed import rand, randint
 
 
@@ -42,20 +43,20 @@ class Augmentation:
         missing: float = 0.0,
     ) -> None:
         flips = randint(0, 2, (3, batch), generator, rows=1).bool()
-        self._horizontal, self._vertical = flips[0].to(device), flips[1].to(device)
-        self._transpose = (flips[2] & square).to(device)
+        self._horizontal, self._vertical = moved(flips[0], device), moved(flips[1], device)
+        self._transpose = moved(flips[2] & square, device)
         self._transposes = bool((flips[2] & square).any())  # asked on the CPU: a GPU would have to be waited for
         self._channels = channels * copies
         spread = -torch.log(torch.tensor(1.0 - brightness))
         draws = rand((2, batch, channels, 1, 1), generator, rows=1).repeat(1, 1, copies, 1, 1)
-        self._gamma, self._gain = torch.exp((2 * draws - 1) * spread).to(device)
+        self._gamma, self._gain = moved(torch.exp((2 * draws - 1) * spread), device)
         self._sources: Tensor | None = None  # which channel each one shows, int64 (B, channels of the images)
         if missing and channels > 1:
             own = torch.arange(channels).expand(batch, channels)
             stand_in = randint(0, channels, (batch, 1), generator)
             gone = (rand((batch, channels), generator) < 0.5) & (rand((batch, 1), generator) < missing)
             first = torch.arange(copies).view(1, copies, 1) * channels
-            self._sources = (torch.where(gone, stand_in, own)[:, None] + first).flatten(1).to(device)
+            self._sources = moved((torch.where(gone, stand_in, own)[:, None] + first).flatten(1), device)
 
     def maps(self, maps: Tensor) -> Tensor:
         """Turns maps (B, ..., H, W) the way the policy sees them."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from pixelseg_agents.team import launched, local_device
 from pixelseg_env import OptionError
@@ -36,3 +41,12 @@ def resolve_device(device: str | torch.device) -> torch.device:
             said = said[:LONGEST].rsplit(" ", 1)[0] + " ..."
         raise OptionError(f'device={device!r}: cannot be used here ({said}); use "cpu" or "auto"') from error
     return chosen
+
+
+def moved(array: Tensor | NDArray[Any], device: torch.device) -> Tensor:
+    """A tensor or array on a device; the host does not wait for what a GPU has still to do.
+
+    The numbers are read at once, so the array may change afterwards; on its own device a tensor stays the same one.
+    """
+    there = array if isinstance(array, Tensor) else torch.from_numpy(np.asarray(array))
+    return there.to(device, non_blocking=device.type == "cuda")  # towards the host the copy would be read too early

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelseg_agents.learning.augmentation import Augmentation
+from pixelseg_agents.learning.device import moved
 from pixelseg_agents.learning.task import AgentTask, dataset_length
 from pixelseg_env import OptionError
 
@@ -128,7 +129,7 @@ class Episodes:
         values, final = self.info[key], self.info["final_info"][key]
         ended = np.flatnonzero(self.info["_final_info"])
         if isinstance(values, Tensor):
-            where = torch.from_numpy(ended).to(values.device)
+            where = moved(ended, values.device)
             return values.index_put((where,), final[where])
         values = np.array(values)
         values[ended] = np.asarray(final)[ended]
@@ -136,7 +137,7 @@ class Episodes:
 
     def going_on(self, like: Tensor) -> Tensor:
         """1 where the last step did not end the episode, float32 (B, 1, ...), to multiply maps by."""
-        return torch.from_numpy(~self.ended).to(self._device).float().view(-1, *(1,) * (like.ndim - 1))
+        return moved(~self.ended, self._device).float().view(-1, *(1,) * (like.ndim - 1))
 
     def _see(self, raw: Any) -> None:
         seen = tensor(raw, self._device)
@@ -188,7 +189,7 @@ def weight_maps(foreground: Tensor, weight: Any, later_background_weight: float)
         later_background_weight: factor on background pixels from the second step on.
     """
     if np.ndim(weight):
-        weight = torch.as_tensor(weight, dtype=torch.float32, device=foreground.device).reshape(-1, 1, 1)
+        weight = moved(np.array(weight, np.float32), foreground.device).reshape(-1, 1, 1)
     first = 1 + (weight - 1) * foreground
     return first, first * (foreground + (1 - foreground) * later_background_weight)
 
@@ -196,8 +197,8 @@ def weight_maps(foreground: Tensor, weight: Any, later_background_weight: float)
 def tensor(array: Any, device: torch.device) -> Tensor:
     """An array as a tensor of its own on a device."""
     if isinstance(array, Tensor):
-        return array.to(device)
-    return torch.from_numpy(np.array(array)).to(device)  # a copy: infos may be read-only
+        return moved(array, device)
+    return moved(np.array(array), device)  # a copy: infos may be read-only
 
 
 def _ended(terminated: Any, info: dict[str, Any]) -> NDArray[np.bool_]:

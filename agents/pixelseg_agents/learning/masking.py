@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelseg_agents.learning.device import moved
 from pixelseg_agents.learning.distributed import randint
 
 
@@ -38,7 +39,7 @@ class Boxes:
             width: W.
         """
         size, place = chosen // self.grid**2, chosen % self.grid**2
-        shares = torch.tensor(self.sizes, dtype=torch.float32, device=chosen.device)[size]
+        shares = moved(np.array(self.sizes, np.float32), chosen.device)[size]
         inside = []
         for cell, side in ((place // self.grid, height), (place % self.grid, width)):
             centre = (cell + 0.5) / self.grid * side
@@ -71,7 +72,7 @@ class MaskReplay:
         """Keeps a batch: numbers of images (B,), of boxes (B, K), and rewards, float32 (B, K)."""
         where = (self._added + np.arange(len(index))) % len(self._index)
         self._index[where] = index
-        rows = torch.from_numpy(where).to(self._chosen.device)
+        rows = moved(where, self._chosen.device)
         self._chosen[rows], self._reward[rows] = chosen, reward
         self._added += len(index)
 
@@ -106,5 +107,5 @@ class MaskReplay:
         """
         drawn = randint(0, len(self), (count,), draws).numpy()
         step = randint(0, self._chosen.shape[1], (count,), draws).numpy()
-        rows = torch.from_numpy(drawn).to(self._chosen.device)
+        rows = moved(drawn, self._chosen.device)
         return self._index[drawn], self._chosen[rows], self._reward[rows], step

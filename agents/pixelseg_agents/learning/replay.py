@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelseg_agents.learning.device import moved
 from pixelseg_agents.learning.distributed import randint
 from pixelseg_env import OptionError
 
@@ -103,8 +104,8 @@ class ReplayBuffer:
             before, action, after = (maps[-self.capacity :] for maps in (before, action, after))
         count = len(index)
         host = (self._next + np.arange(count)) % self.capacity
-        rows = torch.from_numpy(host).to(self.device)
-        maps = torch.stack([m.reshape(count, self._pixels).to(self.device) for m in (before, action, after)], dim=1)
+        rows = moved(host, self.device)
+        maps = torch.stack([moved(m.reshape(count, self._pixels), self.device) for m in (before, action, after)], dim=1)
         self._maps[rows] = self._packed(maps != 0)
         self._index[host] = index
         self._step[host] = step
@@ -120,7 +121,7 @@ class ReplayBuffer:
             generator: of the CPU.
         """
         host = randint(0, self._size, (count,), generator).numpy()
-        rows = torch.from_numpy(host).to(self.device)
+        rows = moved(host, self.device)
         before, action, after = self._unpacked(self._maps[rows]).reshape(count, 3, *self.map_shape).unbind(1)
         step = self._step[host].astype(np.int64)
         return Transitions(self._index[host], step, before, action, after, self._terminal[host])

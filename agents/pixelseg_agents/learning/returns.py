@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pixelseg_agents.learning.device import moved
+
 
 class RewardMapConvolution(nn.Module):
     """Eq. 8: the return of a pixel also counts what its neighbours will earn.
@@ -64,7 +66,7 @@ def discounted_returns(
         else:
             if convolution is not None:
                 following = convolution(following)
-            going_on = torch.from_numpy(~over).to(reward.device).view(-1, *(1,) * (reward.ndim - 1))
+            going_on = moved(~over, reward.device).view(-1, *(1,) * (reward.ndim - 1))
             following = reward + gamma * following * going_on
         returns.append(following)
     return returns[::-1]
