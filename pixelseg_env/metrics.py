@@ -11,6 +11,7 @@ image by image, and returns float64 (...): a scalar for a pair (H, W), one value
 | IoU | intersection over union | (TP + e) / (TP + FP + FN + e) |
 | BIoU | IoU of the two inner boundaries | (P_d & G_d + e) / (P_d or G_d + e) |
 | HD95 | 95 % Hausdorff distance, in pixels | see `hd95` |
+| BIoU-2px | as BIoU, with bands of 2 pixels; where it is asked for by name | see `biou` |
 
 TP, FP and FN count pixels and e = 1e-4, as the publication has it (doi 10.1038/s41598-025-92117-2). So
 two empty masks score 1, and an empty prediction has a PPV of 1: it claims nothing that is wrong.
@@ -18,6 +19,7 @@ two empty masks score 1, and an empty prediction has a PPV of 1: it claims nothi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -33,12 +35,14 @@ __all__ = [
     "EPSILON",
     "HIGHER_IS_BETTER",
     "METRICS",
+    "ON_REQUEST",
     "biou",
     "compute_metrics",
     "dice",
     "hd95",
     "iou",
     "map_dice",
+    "named_metric",
     "ppv",
     "register_metric",
     "sen",
@@ -105,7 +109,7 @@ def iou(prediction: ArrayLike, target: ArrayLike) -> Scores:
     return (overlap + EPSILON) / (predicted + actual - overlap + EPSILON)
 
 
-def biou(prediction: ArrayLike, target: ArrayLike) -> Scores:
+def biou(prediction: ArrayLike, target: ArrayLike, depth: int | None = None) -> Scores:
     """Boundary IoU: the IoU of the two masks' inner boundary bands.
 
     The band is the mask without its erosion by d pixels (3x3 square, d times), where d is 2 % of the
@@ -113,12 +117,17 @@ def biou(prediction: ArrayLike, target: ArrayLike) -> Scores:
     by the image border has a boundary there too. (Cheng et al., Boundary IoU, CVPR 2021, and their
     reference code.) Arguments and errors as for `dice`.
 
+    Args:
+        prediction: see `dice`.
+        target: see `dice`.
+        depth: d in pixels, from 1, in place of 2 % of the diagonal.
+
     Returns:
         float64 (...), in (0, 1], 1 is perfect.
     """
     predicted, actual = _pair(prediction, target)
-    height, width = predicted.shape[-2:]
-    depth = max(1, round(BOUNDARY_RATIO * float(np.hypot(height, width))))
+    if depth is None:
+        depth = max(1, round(BOUNDARY_RATIO * float(np.hypot(*predicted.shape[-2:]))))
     scores = np.empty(predicted.shape[:-2])
     for at in np.ndindex(scores.shape):
         first, second = _band(predicted[at], depth), _band(actual[at], depth)
@@ -205,6 +214,8 @@ METRICS: dict[str, Callable[[ArrayLike, ArrayLike], Scores]] = {
     "BIoU": biou,
     "HD95": hd95,
 }
+# What is computed where it is asked for by name: a narrow band, the same in images of all sizes.
+ON_REQUEST: dict[str, Callable[[ArrayLike, ArrayLike], Scores]] = {"BIoU-2px": functools.partial(biou, depth=2)}
 HIGHER_IS_BETTER: dict[str, bool] = {name: name != "HD95" for name in METRICS}
 
 
@@ -228,7 +239,7 @@ def register_metric(
     """
     if not isinstance(name, str) or not name:
         raise OptionError(f"a metric's name must be a non-empty string, got {name!r}")
-    if name in METRICS and not overwrite:
+    if name in METRICS | ON_REQUEST and not overwrite:
         raise OptionError(f"metric {name!r} is registered already; choose another name or pass overwrite=True")
     if not callable(function):
         raise OptionError(f"metric {name!r}: expected a function (prediction, target) -> scores, got {function!r}")
@@ -242,7 +253,7 @@ def compute_metrics(prediction: ArrayLike, target: ArrayLike, names: Iterable[st
     Args:
         prediction: 0 and 1, (..., H, W).
         target: 0 and 1, the same shape.
-        names: which of `METRICS`; all of them by default.
+        names: which of `METRICS`, all of them by default, or of `ON_REQUEST`.
 
     Returns:
         Name to float64 (...), in the order of `names`.
@@ -251,9 +262,23 @@ def compute_metrics(prediction: ArrayLike, target: ArrayLike, names: Iterable[st
         DataError: the masks are not a pair, as for `dice`.
         OptionError: a name is not known.
     """
-    chosen = [check_choice("metric", name, METRICS) for name in (METRICS if names is None else names)]
+    chosen = {name: named_metric(name) for name in (METRICS if names is None else names)}
     predicted, actual = _pair(prediction, target)
-    return {name: METRICS[name](predicted, actual) for name in chosen}
+    return {name: function(predicted, actual) for name, function in chosen.items()}
+
+
+def named_metric(name: str, option: str = "metric") -> Callable[[ArrayLike, ArrayLike], Scores]:
+    """One of `METRICS` or of `ON_REQUEST`.
+
+    Args:
+        name: the metric's.
+        option: where the name was given, for the message.
+
+    Raises:
+        OptionError: the name is not known; the message gives the nearest.
+    """
+    known = METRICS | ON_REQUEST
+    return known[check_choice(option, name, known)]
 
 
 def _pair(prediction: ArrayLike, target: ArrayLike) -> tuple[Mask, Mask]:

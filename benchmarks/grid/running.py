@@ -209,7 +209,7 @@ def judge(cell: Cell, trained: Trained) -> dict[str, Any]:
         env = cell.environment(part, cell.protocol.horizon, trained.coarse)
         if cell.learner.reference:
             agent = agent.moved_to(env)
-        watched = ("HD95", "PPV", "SEN") if horizon <= FEW else ()
+        watched = ("HD95", "PPV", "SEN", "BIoU-2px") if horizon <= FEW else ()
         result = evaluate(agent, env, horizon=horizon, keep_maps=part == "test", judge_at=place, by_step=watched)
         said[part] = _in_columns(result)
         if part == "test":

@@ -115,9 +115,9 @@ def test_hd95_agrees_with_scipy() -> None:
 def test_biou_agrees_with_the_reference_code() -> None:
     """`mask_to_boundary` as Cheng et al. published it: pad by one, erode, cut the pad off."""
 
-    def boundary(mask: Mask) -> Mask:
+    def boundary(mask: Mask, dilation: int = 0) -> Mask:
         height, width = mask.shape
-        dilation = max(1, round(0.02 * np.sqrt(height**2 + width**2)))
+        dilation = dilation or max(1, round(0.02 * np.sqrt(height**2 + width**2)))
         padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0.0,))
         eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=dilation)
         return mask - eroded[1:-1, 1:-1]
@@ -125,9 +125,10 @@ def test_biou_agrees_with_the_reference_code() -> None:
     rng = np.random.default_rng(3)
     large = [(blob(rng, (180, 230)), blob(rng, (180, 230))) for _ in range(5)]  # eroded five times
     for prediction, target in PAIRS + large:
-        first, second = boundary(prediction), boundary(target)
-        expected = ((first & second).sum() + 1e-4) / ((first | second).sum() + 1e-4)
-        assert biou(prediction, target) == pytest.approx(expected, rel=1e-12)
+        for name, dilation in (("BIoU", 0), ("BIoU-2px", 2)):
+            first, second = boundary(prediction, dilation), boundary(target, dilation)
+            expected = ((first & second).sum() + 1e-4) / ((first | second).sum() + 1e-4)
+            assert compute_metrics(prediction, target, [name])[name] == pytest.approx(expected, rel=1e-12)
 
 
 def test_biou_sees_what_iou_hides() -> None:
@@ -310,5 +311,8 @@ def test_names() -> None:
     mask = np.eye(4, dtype=np.uint8)
     assert list(METRICS) == list(HIGHER_IS_BETTER) == ["DICE", "PPV", "SEN", "IoU", "BIoU", "HD95"]
     assert list(compute_metrics(mask, mask, ["HD95", "DICE"])) == ["HD95", "DICE"]
+    assert "BIoU-2px" not in compute_metrics(mask, mask)
+    with pytest.raises(OptionError, match="registered already"):
+        register_metric("BIoU-2px", hd95)
     with pytest.raises(OptionError, match="metric='Dice' is not known"):
         compute_metrics(mask, mask, ["Dice"])

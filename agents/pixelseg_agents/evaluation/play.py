@@ -23,10 +23,10 @@ from pixelseg_env import (
     PixelSegEnv,
     PixelSegVectorEnv,
     SegmentationDataset,
-    check_choice,
     check_horizon,
     to_numpy,
 )
+from pixelseg_env.metrics import named_metric
 
 NEEDED = ("dataset", "num_envs", "horizon")  # of an environment of somebody else's
 
@@ -64,7 +64,7 @@ def evaluate(
         OptionError: the environment is another one, its episode did not end at the horizon, or `judge_at` or a metric
             is not known.
     """
-    watched = {name: METRICS[check_choice("by_step", name, METRICS)] for name in (*CURVES, *by_step)}
+    watched = {name: named_metric(name, "by_step") for name in (*CURVES, *by_step)}
     inner = _inner(env)
     dataset = inner.dataset
     judge = Judge(dataset, judge_at)
@@ -84,7 +84,7 @@ def evaluate(
     for wanted, step, reward, info in play(predictor, env, steps, deterministic, own):
         segmentation = np.ascontiguousarray(by_label(info["segmentation"]))
         last = step == steps - 1
-        found = judge.scores(wanted, segmentation, METRICS if last else watched)
+        found = judge.scores(wanted, segmentation, METRICS | watched if last else watched)
         for name in watched:
             curves[name][:, wanted, step] = found[name]
         if labels == 1:

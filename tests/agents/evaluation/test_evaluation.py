@@ -290,7 +290,7 @@ def test_summary_over_images_and_over_patients() -> None:
 
 
 def test_save_and_load(tmp_path: Path) -> None:
-    result = evaluate(Peeler(), FakeEnv(make_dataset(), 4), by_step=["HD95", "PPV"])
+    result = evaluate(Peeler(), FakeEnv(make_dataset(), 4), by_step=["HD95", "PPV", "BIoU-2px"])
     path = tmp_path / "new" / "result.json"
     result.save(path)
     assert [file.name for file in path.parent.iterdir()] == ["result.json"]
@@ -300,7 +300,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     loaded = EvaluationResult.load(path)
     assert loaded.to_json() == result.to_json()
     assert loaded.packed is None
-    assert loaded.more_by_step.keys() == {"HD95", "PPV"}
+    assert loaded.more_by_step.keys() == {"HD95", "PPV", "BIoU-2px"}
     with pytest.raises(OptionError, match=r"by_step='HD96'.*HD95"):
         evaluate(Peeler(), FakeEnv(make_dataset(), 4), by_step=["HD96"])
 
