@@ -30,7 +30,7 @@ AGENTS: dict[str, Any] = {
 ALIASES = {"unet": "supervised"}  # the name until 0.1
 NEEDED = ("learn", "predict", "save", "load", "config_class", "name")
 
-PRESETS = ("default", "whole", "closer", "published", "published-alive")
+PRESETS = ("default", "whole", "closer", "published", "published-alive", "published-intensity")
 # What `default` stands for: `whole`, the hyperparameters that an agent's class has, but for these.
 DEFAULT_PRESETS: dict[Any, str] = {PA3C: "closer"}
 # An agent that looks closer, and the rules of the game under which its second step has something to do. Its horizons
@@ -38,6 +38,8 @@ DEFAULT_PRESETS: dict[Any, str] = {PA3C: "closer"}
 CLOSER: dict[str, Any] = {"look": "closer"}
 PRESET_TASKS: dict[str, dict[str, Any]] = {
     "closer": {"size": 128, "horizon": 2, "observation": "stacked", "observe_time": True},
+    # The other reading of the publication's reward: its map is the image, and stakes follow the intensity.
+    "published-intensity": {"start": "image", "reward": "intensity_error"},
 }
 # The published settings with the one change under which they were seen to learn (benchmarks/records/teachers).
 ALIVE: dict[str, Any] = {"norm": "group"}
@@ -131,7 +133,7 @@ def preset_config(name: str, preset: str, horizon: int | None = None) -> Any:
         return config_class(**wanted)
     if not hasattr(config_class, "published"):
         raise OptionError(f"preset={preset!r}: agent {name!r} has no published settings; use preset='whole'")
-    return config_class.published(**(ALIVE if preset == "published-alive" else {}))
+    return config_class.published(**({} if preset == "published" else ALIVE))
 
 
 def preset_task(name: str, preset: str) -> dict[str, Any]:

@@ -45,11 +45,12 @@ class TrainArguments(Generic[ConfigT]):
     """Arguments of `pixelseg train`."""
 
     agent: Annotated[str, arg(help=AGENT)] = "pa3c"
-    preset: Literal["default", "whole", "closer", "published", "published-alive"] = "default"
+    preset: Literal["default", "whole", "closer", "published", "published-alive", "published-intensity"] = "default"
     """Where the agent's hyperparameters start from: those of one that sees every image whole (whole), of one that looks
     closer in its second and last step (closer, which sets --size 128, --horizon 2, --observation stacked and
-    --observe-time too), the publication's, which saturate, or those with a normalisation, under which they learn
-    (published-alive); default: closer for pa3c, whole for the others. The flags below change single ones."""
+    --observe-time too), the publication's, which saturate, those with a normalisation, under which they learn
+    (published-alive), also in the reading whose map is the image (published-intensity, which sets --start image and
+    --reward intensity_error); default: closer for pa3c, whole for the others. The flags below change single ones."""
     updates: int = 2000
     """Training length: one update is one batch of episodes (PA3C: one gradient step; AC and the DQNs: one per step)."""
     batch: int = 8

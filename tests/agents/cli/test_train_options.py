@@ -250,13 +250,18 @@ def test_the_published_preset_says_that_it_saturates_and_what_does_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["train", *PHANTOM, "--size", "16", "--width", "0.05", "--updates", "1", "--batch", "2", "--log", "none"]
-    for number, (preset, told) in enumerate((("published", True), ("published-alive", False))):
+    for number, (preset, told) in enumerate(
+        (("published", True), ("published-alive", False), ("published-intensity", False))
+    ):
         assert main([*words, "--preset", preset, "--out", str(tmp_path / f"{number}")]) == 0
         said = capsys.readouterr().err
         assert ("--preset published saturates" in said) is told
         assert ("--preset published-alive" in said) is told
     alive, stated = (train_arguments(["--preset", name]).hyper for name in ("published-alive", "published"))
     assert alive == stated.replace(norm="group") != stated
+    task = json.loads((tmp_path / "2/config.json").read_text())["arguments"]["task"]
+    assert (task["start"], task["reward"]) == ("image", "intensity_error")
+    assert train_arguments(["--preset", "published-intensity"]).hyper == alive
     assert preset_note("published", stated) != ""
     assert preset_note("published", alive) == preset_note("default", stated) == ""
 
