@@ -160,6 +160,35 @@ def test_shrinking_is_that_of_torch() -> None:
         assert torch.allclose(spread_back(theirs, windows, (96, 96)), back, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(256, 256), (320, 320), (240, 155), (512, 512)])
+def test_images_of_the_sizes_that_data_sets_have_are_decided_pixel_by_pixel(size: tuple[int, int]) -> None:
+    """Whole, at a border, small and empty, in one batch; what is white stays white, and every pixel gets its own."""
+    height, width = size
+    border, small = blob(height, width, height - 90, width - 70, 60), blob(height, width, 20, 30, 9)
+    kept = torch.cat([torch.ones(1, height, width, dtype=torch.bool), border, small, torch.zeros_like(small)])
+    look, images = Closer(), torch.rand(4, 1, height, width, generator=torch.Generator().manual_seed(4))
+    images[:, :, :, : width // 2] *= 0.5  # darker at the left
+    windows = look.squares(kept)[:, 0]
+    assert windows[0, 2] == windows[3, 2] == max(size)
+    assert windows[2, 2] < windows[1, 2] < min(size)
+
+    def network(seen: Tensor) -> Tensor:
+        assert seen.shape[-2:] == (64, 64)
+        return seen[:, 0]
+
+    found = look(network, images.requires_grad_(), kept)
+    assert found.shape == (4, *size)
+    assert torch.isfinite(found).all()
+    dark, bright = found.detach()[0, :, : width // 2 - 8].mean(), found.detach()[0, :, width // 2 + 8 :].mean()
+    assert float(dark) == pytest.approx(0.25, abs=0.03)
+    assert float(bright) == pytest.approx(0.5, abs=0.03)
+    inside = slice(24, 26), slice(34, 36)  # of the small object
+    (gradient,) = torch.autograd.grad(found[2][inside].sum(), images)
+    assert float(gradient[2].sum()) == pytest.approx(4, rel=1e-3), "a mean of its own pixels"
+    assert not gradient[[0, 1, 3]].any()
+    assert float(gradient[2, 0, 15:35, 25:45].abs().sum() / gradient[2].abs().sum()) > 0.9
+
+
 def test_windows_of_a_batch_do_not_depend_on_each_other_and_gradients_flow() -> None:
     images = torch.rand(3, 2, 70, 90, generator=torch.Generator().manual_seed(2), requires_grad=True)
     kept = torch.cat([blob(70, 90, 0, 0, 12), blob(70, 90, 30, 60, 25), torch.zeros(1, 70, 90, dtype=torch.bool)])
