@@ -96,6 +96,9 @@ class AgentConfig:
     missing_sequences: float = 0.0
     """Part of augmentation: share of the images in which some channels are replaced by another one, as data sets do
     where an MR sequence is missing."""
+    missing_stand_in: int | None = None
+    """Which channel, from 0, replaces them: 1, FLAIR, is what the data set brain has in place of a missing sequence;
+    none: any, drawn for each image."""
     max_gradient_norm: float = 1.0
     """Gradients are scaled down to this norm; 0: off."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"

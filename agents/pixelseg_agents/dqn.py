@@ -291,6 +291,7 @@ class DQN(PixelAgent):
             device=self.device,
             copies=self.task.copies,
             missing=self.config.missing_sequences,
+            stand_in=self.config.missing_stand_in,
         )
 
     def _explored(self, q: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:

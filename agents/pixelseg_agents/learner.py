@@ -422,7 +422,9 @@ class Learner:
             device=self.device,
             task=self.task,
             index=epoch_draw(self.env, self.episodes + place, self.seed),
-            missing=getattr(self.config, "missing_sequences", 0.0),  # a third party's configuration need not have it
+            # A third party's configuration need not have them.
+            missing=getattr(self.config, "missing_sequences", 0.0),
+            stand_in=getattr(self.config, "missing_stand_in", None),
         )
         self._index = np.array(episodes.info["index"]) if "index" in episodes.info else None
         return episodes, self._generator(torch_seed, self.device)

@@ -159,6 +159,7 @@ SETTINGS: dict[str, Setting] = {
     "reading-convolution-on-values": _gradient(horizons=(1, 2), reward_map_convolution=9, reward_map_on="values"),
     # Patients whose missing sequences are replaced by another one, with --horizon 1; beside gradient-natural
     "missing-third": _gradient(policy_gradient="natural", missing_sequences=0.33),
+    "missing-third-flair": _gradient(policy_gradient="natural", missing_sequences=0.33, missing_stand_in=1),
     "scaled-percentiles": _gradient(SCALED, policy_gradient="natural"),
     "flair": _gradient(FLAIR, policy_gradient="natural"),
     "scaled-percentiles-flair": _gradient(SCALED | FLAIR, policy_gradient="natural"),

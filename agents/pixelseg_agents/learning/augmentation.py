@@ -28,6 +28,7 @@ class Augmentation:
         brightness: gamma and gain are drawn log-uniformly from [1 - b, 1 / (1 - b)].
         missing: share of the images in which some channels are replaced by another one, as data sets do where an MR
             sequence is missing: of the other channels, each at even odds.
+        stand_in: which channel replaces them; None: any, drawn for each image.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Augmentation:
         copies: int = 1,
         brightness: float = 0.2,
         missing: float = 0.0,
+        stand_in: int | None = None,
     ) -> None:
         flips = randint(0, 2, (3, batch), generator, rows=1).bool()
         self._horizontal, self._vertical = moved(flips[0], device), moved(flips[1], device)
@@ -53,10 +55,12 @@ class Augmentation:
         self._sources: Tensor | None = None  # which channel each one shows, int64 (B, channels of the images)
         if missing and channels > 1:
             own = torch.arange(channels).expand(batch, channels)
-            stand_in = randint(0, channels, (batch, 1), generator)
+            other = randint(0, channels, (batch, 1), generator)
+            if stand_in is not None:
+                other = torch.full_like(other, stand_in)
             gone = (rand((batch, channels), generator) < 0.5) & (rand((batch, 1), generator) < missing)
             first = torch.arange(copies).view(1, copies, 1) * channels
-            self._sources = moved((torch.where(gone, stand_in, own)[:, None] + first).flatten(1), device)
+            self._sources = moved((torch.where(gone, other, own)[:, None] + first).flatten(1), device)
 
     def maps(self, maps: Tensor) -> Tensor:
         """Turns maps (B, ..., H, W) the way the policy sees them."""

@@ -30,6 +30,7 @@ class Episodes:
         seed: of the environment's draw.
         augmentation: where its draws come from (on the CPU); None: without it.
         missing: see `Augmentation`.
+        stand_in: see `Augmentation`.
         device: of the tensors.
         task: what observations hold and what actions do.
         index: which image each episode shows, int64 (B,); None: as the environment draws them.
@@ -59,6 +60,7 @@ class Episodes:
         task: AgentTask,
         index: NDArray[np.int64] | None = None,
         missing: float = 0.0,
+        stand_in: int | None = None,
     ) -> None:
         self._env, self._device, self._absorbing = env, device, task.transition == "absorbing"
         options = {"horizon": horizon} | ({} if index is None else {"index": index})
@@ -77,6 +79,7 @@ class Episodes:
                 device=device,
                 copies=task.copies,
                 missing=missing,
+                stand_in=stand_in,
             )
         self.foreground = self._maps(tensor(self.info["target"], device).float())
         self.reward = torch.zeros((), dtype=torch.float64, device=device)

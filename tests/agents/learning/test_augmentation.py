@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -142,13 +143,38 @@ def test_missing_sequences_need_channels_that_can_stand_in() -> None:
         PA3C(env, width=0.05, device="cpu", missing_sequences=0.3)
 
 
+def test_one_channel_stands_in_for_all_others_where_it_is_named() -> None:
+    images = torch.rand(200, 3, 2, 2)
+    draws = torch.Generator().manual_seed(0)
+    turn = Augmentation(
+        200, 3, square=True, generator=draws, device=torch.device("cpu"), brightness=0.0, missing=1.0, stand_in=1
+    )
+    shown = turn.restore(turn.observation(images))
+    assert torch.equal(shown[:, 1], images[:, 1]), "it never goes itself"
+    for channel in (0, 2):
+        own, other = ((shown[:, channel] == images[:, k]).flatten(1).all(1) for k in (channel, 1))
+        assert (own | other).all()
+        assert 0.4 < other.float().mean() < 0.6
+    env = PixelSegVectorEnv(4, small_set(channels=3), horizon=1)
+    with pytest.raises(OptionError, match=r"missing_stand_in=3: expected a channel of the images, from 0 to 2"):
+        PA3C(env, width=0.05, device="cpu", missing_sequences=0.3, missing_stand_in=3)
+
+
 @pytest.mark.parametrize("kind", [PA3C, DQN])
 def test_agents_train_on_missing_sequences(kind: Any) -> None:
     """Where all images have some, a training is another one; nothing else is drawn differently."""
     found = []
-    for missing in (0.0, 1.0):
+    for missing, stand_in in ((0.0, None), (1.0, None), (1.0, 1)):
         env = PixelSegVectorEnv(4, small_set(channels=3), horizon=1)
         options = {"learning_starts": 4} if kind is DQN else {}
-        agent = kind(env, missing_sequences=missing, width=0.05, horizons=(1,), device="cpu", **options).learn(2)
+        agent = kind(
+            env,
+            missing_sequences=missing,
+            missing_stand_in=stand_in,
+            width=0.05,
+            horizons=(1,),
+            device="cpu",
+            **options,
+        ).learn(2)
         found.append(torch.cat([one.detach().flatten() for one in agent._parameters]))
-    assert not torch.equal(*found)
+    assert not any(torch.equal(*pair) for pair in itertools.combinations(found, 2))
