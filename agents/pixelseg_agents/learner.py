@@ -77,6 +77,7 @@ class Learner:
     logger: Logger | None
     mode: Mode | None
     team: Team
+    speaks: bool = True  # of several workers that train asynchronously, the first one warns for all
     apply_gradients: Callable[[], None]
     updates: int
     total_updates: int
