@@ -96,7 +96,9 @@ class ActorCritic(PixelAgent):
         """As `PixelAgent`'s; and what tells whether the policy can still learn."""
         super()._record_episodes(episodes, horizon)
         config: Any = self.config
-        if self._warned or self._undecided is None or config.policy_gradient == "natural":  # whose gradient is not 0
+        if self._warned or not self.speaks or self._undecided is None:
+            return
+        if config.policy_gradient == "natural":  # whose gradient is not 0
             return
         objects = episodes.foreground.flatten(-2).sum(-1)
         everything = 2 * objects / (objects + episodes.foreground.shape[-1] * episodes.foreground.shape[-2])

@@ -136,7 +136,7 @@ class PixelAgent(Learner):
         self.apply_gradients: Callable[[], None] = self._apply_gradients
         self.team = ALONE
         self._notes = Notes()
-        self._unseen: list[Tensor] = []  # loss and gradient's norm of steps that were not looked at yet
+        self._unseen: list[Tensor] = []
         self.mode: Mode | None = None
         self._passes = PLAIN
         self._index: NDArray[np.int64] | None = None  # the images that are learnt from

@@ -77,6 +77,7 @@ class Learner:
     logger: Logger | None
     mode: Mode | None
     team: Team
+    speaks: bool = True  # of several workers that train asynchronously, the first one warns for all
     apply_gradients: Callable[[], None]
     updates: int
     total_updates: int
@@ -85,7 +86,8 @@ class Learner:
     _parameters: list[nn.Parameter]
     _passes: Passes
     _notes: Notes
-    _unseen: list[Tensor]  # loss and gradient's norm of steps that were not looked at yet
+    _unseen: list[Tensor]  # loss, gradient's norm and `_unsound` of steps that were not looked at yet
+    _unsound: Tensor | float = 0.0  # 0 while the networks' outputs since the last step are finite, else NaN
     _index: NDArray[np.int64] | None  # the images that are learnt from
     _file: Path | None  # that it was read from
     _bytes: tuple[tuple[int, ...], int] | None = None  # what a pass of a batch of this shape keeps
@@ -300,10 +302,13 @@ class Learner:
         module = self.parts[part]
         passes = self._passes if self.network.training else PLAIN
         found = self._looked(lambda seen: passes(module, seen, method), observation)
-        if self.network.training:  # where `_descend` looks
+        outputs = [one for one in (found if isinstance(found, (list, tuple)) else (found,)) if isinstance(one, Tensor)]
+        if self.network.training:  # where `_descend` looks, for a loss may hide it: of an action that is never taken
+            for one in outputs:
+                self._unsound = self._unsound + 0 * one.detach().sum()
             return found
-        for one in found if isinstance(found, (list, tuple)) else (found,):
-            if isinstance(one, Tensor) and not torch.isfinite(one).all():
+        for one in outputs:
+            if not torch.isfinite(one).all():
                 raise PixelSegError(
                     f"{self._told}: its network gives numbers that are not finite (NaN or infinite), by which nothing "
                     "can be decided. Look at the network if it is your own, or train again with a smaller learning rate"
@@ -376,22 +381,25 @@ class Learner:
         self.team.add_gradients(self._parameters)
         limit = self.config.max_gradient_norm or float("inf")
         norm: Tensor = nn.utils.clip_grad_norm_(self._parameters, limit)
-        self._unseen.append(torch.stack([self.team.total(value), norm]))  # all processes see the same, and stop
+        seen = self.team.total(torch.stack([value, value.new_zeros(()) + self._unsound]))  # all see the same, and stop
+        self._unseen.append(torch.cat([seen, norm[None]]))
+        self._unsound = 0.0
         if self.device.type == "cpu":
             self._check_gradients("No gradient of this batch was applied. Try")
         self.apply_gradients()
         return norm
 
     def _check_gradients(self, advice: str) -> None:
-        """Looks at losses and gradients since the last time; on a GPU, which would be waited for, once an update.
+        """Looks at losses, outputs and gradients since the last time; on a GPU, which is waited for, once an update.
 
         Raises:
             TrainingError: one is not finite.
         """
         unseen, self._unseen = self._unseen, []
-        for loss, norm in torch.stack(unseen).tolist() if unseen else ():
-            if not (math.isfinite(norm) and math.isfinite(loss)):
-                what = "loss" if math.isfinite(norm) else "gradient"
+        for loss, outputs, norm in torch.stack(unseen).tolist() if unseen else ():
+            found = {"gradient": norm, "loss": loss, "network's output": outputs}
+            what = next((name for name, value in found.items() if not math.isfinite(value)), None)
+            if what:
                 raise TrainingError(
                     f"update {self.updates + 1}: the {what} is not finite (loss {loss:g}), on {self._learnt_from()}. "
                     f"{advice} a smaller learning rate, or look at the rewards and at these images"

@@ -19,6 +19,7 @@ from pixelseg_agents.team import Team, joined
 
 BATCH = 8  # of all processes
 UPDATES = 4
+LENGTH, MORE = 10, 12  # updates of a run of the command line, and when it has gone on
 RUN = "--dataset phantom --size 24 --dataset-option count=30 --width 0.1 --eval-every 5 --tensorboard off --log none"
 RUN += " --preset whole"
 
@@ -78,16 +79,22 @@ def train(key: str, team: Team) -> tuple[list[Tensor], list[dict[str, float]]]:
     return gradients, log.rows
 
 
+def run_words(batch: int, out: Path) -> list[str]:
+    """What makes a run of the command line."""
+    return [*RUN.split(), "--batch", str(batch), "--updates", str(LENGTH), "--out", str(out)]
+
+
 def main(folder: Path) -> None:
-    """Trains all agents, and one run of the command line; leaves what came of it in a folder."""
+    """Trains all agents, one run of the command line, and on with another; leaves what came of it in a folder."""
     torch.set_num_threads(1)
     with joined() as team:
         found = {key: train(key, team) for key in AGENTS}
         if team.first:
             torch.save({key: gradients for key, (gradients, _) in found.items()}, folder / "gradients.pt")
             (folder / "rows.json").write_text(json.dumps({key: rows for key, (_, rows) in found.items()}))
-        words = [*RUN.split(), "--batch", str(BATCH // team.size), "--updates", "10", "--out", str(folder / "run")]
+        words = run_words(BATCH // team.size, folder / "run")
         assert cli.main(["train", *words]) == 0
+        assert cli.main(["train", "--resume", str(folder / "again"), "--updates", str(MORE)]) == 0
     # Threads that outlive the group may abort the process when it ends.
     assert not [name for name in map(_name_of, Path("/proc/self/task").glob("*/comm")) if "gloo" in name]
 

@@ -292,6 +292,16 @@ class _Turn:
         self._lock.release()
 
 
+def agent_of(number: int, kind: Any, facts: dict[str, Any]) -> Any:
+    """The agent of a worker, by its number: of a class, with what `FACTS` names; the first one speaks for all."""
+    agent = kind.__new__(kind)
+    agent._build(facts["config"], facts["seed"], facts["device"], facts["task"])
+    agent.env, agent.mode, agent.logger = facts["env"], facts["mode"], configure(None, [])
+    agent.speaks = number == 0
+    agent.settle_mode()
+    return agent
+
+
 def _work(
     number: int,
     parcel: Parcel,
@@ -309,10 +319,7 @@ def _work(
     turn = _Turn(lock, parent)
     try:
         kind, facts, total_updates = parcel.open()
-        agent = kind.__new__(kind)
-        agent._build(facts["config"], facts["seed"], facts["device"], facts["task"])
-        agent.env, agent.mode, agent.logger = facts["env"], facts["mode"], configure(None, [])
-        agent.settle_mode()
+        agent = agent_of(number, kind, facts)
         member, pace = Member(agent, common, beats[number : number + 1], turn), agent.pace(total_updates)
         while (update := _claim(ledger, turn, total_updates)) is not None and os.getppid() == parent:
             agent.episodes = facts["episodes"] + (update - facts["updates"]) * agent.env.num_envs

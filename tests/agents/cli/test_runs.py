@@ -152,11 +152,13 @@ def test_what_a_killed_writing_left_is_removed(tmp_path: Path) -> None:
     assert own.exists()
 
 
-def forked(words: list[str]) -> int:
-    """Begins a command in a process of its own; returns its number."""
+def forked(words: list[str], disk: float = 0.0) -> int:
+    """Begins a command in a process of its own, with a disk that takes `disk` seconds more; returns its number."""
     process = os.fork()
     if not process:
         try:
+            sync = os.fsync
+            os.fsync = lambda file: (time.sleep(disk), sync(file))[1]
             os._exit(main(words))
         finally:
             os._exit(99)
@@ -169,17 +171,41 @@ def ended(process: int) -> int | None:
     return None if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
 
 
-def killed(words: list[str], checkpoint: Path, rng: random.Random) -> int | None:
-    """Runs a command and kills it a moment after its checkpoint was written for the first, second or third time."""
-    process, writings = forked(words), rng.randrange(1, 4)
+def half_written(checkpoint: Path) -> set[Path]:
+    """What the writing of a checkpoint has not given its name yet."""
+    return set(checkpoint.parent.glob(f".{CHECKPOINT}.*"))
+
+
+def killed(words: list[str], checkpoint: Path, rng: random.Random, writing: bool) -> tuple[int | None, bool]:
+    """Runs a command and kills it a moment after its checkpoint was written for the first, second or third time.
+
+    Args:
+        words: the command's.
+        checkpoint: its file.
+        rng: of the moment.
+        writing: then it is killed as soon as it is seen to write the next one.
+
+    Returns:
+        Its exit code, None if it was killed; and whether a checkpoint was being written then.
+    """
+    process, writings = forked(words, disk=0.01), rng.randrange(1, 4)
     last = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-    while writings and os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+    left = half_written(checkpoint)  # of the kill before, until it is removed
+
+    def runs() -> bool:
+        return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    while writings and runs():
         found = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         writings, last = writings - (found != last), found
         time.sleep(0.001)
-    time.sleep(rng.uniform(0, 0.03))  # an update and its writing take about as long
+    if writing:
+        while half_written(checkpoint) <= left and runs():
+            time.sleep(0.001)
+    else:
+        time.sleep(rng.uniform(0, 0.03))  # an update and its writing take about as long
     os.kill(process, signal.SIGKILL)
-    return ended(process)
+    return ended(process), not half_written(checkpoint) <= left
 
 
 @pytest.mark.parametrize(
@@ -196,9 +222,11 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_weights(agent: str, kills: 
     run = tmp_path / "run"
     rng = random.Random(7)
     before, words = 0, [*begin, "--out", str(run)]
-    for _ in range(kills):
-        code = killed(words, run / CHECKPOINT, rng)
+    in_writing = 0
+    for number in range(kills):
+        code, wrote = killed(words, run / CHECKPOINT, rng, writing=number % 2 == 1)
         assert code in (None, 0)
+        in_writing += wrote
         if not (run / CHECKPOINT).exists():
             shutil.rmtree(run, ignore_errors=True)  # killed before there was anything to go on from
             continue
@@ -210,6 +238,8 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_weights(agent: str, kills: 
             break
     if not (run / "evaluation.json").exists():
         assert ended(forked(words)) == 0
+    assert not half_written(run / CHECKPOINT)
+    assert in_writing, "no kill fell in the writing of a checkpoint"
     one, other = (load_checkpoint(folder / CHECKPOINT).tensors for folder in (tmp_path / "whole", run))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pixelseg_agents import AC, PA3C, CheckpointError, Otsu, SegmentationNetwork, TrainingError, evaluate
+from pixelseg_agents.actor_critic import SaturationWarning
 from pixelseg_agents.learning import asynchronous, sharing
 from pixelseg_agents.learning.asynchronous import Crew, Member, all_tensors
 from pixelseg_agents.learning.sharing import Parcel, SharedTensors
@@ -124,6 +126,21 @@ def test_planted_faults_change_what_comes_out(fault: type[Member]) -> None:
     assert not same(agent._parameters, joined(PA3C, fault)[: len(agent._parameters)])
 
 
+def test_the_first_worker_warns_for_all() -> None:
+    """Of a policy that is certain and wrong, each would find the same."""
+    made = PA3C(make_env(), **CPU, start_bias=-60.0)
+    facts = {name: getattr(made, name) for name in asynchronous.FACTS}
+    warned = []
+    for number in range(3):
+        agent = asynchronous.agent_of(number, PA3C, facts)
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            for _ in range(2):
+                agent.one_update(agent.pace(5))
+        warned.append(sum(one.category is SaturationWarning for one in seen))
+    assert warned == [1, 0, 0]
+
+
 # ---------------------------------------------------------------- in processes
 
 
@@ -165,6 +182,20 @@ def test_two_workers_learn_what_one_learner_does() -> None:
     held_out = options("test", 15)
     learnt, otsu = (float(evaluate(one, held_out).metrics["DICE"].mean()) for one in (agent, Otsu()))
     assert learnt > 0.6 > otsu + 0.2
+
+
+def in_shared_memory() -> set[str]:
+    return set(os.listdir(sharing.SHARED_MEMORY)) if sharing.SHARED_MEMORY.is_dir() else set()
+
+
+def left_in_shared_memory(before: set[str]) -> set[str]:
+    """What has come since; what tests beside this one use goes away too, and is waited for."""
+    left = in_shared_memory() - before
+    deadline = time.monotonic() + 120
+    while left and time.monotonic() < deadline:
+        time.sleep(0.2)
+        left &= in_shared_memory()
+    return left
 
 
 # Rewards that fail in a worker: the process that has the test has no parent of ours.
@@ -217,6 +248,45 @@ def test_what_happens_to_a_worker_is_told_and_all_end(reward: Any, said: str, mo
     assert agent.updates == 0
 
 
+class DiesAtStep(torch.optim.Adam):
+    """Ends its process in a step, while that holds the lock of the shared parameters, in worker 1."""
+
+    def step(self, closure: Any = None) -> Any:
+        if _worker_1():
+            os._exit(7)
+        return super().step(closure)
+
+
+class DiesWithTheLock(PA3C):
+    def _build(self, *facts: Any) -> None:
+        super()._build(*facts)
+        self.optimizer = DiesAtStep(self._parameters, lr=self.config.learning_rate)
+
+
+def _worker_1() -> bool:
+    return asynchronous.multiprocessing.current_process().name == "worker 1"
+
+
+def one_dies(previous: Any, current: Any, target: Any) -> Any:
+    if _worker_1():
+        os._exit(7)
+    return _reward(previous, current, target)
+
+
+@pytest.mark.parametrize(("kind", "reward"), [(PA3C, one_dies), (DiesWithTheLock, _reward)])
+def test_one_of_two_workers_that_dies_is_told_and_the_other_ends(
+    kind: type[Any], reward: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers_are_forked(monkeypatch)
+    memory = in_shared_memory()
+    started = time.monotonic()
+    with pytest.raises(TrainingError, match="worker 1 ended with exit code 7 before its work was done"):
+        kind(make_env(reward=reward), workers=2, **CPU).learn(1_000_000)
+    assert time.monotonic() - started < 90
+    assert not asynchronous.multiprocessing.active_children()
+    assert not left_in_shared_memory(memory)
+
+
 def told_to_end(previous: Any, current: Any, target: Any) -> Any:
     if _in_worker():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -229,31 +299,48 @@ def test_a_signal_to_all_processes_leaves_it_to_the_first(monkeypatch: pytest.Mo
     assert PA3C(make_env(reward=told_to_end), workers=1, **CPU).learn(2).updates == 2
 
 
+class Ended:
+    """A worker's process, by its exit code; None: it lives."""
+
+    def __init__(self, code: int | None) -> None:
+        self.exitcode = code
+
+    def is_alive(self) -> bool:
+        return self.exitcode is None
+
+    def join(self, timeout: float) -> None: ...
+
+
+def crew_of(*codes: int | None) -> Crew:
+    crew = Crew.__new__(Crew)
+    crew._finished, crew._beats = set(), torch.ones(len(codes))
+    crew._processes = [Ended(code) for code in codes]
+    return crew
+
+
 def test_a_worker_that_has_said_its_last_word_may_be_gone() -> None:
     """While another one holds the shared parameters, and before that word was read."""
-    crew = Crew.__new__(Crew)
-    crew._finished, crew._beats = set(), torch.ones(2)
-
-    class Ended:
-        def __init__(self, code: int | None) -> None:
-            self.exitcode = code
-
-        def is_alive(self) -> bool:
-            return self.exitcode is None
-
-        def join(self, timeout: float) -> None: ...
-
-    crew._processes = [Ended(0), Ended(None)]
-    crew._check_alive()
-    crew._processes = [Ended(0), Ended(-9)]
+    crew_of(0, None)._check_alive()
     with pytest.raises(TrainingError, match="worker 1 was ended by signal 9"):
-        crew._check_alive()
+        crew_of(0, -9)._check_alive()
+
+
+@pytest.mark.parametrize(("code", "said"), [(None, "does not give the shared parameters back"), (7, "exit code 7")])
+def test_shared_parameters_that_are_never_given_back_are_not_waited_for(
+    code: int | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asynchronous, "TO_END", 0.5)
+    crew = crew_of(None, code)
+    crew._lock = CONTEXT.Lock()
+    crew._lock.acquire()
+    with pytest.raises(TrainingError, match=said):
+        crew._catch_up(None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_ctrl_c_and_a_killed_parent_end_all(tmp_path: Path, number: int) -> None:
     """Nothing of it is left running, nor in shared memory; after Ctrl-C the run is saved and can go on."""
-    memory = sorted(os.listdir(sharing.SHARED_MEMORY)) if sharing.SHARED_MEMORY.is_dir() else []
+    memory = in_shared_memory()
     words = [sys.executable, "-m", "pixelseg_agents", "train", *TINY, *PHANTOM, "--workers", "2"]
     words += ["--updates", "100000", "--log-interval", "1", "--eval-every", "0", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True)
@@ -276,13 +363,7 @@ def test_ctrl_c_and_a_killed_parent_end_all(tmp_path: Path, number: int) -> None
     if number == signal.SIGINT:
         assert "Traceback" not in errors
         assert PA3C.load(tmp_path / "run/checkpoint.safetensors").updates > 2
-    if sharing.SHARED_MEMORY.is_dir():
-        left = set(os.listdir(sharing.SHARED_MEMORY)) - set(memory)
-        deadline = time.monotonic() + 120
-        while left and time.monotonic() < deadline:  # what tests beside this one use goes away too
-            time.sleep(0.2)
-            left &= set(os.listdir(sharing.SHARED_MEMORY))
-        assert not left
+    assert not left_in_shared_memory(memory)
 
 
 def _group(number: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from pixelseg_agents import PA3C, cli
+from pixelseg_agents.cli.task import task_from_json
 from pixelseg_agents.learning.distributed import SharedGenerator, rand, randint
 from pixelseg_agents.team import ALONE, Team
 from pixelseg_env import OptionError
@@ -25,8 +27,10 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that two processes have filled."""
+    """The folder that two processes have filled: with a run, and with one's run (`alone`) gone on with (`again`)."""
     folder: Path = tmp_path_factory.mktemp("two")
+    assert cli.main(["train", *helper.run_words(helper.BATCH, folder / "alone")]) == 0
+    shutil.copytree(folder / "alone", folder / "again")
     path = os.pathsep.join([str(ROOT), str(ROOT / "agents"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
@@ -57,23 +61,41 @@ def test_two_processes_have_the_gradients_of_one_with_twice_the_batch(two: Path,
     assert rates[0][-1] < rates[0][0]
 
 
-def test_one_of_them_writes_the_run_and_any_number_goes_on_with_it(two: Path, tmp_path: Path) -> None:
-    words = [*helper.RUN.split(), "--batch", str(helper.BATCH), "--updates", "10", "--out", str(tmp_path / "run")]
-    assert cli.main(["train", *words]) == 0
-    found, expected = (json.loads((folder / "run" / "evaluation.json").read_text()) for folder in (two, tmp_path))
+def test_one_of_them_writes_the_run_and_one_alone_goes_on_with_it(two: Path) -> None:
+    runs = two / "run", two / "alone"
+    found, expected = (json.loads((run / "evaluation.json").read_text()) for run in runs)
     for name, mean in _means(expected).items():  # every image was judged, by one of them
         assert _means(found)[name] == pytest.approx(mean, abs=0.02)
-    one, other = (_rows(folder / "run" / "progress.csv") for folder in (tmp_path, two))
+    other, one = (_rows(run / "progress.csv") for run in runs)
     assert len(one) == len(other)
     assert other[0] == pytest.approx(one[0], rel=1e-3, abs=1e-3)
     config = json.loads((two / "run" / "config.json").read_text())
     assert config["processes"] == 2
     # A second training at another place would have found the folder taken, had both made it.
     assert not (two / "run" / ".lock").exists()
-    assert cli.main(["train", "--resume", str(two / "run"), "--updates", "12"]) == 0
+    assert cli.main(["train", "--resume", str(two / "run"), "--updates", str(helper.MORE)]) == 0
     again = json.loads((two / "run" / "config.json").read_text())
     assert again["resumed"][-1]["processes"] == 1
-    assert again["resumed"][-1]["updates"] == 10
+    assert again["resumed"][-1]["updates"] == helper.LENGTH
+
+
+def test_two_go_on_with_the_run_of_one_as_one_would_with_twice_the_batch(two: Path) -> None:
+    config = json.loads((two / "again" / "config.json").read_text())
+    assert config["processes"] == 1
+    assert [(one["processes"], one["updates"]) for one in config["resumed"]] == [(2, helper.LENGTH)]
+    assert not (two / "again" / ".lock").exists()
+    task = task_from_json(config["arguments"]["task"])
+    env = task.environment(task.load("train")["train"], 2 * helper.BATCH)
+    before, one = (PA3C.load(two / "alone" / "checkpoint.safetensors", env=env, device="cpu") for _ in range(2))
+    one.learn(helper.MORE)
+    other = PA3C.load(two / "again" / "checkpoint.safetensors", device="cpu")
+    assert (other.updates, other.episodes, other.passes) == (one.updates, one.episodes, one.passes)
+    start, alone, together = (
+        torch.cat([p.detach().reshape(-1) for p in agent._parameters]) for agent in (before, one, other)
+    )
+    way = float((alone - start).norm())
+    assert way > 0
+    assert float((together - alone).norm()) < 0.01 * way  # 1e-6 as measured
 
 
 def _means(content: dict[str, Any]) -> dict[str, float]:
