@@ -3,10 +3,11 @@ r"""One learner beside others, on the same patients, seeds and folds: a table of
     python -m benchmarks.study.beside benchmarks/records/looking --dataset brain \
         --one pa3c-on-unet:closer --others unet:once-90 pa3c-on-unet:no-window
 
-A learner is an agent and a setting. A cell is what the first one has more than the other one after the last step: the
-mean over patients, each the mean of its images, of the trainings that both have, with a 95 % interval over patients and
-seeds (`statistics.crossed_difference`). *Missed*: patients a training with a Dice below 0.2, the first one's and the
-other one's.
+A learner is an agent and a setting, or several settings whose trainings count alike
+(`unet:once-90-wide+once-90-wide-bf16`). A cell is what the first one has more than the other one after the last step:
+the mean over patients, each the mean of its images, of the trainings that both have, with a 95 % interval over patients
+and seeds (`statistics.crossed_difference`). *Missed*: patients a training with a Dice below 0.2, the first one's and
+the other one's.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ Trainings = dict[tuple[int, Any], Mapping[str, Any]]  # seed and fold -> record
 
 
 def trainings(records: Sequence[Mapping[str, Any]], dataset: str, learner: str, part: str) -> Trainings:
-    """The records of a learner, `agent:setting`, that have scores of a part.
+    """The records of a learner, `agent:setting` or `agent:setting+setting`, that have scores of a part.
 
     Raises:
         DataError: there are none, or several of one seed and fold.
     """
-    agent, _, setting = learner.partition(":")
-    wanted = {"dataset": dataset, "agent": agent, "setting": setting}
+    agent, _, settings = learner.partition(":")
+    wanted = {"dataset": dataset, "agent": agent}.items()
     found: Trainings = {}
     for one in records:
         cell = one["cell"]
-        if "by_step" in one.get(part, {}) and wanted.items() <= cell.items():
+        if "by_step" in one.get(part, {}) and wanted <= cell.items() and cell["setting"] in settings.split("+"):
             if (cell["seed"], cell["fold"]) in found:
                 raise DataError(f"{learner}: two records of seed {cell['seed']}, fold {cell['fold']}; expected one")
             found[cell["seed"], cell["fold"]] = one

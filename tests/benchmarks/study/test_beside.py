@@ -62,3 +62,14 @@ def test_learners_of_another_data_set_are_not_offered() -> None:
     found = records("a", 0.0, (0,))
     with pytest.raises(DataError, match="no record of cardiac with scores of test; there are none"):
         table(found, "cardiac", "a:closer", ["a:closer"], "test")
+
+
+def test_trainings_of_several_settings_count_alike() -> None:
+    other = records("b", 3.0, (1,))
+    other[0]["cell"]["setting"] = "closer-bf16"
+    found = [*records("a", 0.06, (0, 1)), *records("b", 0.0, (0,)), *other]
+    _, _, row = table(found, "brain", "a:closer", ["b:closer+closer-bf16"], "test").splitlines()
+    assert row.startswith("| b:closer+closer-bf16 | 2 | 6 | -1.440 (")
+    other[0]["cell"]["seed"] = 0
+    with pytest.raises(DataError, match="two records of seed 0"):
+        table(found, "brain", "a:closer", ["b:closer+closer-bf16"], "test")
