@@ -43,6 +43,7 @@ TARGETS = (
         (f"{LEARNING}/losses.py",),
         ("tests/agents/learning/test_losses.py",),
     ),
+    Target((f"{LEARNING}/policy_gradient.py",), ("tests/agents/learning/test_policy_gradient.py",)),
     Target(
         ("agents/pixelseg_agents/actor_critic.py",),
         tuple(f"tests/agents/test_pa3c.py::test_{name}" for name in LOSSES_OF_ACTOR_CRITICS),
