@@ -274,6 +274,9 @@ def named_metric(name: str, option: str = "metric") -> Callable[[ArrayLike, Arra
         name: the metric's.
         option: where the name was given, for the message.
 
+    Returns:
+        A function of prediction and target, see `dice`.
+
     Raises:
         OptionError: the name is not known; the message gives the nearest.
     """
