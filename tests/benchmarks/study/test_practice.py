@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.study.careful import SURE, SureThird
 from benchmarks.study.practice import MARGIN, PIXELS, WindowsFirst, boxes
+from benchmarks.study.roles import NetworkPerLook
 from pixelseg_env import PixelSegVectorEnv
 
 
@@ -73,3 +74,30 @@ def test_a_third_look_earns_little_by_what_is_not_surely_background() -> None:
     )
     foreground = torch.tensor([[[0.0, 1.0]]])
     assert [one.flatten().tolist() for one in agent._reward_weights(foreground, 3.0)] == [[1, 3], [2, 3], [2 * SURE, 3]]
+
+
+def test_images_of_which_something_is_gone_have_a_network_of_their_own() -> None:
+    agent = NetworkPerLook(env(), **OPTIONS)
+    first, later = ([one.detach().clone() for one in agent.parts[name].parameters()] for name in ("network", "later"))
+    assert any(not torch.equal(one, other) for one, other in zip(first, later, strict=True))
+    copied: list[bool] = []
+    rollout = agent._rollout
+
+    def watched(*arguments: Any) -> Any:
+        pairs = zip(agent.parts["network"].parameters(), agent.parts["later"].parameters(), strict=True)
+        copied.append(all(torch.equal(one, other) for one, other in pairs))
+        return rollout(*arguments)
+
+    agent._rollout = watched  # type: ignore[method-assign]
+    agent.learn(8)
+    horizons = [agent.config.schedule(8).horizon(update) for update in range(8)]
+    assert copied == [update == horizons.index(2) for update in range(8)], "when windows begin, and never again"
+    observation = torch.rand(2, agent.task.channels, 32, 32)
+    kept = slice(agent.task.image_channels, agent.task.image_channels + 1)
+    observation[:, kept] = 1
+    observation[1, kept, :9] = 0
+    with torch.no_grad():
+        agent.network.eval()
+        alone = [agent._looked(agent.parts[name], observation) for name in ("network", "later")]
+        for got, *own in zip(agent._forward(observation), *alone, strict=True):
+            torch.testing.assert_close(got, torch.stack([own[0][0], own[1][1]]))
