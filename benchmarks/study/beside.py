@@ -35,7 +35,7 @@ def trainings(records: Sequence[Mapping[str, Any]], dataset: str, learner: str, 
     Raises:
         DataError: there are none, or several of one seed and fold.
     """
-    agent, _, settings = learner.partition(":")
+    agent, _, settings = learner.rpartition(":")  # an agent may be module:name
     wanted = {"dataset": dataset, "agent": agent}.items()
     found: Trainings = {}
     for one in records:

@@ -27,13 +27,13 @@ def test_only_the_trainings_of_both_are_compared() -> None:
     found = [
         *records("a", 0.06, (0, 1)),
         *records("a", 9.0, (2,)),
-        *records("b", 0.0, (0, 1)),
-        *records("b", 5.0, (3,)),
+        *records("module:B", 0.0, (0, 1)),
+        *records("module:B", 5.0, (3,)),
     ]
-    head, _, row = table(found, "brain", "a:closer", ["b:closer"], "test").splitlines()
+    head, _, row = table(found, "brain", "a:closer", ["module:B:closer"], "test").splitlines()
     assert head.startswith("| less | trainings | patients | Dice")
     by = "+0.060 (+0.060 to +0.060)"
-    assert row == f"| b:closer | 2 | 6 | {by} | {by} | +0.1 (+0.1 to +0.1) | 1.0 and 1.0 |", "0.2 is not missed"
+    assert row == f"| module:B:closer | 2 | 6 | {by} | {by} | +0.1 (+0.1 to +0.1) | 1.0 and 1.0 |", "0.2 is not missed"
 
 
 @pytest.mark.parametrize(
