@@ -44,6 +44,15 @@ def test_the_table_has_every_metric_by_image_and_by_patient(tmp_path: Path) -> N
     assert "0.200 |" in others[1], "too few patients for an interval"
 
 
+def test_the_table_of_the_results_is_that_of_the_records() -> None:
+    records = Path("benchmarks/records/looking")
+    told = Path("benchmarks/RESULTS.md").read_text(encoding="utf-8")
+    command = " ".join(
+        told.split("benchmarks.study.ends benchmarks/records/looking --learners ")[1].split("`")[0].split()
+    )
+    assert table(read([records], "brain", command.split())) in told
+
+
 def test_a_learner_without_records_is_named(tmp_path: Path) -> None:
     write_record(tmp_path / "one.json", a_record(0, 0, 0.1, False))
     with pytest.raises(DataError, match=r"pa3c:closer: no record of brain .* there are pa3c:once"):
