@@ -37,7 +37,8 @@ def draw(found: Sequence[Series], path: Path) -> None:
         found: the series.
         path: of the picture.
     """
-    groups = by_judged(found)
+    judged = by_judged(found)  # one series by itself is above and below nothing
+    groups = {key: group for key, group in judged.items() if len(group) > 1} or judged
     heights = [HEIGHT * len(AXES) + LINE * (2 + (len(group) + 2) // 2) for group in groups.values()]
     figure = Figure(figsize=(WIDTH * len(METRICS), sum(heights)), layout="constrained")
     blocks = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]

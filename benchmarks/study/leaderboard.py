@@ -37,7 +37,7 @@ TAKE_PART = {
             f"closer-{name}-bf16"
             for name in ("64-careful-2-heavier", "64-careful-2-heavier-wide", "128-careful-2-heavier")
         ),
-        "once-90-wide-bf16",
+        *("once-90-wide-bf16", "once-90-wide", "closer-careful-2-heavier-wide"),
     ),
     "systems": ("default",),
     "grid": ("default",),

@@ -16,7 +16,7 @@ from matplotlib.image import imread
 from torch import nn
 
 from benchmarks.records import write_record
-from benchmarks.study import STUDY, compute
+from benchmarks.study import STUDY, compute, compute_figure
 from benchmarks.study.accuracy import by_judged, edge, on_the_edge, read, series, table
 from benchmarks.study.compute import Compute
 from benchmarks.study.operations import count
@@ -165,6 +165,20 @@ def test_the_command_writes_numbers_and_a_picture(
     left_out = Compute((tmp_path / "records",), out=out, figure=figure, undrawn=("look-closer",))
     assert left_out.main() == 0
     assert drawn == [["default"]]
+    groups: list[int] = []
+    styles = compute_figure._styles
+
+    def counted(group: Any) -> Any:
+        groups.append(len(group))
+        return styles(group)
+
+    monkeypatch.setattr(compute_figure, "_styles", counted)
+    found = series(read([tmp_path / "records"], "test"), "test")
+    compute_figure.draw(found, figure)
+    assert groups == [1, 1], "where nothing stands beside anything, all is drawn"
+    groups.clear()
+    compute_figure.draw([*found, found[0]], figure)
+    assert groups == [2], "else what stands alone is not"
     assert "look-closer" in capsys.readouterr().out  # the table has it all the same
     assert len(json.loads(out.read_text())["series"]) == 2
     for undrawn, said in (("look-thrice",), "no records of look-thrice"), (("default", "look-closer"), "nothing to"):
