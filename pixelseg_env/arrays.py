@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_torch_array
 
-__all__ = ["Array", "area", "frozen", "mean", "namespace", "to_numpy"]
+__all__ = ["Array", "area", "frozen", "mean", "namespace", "placed", "to_numpy"]
 
 Array = Any  # numpy.ndarray or torch.Tensor: one array type for both does not exist
 
@@ -24,6 +24,14 @@ _WORDS_PER_SUM = 128  # at most 255, the largest sum that a byte holds
 def namespace(*arrays: Array) -> Any:
     """The array API namespace of NumPy or torch, whichever the arrays are of."""
     return array_namespace(*arrays)
+
+
+def placed(array: Array, device: Any) -> Array:
+    """An array of the host on a device, without waiting for what a GPU has still to do; NumPy's stay as they are."""
+    if not is_torch_array(array):
+        return array
+    # Towards the host the copy would be read before it is there.
+    return array.to(device, non_blocking=device.type == "cuda")
 
 
 def area(maps: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelseg_env.arrays import Array
+from pixelseg_env.arrays import Array, placed
 from pixelseg_env.errors import ActionError, OptionError, check_choice, shown
 from pixelseg_env.task import Task, check_action, meaning
 
@@ -104,15 +104,9 @@ class TorchBackend:
 
         return torch
 
-    def _there(self, tensor: Any) -> Any:
-        """A tensor on the device: a step does not wait for what a GPU has still to do."""
-        return tensor.to(
-            self.device, non_blocking=self.device.type == "cuda"
-        )  # towards the host it would be read early
-
     def draw(self, index: NDArray[np.int64]) -> tuple[Array, Array]:
         """Images float32 (B, C, H, W) and targets uint8 (B, [L,] H, W) of B items, new tensors."""
-        where = self._there(self._torch.from_numpy(index))
+        where = placed(self._torch.from_numpy(index), self.device)
         images = self._images[where]
         if images.dtype == self._torch.uint8:
             images = images.to(self._torch.float32) / self._scale
@@ -120,12 +114,12 @@ class TorchBackend:
 
     def host(self, array: NDArray[Any]) -> Array:
         """Hands over an array that was computed on the host, as a tensor of its own."""
-        return self._there(self._torch.tensor(array))
+        return placed(self._torch.tensor(array), self.device)
 
     def first_maps(self, index: NDArray[np.int64]) -> Array:
         """f(0) of B images, a new tensor (B, [L,] H, W)."""
         if self._start is not None:
-            return self._start[self._there(self._torch.from_numpy(index))]
+            return self._start[placed(self._torch.from_numpy(index), self.device)]
         kind = self._torch.float32 if self._task.graded else self._torch.uint8
         return self._torch.ones((len(index), *self._task.map_shape), dtype=kind, device=self.device)
 
@@ -140,7 +134,7 @@ class TorchBackend:
     def replaced(self, array: Array, mask: NDArray[np.bool_], values: Any) -> Array:
         """A copy of a tensor (B, ...) with `values` where the mask (B,), on the host, is True."""
         result = array.clone()
-        result[self._there(self._torch.from_numpy(np.flatnonzero(mask)))] = values
+        result[placed(self._torch.from_numpy(np.flatnonzero(mask)), self.device)] = values
         return result
 
     def action(self, action: Any, shape: tuple[int, ...]) -> Array:
@@ -152,10 +146,10 @@ class TorchBackend:
         torch, task = self._torch, self._task
         rules = task.choices, task.actions != "map"
         if not isinstance(action, torch.Tensor):
-            return task.folded(self._there(torch.from_numpy(np.array(check_action(action, shape, *rules)))))
+            return task.folded(placed(torch.from_numpy(np.array(check_action(action, shape, *rules))), self.device))
         if self.device.type == "cpu" and action.device.type == "cpu":
             return task.folded(torch.from_numpy(check_action(action.detach().numpy(), shape, *rules)))
-        return task.folded(self._unseen(self._there(action.detach()), shape, *rules))
+        return task.folded(self._unseen(placed(action.detach(), self.device), shape, *rules))
 
     def _unseen(self, action: Any, shape: tuple[int, ...], choices: int, floats: bool) -> Array:
         """A tensor's uint8 values, which only `check` looks at."""

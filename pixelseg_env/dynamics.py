@@ -18,9 +18,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from array_api_compat import device, is_torch_array
+from array_api_compat import device
 
-from pixelseg_env.arrays import Array, namespace
+from pixelseg_env.arrays import Array, namespace, placed
 
 __all__ = [
     "AMOUNTS",
@@ -84,8 +84,7 @@ def additive(previous: Array, action: Array) -> Array:
 
 @functools.lru_cache(maxsize=16)
 def _amounts(xp: Any, place: Any) -> Array:
-    amounts = xp.asarray(np.array(AMOUNTS, np.float32))
-    return amounts.to(place, non_blocking=True) if is_torch_array(amounts) else amounts
+    return placed(xp.asarray(np.array(AMOUNTS, np.float32)), place)
 
 
 def decided(maps: Array) -> Array:

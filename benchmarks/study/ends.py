@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.failures import exit_code
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.records import read_records
+from benchmarks.study.steps import patients_of
 from benchmarks.study.summaries import METRICS
 from pixelseg_env import DataError
 
@@ -57,16 +58,10 @@ def last(record: Record, part: str, metric: str) -> Sequence[float] | None:
 
 def scores(records: Sequence[Record], part: str, metric: str) -> tuple[float, NDArray[np.float64]] | None:
     """The mean over images, and scores by seed and patient, (S, P); None if a record does not have them."""
-    rows: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for one in records:
-        values = last(one, part, metric)
-        if values is None:
-            return None
-        for case, value in zip(one[part]["images"]["case"], values, strict=True):
-            rows[one["cell"]["seed"]][case].append(value)
-    cases = sorted(set.intersection(*(set(row) for row in rows.values())))
-    every = [value for row in rows.values() for case in row.values() for value in case]
-    return float(np.mean(every)), np.array([[np.mean(row[case]) for case in cases] for row in rows.values()])
+    found = [values for one in records if (values := last(one, part, metric)) is not None]
+    if len(found) < len(records):
+        return None
+    return float(np.mean([value for values in found for value in values])), patients_of(records, part, found)
 
 
 def table(found: Mapping[str, Sequence[Record]], part: str = "test") -> str:

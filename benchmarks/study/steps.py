@@ -64,9 +64,16 @@ def _who(record: Mapping[str, Any]) -> tuple[str, str, str, int]:
 
 def by_patient(records: Sequence[Mapping[str, Any]], part: str, metric: str, step: int) -> NDArray[np.float64]:
     """Scores after a step, (S, P): one row per seed, and the patients of all its folds, each the mean of its images."""
+    return patients_of(records, part, [one[part]["by_step"][metric][step] for one in records])
+
+
+def patients_of(
+    records: Sequence[Mapping[str, Any]], part: str, scores: Sequence[Sequence[float]]
+) -> NDArray[np.float64]:
+    """Scores of every record's images by seed and patient, see `by_patient`."""
     rows: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for one in records:
-        for case, score in zip(one[part]["images"]["case"], one[part]["by_step"][metric][step], strict=True):
+    for one, values in zip(records, scores, strict=True):
+        for case, score in zip(one[part]["images"]["case"], values, strict=True):
             rows[one["cell"]["seed"]][case].append(score)
     cases = sorted(set.intersection(*(set(row) for row in rows.values())))
     return np.array([[np.mean(row[case]) for case in cases] for row in rows.values()])

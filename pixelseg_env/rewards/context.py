@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
-from array_api_compat import is_torch_array
+from array_api_compat import device
 
-from pixelseg_env.arrays import Array, namespace
+from pixelseg_env.arrays import Array, namespace, placed
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,4 @@ def _counts(values: Any, like: Array) -> Array:
     """Numbers, one per image or one for all, as an int64 array that broadcasts against maps of a batch."""
     xp = namespace(like)
     counts = xp.asarray(values, dtype=xp.int64, copy=True)
-    if is_torch_array(like):
-        counts = counts.to(like.device, non_blocking=True)  # a step must not wait for the device
-    return xp.reshape(counts, (-1, *(1,) * (like.ndim - 1)))
+    return xp.reshape(placed(counts, device(like)), (-1, *(1,) * (like.ndim - 1)))
