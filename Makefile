@@ -56,11 +56,10 @@ bench-env: .venv/installed  ## speed of the environment, a few minutes; the reco
 
 LGG ?= ../shared/data/lgg_kaggle_3m ../shared/data/lgg_tumour_slices
 
-bench-train: .venv/installed  ## speed of training and of predict: modes of computing, PA3C's update, memory, workers; half an hour
+bench-train: .venv/installed  ## speed of training and of predict: modes of computing, PA3C's update, memory, workers; an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.modes --out benchmarks/records/speed/modes-cpu.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.port --out benchmarks/records/speed/port.json
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.scores --size 24 --width 0.1 --updates 120 \
-		--modes fp32 "fp32, channels_last" bf16 --out benchmarks/records/speed/scores.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.scores --out benchmarks/records/speed/scores.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.inference --out benchmarks/records/speed/inference.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.asynchronous --out benchmarks/records/speed/asynchronous.json --figure examples/images/workers.png
 

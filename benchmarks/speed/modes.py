@@ -156,21 +156,30 @@ def update_of(t_max: int, batch: int, size: int, width: float, rounds: int) -> R
 
 
 def recomputed(t_max: int, again: bool, batch: int, size: int, width: float) -> Row:
-    """Memory and time of updates; to be called in a process of its own."""
+    """Memory of updates; to be called in a process of its own."""
     before = peak_mib()
-    agent = make(PA3C, batch, size, width=width, horizons=(t_max,), recompute=again)
-    agent.learn(1)
-    started = time.perf_counter()
-    agent.learn(3)
+    make(PA3C, batch, size, width=width, horizons=(t_max,), recompute=again).learn(2)
+    shape = {"t_max": t_max, "recompute": again, "size": size, "width": width, "batch": batch}
+    return shape | {"peak_mib": peak_mib(), "before_mib": before}
+
+
+def time_of_recomputing(t_max: int, batch: int, size: int, width: float, rounds: int) -> dict[bool, Row]:
+    """Seconds of an update with and without, in turn, as multiples of those without."""
+
+    def timer(again: bool) -> Callable[[], float]:
+        agent = make(PA3C, batch, size, width=width, horizons=(t_max,), recompute=again)
+
+        def update() -> float:
+            started = time.perf_counter()
+            agent.learn(agent.updates + 1)
+            return time.perf_counter() - started
+
+        return update
+
+    seconds, times = ratios([timer(False), timer(True)], rounds)
     return {
-        "t_max": t_max,
-        "recompute": again,
-        "size": size,
-        "width": width,
-        "batch": batch,
-        "seconds_per_update": (time.perf_counter() - started) / 2,
-        "peak_mib": peak_mib(),
-        "before_mib": before,
+        again: {"seconds_per_update": one, "of_without": ratio}
+        for again, one, ratio in zip((False, True), seconds, times, strict=True)
     }
 
 
@@ -187,8 +196,9 @@ def main() -> None:
     for t_max, size, width in ((1, 64, 0.25), (5, 64, 0.25), (10, 64, 0.25), (5, 128, 0.5)):
         add("updates", update_of(t_max, 8, size, width, max(5, options.rounds)))
     for t_max in (1, 10):
+        timed = time_of_recomputing(t_max, 4, 128, 0.5, max(5, options.rounds))
         for again in (True, False):
-            add("recompute", in_own_process(recomputed, t_max, again, 4, 128, 0.5))
+            add("recompute", in_own_process(recomputed, t_max, again, 4, 128, 0.5) | timed[again])
     for size in options.sizes:
         for width in options.widths:
             for name in NETWORKS:
