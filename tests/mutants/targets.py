@@ -50,6 +50,11 @@ TARGETS = (
         ("ActorCritic._losses",),
     ),
     Target(
+        ("agents/pixelseg_agents/dqn.py",),
+        _in("tests/agents", "test_baselines"),
+        ("DQN._learn", "DQN._next_value", "DQN._explored"),
+    ),
+    Target(
         ("pixelseg_env/dynamics.py",),
         _in("tests/env", "test_dynamics", "test_additive", "test_labels", "test_time", "test_torch_backend"),
     ),
