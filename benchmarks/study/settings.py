@@ -127,6 +127,7 @@ SETTINGS: dict[str, Setting] = {
     "look-natural-careful-2": _looking(policy_gradient="natural", **_careful(2)),
     "look-natural-careful-2-heavier": _looking(policy_gradient="natural", **HEAVIER),
     "look-no-window-careful-2-heavier": _looking(NO_WINDOW, **HEAVIER),
+    "look-limit-careful-2-heavier": _looking(logit_limit=4.0, **HEAVIER),
     "look-careful-2-heavier-equal-steps": _looking(equal_steps=True, **HEAVIER),
     "look-no-time-careful-2-heavier": _looking(observe_time=False, **HEAVIER),
     "look-two-windows-careful-2-heavier": _looking("closer(windows=2)", **HEAVIER),
@@ -203,6 +204,9 @@ SETTINGS: dict[str, Setting] = {
     "gradient-vanilla-limit": _gradient(logit_limit=4.0),
     "gradient-vanilla-no-entropy": _gradient(entropy_coefficient=0.0),
     "gradient-natural": _gradient(policy_gradient="natural"),
+    # Is it only that Adam's steps are of another size? It divides by the gradient's, so its rate alone sets that
+    "gradient-vanilla-faster": _gradient(learning_rate=2e-3),
+    "gradient-natural-slower": _gradient(policy_gradient="natural", learning_rate=5e-4),
     "gradient-natural-explores-less": _gradient(policy_gradient="natural", exploration=0.02),
     "gradient-natural-no-limit": _gradient(policy_gradient="natural", logit_limit=0.0),
     "gradient-natural-entropy": _gradient(policy_gradient="natural", entropy_coefficient=0.02),

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.records import read_record, write_record
 from benchmarks.speed import environment as env_speed
-from benchmarks.speed import inference, modes, port, rate
+from benchmarks.speed import inference, modes, port, rate, scores
 from benchmarks.speed import report as env_report
 from benchmarks.speed.modes import MODES
 from benchmarks.speed.modes_table import table
@@ -58,6 +58,51 @@ def test_passes_that_are_left_out_are_counted() -> None:
     assert 0 < two["passes"] <= 12  # one that is left alone is computed as two
     assert 0 < three["passes"] < 12
     assert two["pixels_that_differ"] == three["pixels_that_differ"] == 0
+
+
+def test_scores_are_by_network_and_mode_and_repeats_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, asked = scores.train, []
+
+    def trained(options: scores.Scores, network: str, mode: str, seed: int) -> Any:
+        row, weights = train(options, network, mode, seed)
+        asked.append((network, mode, seed))
+        changed = network == "U-Net" and asked.count(asked[-1]) == 2
+        return row | {"dice": 0.1 * seed}, [one + changed for one in weights]
+
+    monkeypatch.setattr(scores, "train", trained)
+    small = [
+        "--size",
+        "16",
+        "--width",
+        "0.06",
+        "--batch",
+        "2",
+        "--updates",
+        "1",
+        "--seeds",
+        "1",
+        "3",
+        "--modes",
+        "fp32",
+    ]
+    monkeypatch.setattr(sys, "argv", ["scores", *small, "--out", str(tmp_path / "scores.json")])
+    scores.main()
+    record = read_record(tmp_path / "scores.json")
+    assert record["same_seed_same_weights"] == {"PA3C": {"fp32": True}, "U-Net": {"fp32": False}}
+    assert asked.count(("PA3C", "fp32", 1)) == 2
+    assert asked.count(("PA3C", "fp32", 3)) == 1
+    assert record["mean_and_sd"]["PA3C"]["fp32"]["dice"] == pytest.approx([0.2, 0.1])
+    assert [row["network"] for row in record["rows"]] == ["PA3C", "U-Net"] * 2
+
+
+def test_recomputing_is_timed_beside_not_recomputing() -> None:
+    timed = modes.time_of_recomputing(2, 1, 16, 0.06, 1)
+    assert timed[False]["of_without"] == 1
+    assert timed[True]["of_without"] == pytest.approx(
+        timed[True]["seconds_per_update"] / timed[False]["seconds_per_update"]
+    )
 
 
 @pytest.mark.slow
