@@ -15,7 +15,7 @@ from pixelseg_agents.cli.runs import RunError, check_writable, open_run, too_sho
 from pixelseg_agents.evaluation.figures.episodes import ANIMATIONS, SHEETS, episode_animation, episode_sheet
 from pixelseg_agents.evaluation.watching import images_with_objects, watch
 from pixelseg_agents.files import check_target
-from pixelseg_env import OptionError, check_horizon
+from pixelseg_env import OptionError, SegmentationDataset, check_horizon, did_you_mean
 
 DESCRIPTION = """\
 Shows a trained agent at work on some images of its data set: the window that it looks at, what it sees there, with
@@ -25,6 +25,7 @@ the same agent as it was before its training; a .png, .svg or .pdf is a sheet wi
 Examples:
   pixelseg render runs/first                      writes runs/first/episode.gif
   pixelseg render runs/first --out steps.png --images 2
+  pixelseg render runs/first --cases TCGA_DU_7306_19930512 --out steps.png
 """
 MOST = 20
 
@@ -41,6 +42,8 @@ class RenderArguments:
     """How many, spread evenly over those of the split that have an object."""
     split: Split = "test"
     """Whose images: of patients held out (test), of validation (val), of training (train), or all."""
+    cases: tuple[str, ...] = ()
+    """Only images of these cases (patients), as `pixelseg evaluate` names them; by default of all."""
     horizon: Annotated[int | None, arg(metavar="INT", help_behavior_hint=AS_IN_RUN)] = None
     """Steps of an episode."""
     untrained: Switch = True
@@ -69,7 +72,7 @@ def main(words: list[str]) -> int:
     horizon = check_horizon(task.horizon if arguments.horizon is None else arguments.horizon)
     if warning := too_short(agent, horizon):
         print(f"pixelseg: warning: {warning}", file=sys.stderr)
-    dataset = task.load(arguments.split)[arguments.split]
+    dataset = _of_cases(task.load(arguments.split)[arguments.split], arguments)
     chosen = images_with_objects(dataset, arguments.images)
     env = task.environment(dataset, len(chosen))
     trained = watch(agent, env, chosen, horizon)
@@ -83,6 +86,19 @@ def main(words: list[str]) -> int:
     for episode in trained:
         print(f"          {episode.title}: Dice {', '.join(f'{step.dice:.3f}' for step in episode.steps)}")
     return 0
+
+
+def _of_cases(dataset: SegmentationDataset, arguments: RenderArguments) -> SegmentationDataset:
+    """The images of the cases that were asked for."""
+    for name in arguments.cases:
+        if name not in dataset.cases:
+            known = sorted(set(dataset.cases))
+            raise OptionError(
+                f"--cases {name}: expected cases of --split {arguments.split}, which has {len(known)}, such as "
+                f"{', '.join(known[:3])}.{did_you_mean(name, known)}"
+            )
+    asked = set(arguments.cases) or set(dataset.cases)
+    return dataset.subset([k for k, case in enumerate(dataset.cases) if case in asked])
 
 
 def _beside(arguments: RenderArguments, agent: Any) -> bool:

@@ -17,6 +17,7 @@ from PIL import Image
 from pixelseg_agents import DQN, PA3C, Supervised
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.render import _fresh
+from pixelseg_agents.cli.runs import open_run
 from pixelseg_agents.evaluation import evaluate
 from pixelseg_agents.evaluation.figures import episodes as episodes_module
 from pixelseg_agents.evaluation.figures.episodes import episode_animation, episode_sheet
@@ -195,6 +196,10 @@ def test_the_checkpoint_and_the_split_that_were_asked_for_are_shown(
     assert main([*words, str(tmp_path / "test.png")]) == 0
     val, test = (line for line in capsys.readouterr().out.splitlines() if "Dice" in line)
     assert val.split(",")[0] != test.split(",")[0], "other patients"
+    last = open_run(copy).task.load("test")["test"].cases[-1]  # type: ignore[union-attr]
+    assert main([*words, str(tmp_path / "last.png"), "--cases", last]) == 0
+    shown = next(line for line in capsys.readouterr().out.splitlines() if "Dice" in line)
+    assert shown.split(",")[0].split()[-1] == last != test.split(",")[0].split()[-1]
     (copy / "best.safetensors").write_bytes(b"damaged")
     assert main([*words, str(tmp_path / "best.png"), "--checkpoint", "best"]) == 2
     assert "best.safetensors" in capsys.readouterr().err
@@ -206,6 +211,7 @@ def test_the_checkpoint_and_the_split_that_were_asked_for_are_shown(
         (["--out", "picture.jpg"], r"picture.jpg: expected a file that ends in .gif, .mp4, .png, .svg, .pdf"),
         (["--images", "0"], "--images 0: expected 1 to 20"),
         (["--horizon", "0"], "horizon"),
+        (["--cases", "nobody"], "--cases nobody: expected cases of --split test, which has"),
     ],
 )
 def test_wrong_words(run: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
