@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.study.careful import SURE, SureThird
+from benchmarks.study.crossed import PA3COnUNet
 from benchmarks.study.practice import MARGIN, PIXELS, WindowsFirst, boxes
-from benchmarks.study.roles import NetworkPerLook
+from benchmarks.study.roles import NetworkPerLook, ScalesPerLook
 from pixelseg_env import PixelSegVectorEnv
 
 
@@ -101,3 +102,31 @@ def test_images_of_which_something_is_gone_have_a_network_of_their_own() -> None
         alone = [agent._looked(agent.parts[name], observation) for name in ("network", "later")]
         for got, *own in zip(agent._forward(observation), *alone, strict=True):
             torch.testing.assert_close(got, torch.stack([own[0][0], own[1][1]]))
+
+
+def test_scales_are_those_of_the_look() -> None:
+    """Another second look moves no first one; they begin as those of one network, and both learn."""
+    agent = ScalesPerLook(env(), **OPTIONS)
+    plain = PA3COnUNet(env(), **OPTIONS)
+    observation = torch.rand(2, agent.task.channels, 32, 32)
+    kept = slice(agent.task.image_channels, agent.task.image_channels + 1)
+    observation[:, kept] = 1
+    observation[1, kept, :9] = 0
+
+    def looked(one: PA3COnUNet) -> torch.Tensor:
+        one.network.eval()
+        with torch.no_grad():
+            found: torch.Tensor = one._forward(observation)[0]
+        return found
+
+    torch.testing.assert_close(looked(agent), looked(plain))
+    own = {name: one for name, one in agent.network.named_parameters() if name.endswith((".scale", ".shift"))}
+    assert len(own) > 20
+    agent.learn(8)
+    assert sum(bool(one.any()) for one in own.values()) > 0.9 * len(own)
+    before = looked(agent)
+    for one in own.values():
+        one.data += 0.5
+    after = looked(agent)
+    torch.testing.assert_close(after[0], before[0])
+    assert (after[1] - before[1]).abs().max() > 0.01
