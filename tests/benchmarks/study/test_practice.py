@@ -43,6 +43,7 @@ OPTIONS: dict[str, Any] = {
     "look": "closer(side=16)",
     "horizons": (1, 2),
     "horizon_shares": (0.4, 0.6),
+    "later_background_weight": 2.0,
 }
 
 
@@ -67,6 +68,11 @@ def test_every_other_batch_of_one_look_begins_at_the_second() -> None:
     assert [whole for update, whole in looks if update < first] == [update % 2 == 0 for update in range(first)]
     assert len(looks) == first + 2 * (10 - first)
     assert agent.passes == 2 * len(looks)
+    first_look, second = agent._reward_weights(torch.zeros(1, 2, 2), 3.0)
+    assert not torch.equal(first_look, second)
+    agent._begins_late = True
+    (only,) = agent._reward_weights(torch.zeros(1, 2, 2), 3.0)
+    assert torch.equal(only, second), "a batch that begins at the second look earns as the second look does"
 
 
 def test_a_third_look_earns_little_by_what_is_not_surely_background() -> None:
@@ -113,20 +119,21 @@ def test_scales_are_those_of_the_look() -> None:
     observation[:, kept] = 1
     observation[1, kept, :9] = 0
 
-    def looked(one: PA3COnUNet) -> torch.Tensor:
+    def looked(one: PA3COnUNet, observation: torch.Tensor) -> torch.Tensor:
         one.network.eval()
         with torch.no_grad():
             found: torch.Tensor = one._forward(observation)[0]
         return found
 
-    torch.testing.assert_close(looked(agent), looked(plain))
+    torch.testing.assert_close(looked(agent, observation), looked(plain, observation))
     own = {name: one for name, one in agent.network.named_parameters() if name.endswith((".scale", ".shift"))}
     assert len(own) > 20
     agent.learn(8)
     assert sum(bool(one.any()) for one in own.values()) > 0.9 * len(own)
-    before = looked(agent)
+    observation = observation.flip(0)  # in the other order, so that no role is left over
+    before = looked(agent, observation)
     for one in own.values():
         one.data += 0.5
-    after = looked(agent)
-    torch.testing.assert_close(after[0], before[0])
-    assert (after[1] - before[1]).abs().max() > 0.01
+    after = looked(agent, observation)
+    torch.testing.assert_close(after[1], before[1])
+    assert (after[0] - before[0]).abs().max() > 0.01
