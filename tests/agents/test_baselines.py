@@ -213,12 +213,12 @@ class Tabled(torch.nn.Module):
 
 
 def q_losses(
-    kind: Any, terminal: list[bool], transition: str = "absorbing", step: int = 0
+    kind: Any, terminal: list[bool], transition: str = "absorbing", step: int = 0, left: int | None = None
 ) -> tuple[Tensor, dict[str, Any]]:
     """The gradient of the loss with respect to Q of one transition, and what it was computed from.
 
     With two values of `terminal` it is there twice, once as the end of an episode. Object pixels' rewards weigh 3,
-    background's 0.5 after the first step.
+    background's 0.5 after the first step. Of its map about half is left, or so many pixels.
     """
     agent = make_agent(kind, make_env(transition=transition), gamma=0.5, augmentation=False, max_gradient_norm=0.0,
                        later_background_weight=0.5, learning_starts=1)  # fmt: skip
@@ -228,6 +228,8 @@ def q_losses(
     agent.parts = {"network": Tabled(online.clone()), "target": Tabled(target)}
     agent._parameters = list(agent.network.parameters())
     before, action = (torch.randint(0, 2, (1, 16, 16), generator=rng, dtype=torch.uint8) for _ in range(2))
+    if left is not None:
+        before = (torch.arange(256) < left).to(torch.uint8).view(1, 16, 16)
     after = before & action if transition == "absorbing" else action
     times = len(terminal)
     maps = (m.expand(times, 16, 16) for m in (before, action, after))
@@ -267,7 +269,18 @@ def test_pixelrl_learns_from_the_reward_that_the_environment_has() -> None:
 @pytest.mark.parametrize("transition", ["absorbing", "restorable"])
 @pytest.mark.parametrize("step", [0, 1])
 def test_q_learning_by_the_definition(kind: Any, terminal: list[bool], transition: str, step: int) -> None:
-    gradient, p = q_losses(kind, terminal, transition, step)
+    check_by_the_definition(kind, terminal, transition, step)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_one_pixel_that_plays_weighs_all_and_none_nothing(left: int) -> None:
+    check_by_the_definition(DQN, [True], "absorbing", 1, left)
+
+
+def check_by_the_definition(
+    kind: Any, terminal: list[bool], transition: str, step: int, left: int | None = None
+) -> None:
+    gradient, p = q_losses(kind, terminal, transition, step, left)
     reward = (p["before"] - p["mask"]) ** 2 - (p["after"] - p["mask"]) ** 2
     reward = reward * torch.where(p["mask"] > 0, 3.0, 0.5 if step else 1.0)
     best = p["online"].argmax(0) if kind is DoubleDQN else p["target"].argmax(0)
@@ -278,7 +291,7 @@ def test_q_learning_by_the_definition(kind: Any, terminal: list[bool], transitio
     wanted = reward + 0.5 * (1 - np.mean(terminal)) * following
     chosen = p["online"].gather(0, p["action"][None])[0]
     expected = torch.zeros_like(p["online"])
-    expected.scatter_(0, p["action"][None], (2 * (chosen - wanted) * playing / playing.sum())[None])
+    expected.scatter_(0, p["action"][None], (2 * (chosen - wanted) * playing / playing.sum().clamp_min(1))[None])
     torch.testing.assert_close(gradient, expected)
 
 
