@@ -56,11 +56,15 @@ bench-env: .venv/installed  ## speed of the environment, a few minutes; the reco
 
 LGG ?= ../shared/data/lgg_kaggle_3m ../shared/data/lgg_tumour_slices
 
-bench-train: .venv/installed  ## speed of training and of predict: modes of computing, PA3C's update, memory, workers; an hour
+BF16 ?= $(shell grep -qE 'amx_bf16|avx512_bf16' /proc/cpuinfo && echo --bf16)
+
+bench-train: .venv/installed  ## speed of training and of predict: modes of computing, PA3C's update, memory, workers; an hour or two
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.modes --out benchmarks/records/speed/modes-cpu.json
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.port --out benchmarks/records/speed/port.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.modes --rounds 15 --sizes 48 --widths 0.25 --no-compiled \
+		--out benchmarks/records/speed/updates-cpu.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.port $(BF16) --out benchmarks/records/speed/port.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.scores --out benchmarks/records/speed/scores.json
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.inference --out benchmarks/records/speed/inference.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.inference --rounds 9 --out benchmarks/records/speed/inference.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.asynchronous --out benchmarks/records/speed/asynchronous.json --figure examples/images/workers.png
 
 bench-gpu: .venv/installed  ## what needs CUDA: speed, memory, and brain at 256x256 and full width (LGG=folders)

@@ -165,7 +165,8 @@ class Learner:
 
         Args:
             total_updates: updates in all; schedules stretch over them.
-            callback: called after every update with the agent; returning False stops the training.
+            callback: called after every update with the agent, with workers after the last of those that were done
+                meanwhile; returning False stops the training.
             log_interval: updates whose means make one line of the log.
             logger: a Stable-Baselines3 logger; default: none.
             team: joined first, see `join`.
@@ -184,16 +185,16 @@ class Learner:
         self.total_updates = total_updates
         started, first = time.perf_counter(), self.updates
 
-        def updated(count: int) -> bool:
-            """Logs after update number `count`; returns whether to go on."""
+        def updated(count: int, passes: int, now: bool) -> bool:
+            """Logs after update number `count`; returns whether to go on, if the agent is now as it was then."""
             assert self.logger is not None
             if count % log_interval == 0 or count == total_updates:
                 self.logger.record("time/updates", count)
-                self.logger.record("time/passes", self.passes)
+                self.logger.record("time/passes", passes)
                 elapsed = max(1e-9, time.perf_counter() - started)
                 self.logger.record("time/updates_per_second", (count - first) / elapsed)
                 self.logger.dump(count)
-            return callback is None or callback(self) is not False
+            return not now or callback is None or callback(self) is not False
 
         self.settle_mode()
         workers = getattr(self.config, "workers", 0)
@@ -203,7 +204,7 @@ class Learner:
             pace = self.pace(total_updates)
             while self.updates < total_updates:
                 self.one_update(pace)
-                if not updated(self.updates):
+                if not updated(self.updates, self.passes, True):
                     break
         self.network.eval()
         return self
@@ -248,7 +249,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         try:
-            with told_apart(self._no_room):
+            with told_apart(self.no_room):
                 found = self._update(horizon, weight)
         except TrainingError:
             raise
@@ -338,7 +339,7 @@ class Learner:
             self._bytes = shape, max(0, one - weights) * shape[0]
         return self._bytes[1]
 
-    def _no_room(self) -> str:
+    def no_room(self) -> str:
         """What to change where memory was too short for an update."""
         assert self.env is not None
         batch, *rest = self.env.observation_space.shape or ()

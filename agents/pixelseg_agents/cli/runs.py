@@ -165,6 +165,11 @@ def check_free(folder: Path) -> None:
         raise RunError(f"{folder}: is not empty; choose another --out")
 
 
+def has_begun(folder: Path) -> bool:
+    """Whether a run's folder holds more than its configuration: it may have been killed before its first checkpoint."""
+    return any(path.name not in (LOCK, CONFIG) for path in folder.iterdir())
+
+
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keeps other processes from training in a folder, until it is left or the process ends, however it does.

@@ -63,7 +63,7 @@ class Session:
             def after_update(_: Any) -> bool:
                 row = self._logger.last_row
                 bar.set_postfix({label: f"{row[k]:.3f}" for k, label in SHOWN.items() if k in row}, refresh=False)
-                bar.update()
+                bar.update(agent.updates - bar.n)
                 due = time.monotonic() - self._saved >= arguments.save_every
                 save, signal = self._team.largest(due, interruption.signal or 0)  # all do the same
                 if save:
@@ -82,10 +82,11 @@ class Session:
         return interruption.exit_code
 
     def _way_back(self) -> str:
-        workers = getattr(self._agent.config, "workers", 0)
+        workers, size = getattr(self._agent.config, "workers", 0), self._team.size
         repeats = workers <= 1 and self._agent.device.type == "cpu"  # else who comes first, or the GPU, decides
+        start = "pixelseg" if size == 1 else f"torchrun --nproc-per-node {size} -m pixelseg_agents"
         return (
-            f"The checkpoint of update {self._saved_updates} is kept: `pixelseg train --resume {self._folder}` goes on "
+            f"The checkpoint of update {self._saved_updates} is kept: `{start} train --resume {self._folder}` goes on "
             f"from there{', and comes to the same' if repeats else ''}"
         )
 

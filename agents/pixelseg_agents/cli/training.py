@@ -13,12 +13,23 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import numpy as np
 from tyro.conf import OmitArgPrefixes, arg
 
+from pixelseg_agents.agent import PixelAgent
 from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.arguments import Split
 from pixelseg_agents.cli.card import write_card
 from pixelseg_agents.cli.coarse import SET, check_coarse, describe
 from pixelseg_agents.cli.options import parse_pairs
-from pixelseg_agents.cli.runs import Run, RunError, check_free, held, open_run, too_short, too_small, write_config
+from pixelseg_agents.cli.runs import (
+    Run,
+    RunError,
+    check_free,
+    has_begun,
+    held,
+    open_run,
+    too_short,
+    too_small,
+    write_config,
+)
 from pixelseg_agents.cli.session import Session
 from pixelseg_agents.cli.task import TaskArguments, described, task_from_json
 from pixelseg_agents.cli.volumes import volume_report
@@ -27,7 +38,9 @@ from pixelseg_agents.evaluation.figures import learning_curve
 from pixelseg_agents.evaluation.report import evaluate_all, summary_text, volumes_text, write_report
 from pixelseg_agents.evaluation.results import EvaluationResult
 from pixelseg_agents.learning.device import resolve_device
+from pixelseg_agents.learning.errors import TrainingError
 from pixelseg_agents.learning.precision import Mode
+from pixelseg_agents.learning.room import out_of_memory
 from pixelseg_agents.networks import parameter_count
 from pixelseg_agents.provenance import now, provenance
 from pixelseg_agents.registry import agent_class, preset_note, registered_agents, title_of
@@ -124,17 +137,23 @@ def train(arguments: TrainArguments[Any], command: str = "") -> int:
 def _train_together(arguments: TrainArguments[Any], command: str, team: Team) -> int:
     """What one of the processes does that train together: the first one alone writes into the run's folder."""
     run = open_run(arguments.resume) if arguments.resume else None
+    folder = arguments.folder if run is None else run.folder
     if run is None and team.first:
-        check_free(arguments.folder)
+        check_free(folder)
     validation = {"val"} if arguments.eval_every else set()
     sets = arguments.task.load(*({"train", arguments.eval_split} | validation))
     check_coarse(arguments.task, sets["train"])
     if run is None:
         arguments = _with_white(arguments, sets["train"].white)
     env = arguments.task.environment(sets["train"], arguments.batch, str(resolve_device(arguments.device)))
-    folder = arguments.folder if run is None else run.folder
     with held(folder) if team.first else contextlib.nullcontext():
-        agent = _start(arguments, env, command, team) if run is None else _continue(arguments, env, run, team)
+        if run is None and team.first:
+            check_free(folder)  # again: another process may have trained there meanwhile
+        (begun,) = team.largest(int(run is not None and team.first and has_begun(folder)))
+        if run is None or not begun:
+            agent = _start(arguments, folder, env, command, team)
+        else:
+            agent = _continue(arguments, env, run, team)
         return _train(agent, arguments, folder, sets, env, team)
 
 
@@ -188,7 +207,13 @@ def _train(
             f"Stopped early, after {agent.updates} of {arguments.updates} updates: {arguments.patience} evaluations "
             f"without a better Dice than {session.best['dice']:.3f} on the validation patients"
         )
-    _evaluate(agent, arguments, folder, sets[arguments.eval_split], session, team)
+    try:
+        _evaluate(agent, arguments, folder, sets[arguments.eval_split], session, team)
+    except OSError as error:
+        raise RunError(
+            f"{error.filename or folder}: {error.strerror or error}. The training is done and saved; `pixelseg train "
+            f"--resume {folder}` evaluates it"
+        ) from error
     return 0
 
 
@@ -236,18 +261,23 @@ def _in_force(agent: Any, env: PixelSegVectorEnv) -> str:
     return f"reward {env.reward}; weight of object pixels: {shown}{falls}{after}{passes}"
 
 
-def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str, team: Team) -> Any:
+def _start(arguments: TrainArguments[Any], folder: Path, env: PixelSegVectorEnv, command: str, team: Team) -> Any:
     agent = agent_class(arguments.agent)(env, arguments.hyper, seed=arguments.seed, device=arguments.device)
     _join(agent, team)
     mode = agent.settle_mode() if hasattr(agent, "settle_mode") else None
     # A reward or network of the user's own may fail; better now than with a run's folder half made. (Updates seed their
     # episodes.)
     observation, _ = env.reset(seed=arguments.seed)
-    agent.predict(observation)
+    try:
+        agent.predict(observation)
+    except OptionError as error:
+        if not out_of_memory(error.__cause__ or error) or not isinstance(agent, PixelAgent):
+            raise
+        raise TrainingError(f"out of memory: {agent.no_room()}") from error
     env.step(np.ones(env.action_space.shape, np.int8))
     if not team.first:
         return agent
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     config = {
         "command": command,
         "working_folder": str(Path.cwd()),  # what relative paths among the arguments are relative to
@@ -260,8 +290,8 @@ def _start(arguments: TrainArguments[Any], env: PixelSegVectorEnv, command: str,
         | {"start_foreground_weight": _start_weights(agent), "passes": str(mode or Mode())},
         **provenance(),
     }
-    agent.save(arguments.folder / CHECKPOINT)
-    write_config(arguments.folder, config)
+    write_config(folder, config)  # first, so that a run that is killed here can be resumed
+    agent.save(folder / CHECKPOINT)
     return agent
 
 

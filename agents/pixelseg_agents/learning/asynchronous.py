@@ -35,8 +35,9 @@ TO_END = 20.0  # seconds that a worker has to finish its update before it is end
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 FACTS = ("config", "seed", "device", "task", "mode", "updates", "episodes", "env")  # that a worker's agent is made of
 CLAIMED, DONE, STOP = range(3)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-Updated = Callable[[int], bool]
+Updated = Callable[[int, int, bool], bool]
 
 
 def share_of_threads(workers: int) -> int:
@@ -51,8 +52,10 @@ def train_asynchronously(agent: Any, workers: int, total_updates: int, updated: 
         agent: an agent with an environment. Its parameters, moments and counts follow the training.
         workers: how many.
         total_updates: in all.
-        updated: called after every update with how many are done, when `agent` is up to date and its logger holds the
-            update's means; returning False ends the training, once the updates that have begun are done.
+        updated: called for every update with how many were done after it, the passes of these, and whether `agent` is
+            as it was then; its logger holds the update's means. Where more updates were done while the last ones were
+            looked at, it is so after the last of them alone. Returning False ends the training, once the updates that
+            have begun are done.
 
     Raises:
         TrainingError: a worker failed, died, or has done nothing for `PATIENCE` seconds. All are ended then.
@@ -61,15 +64,17 @@ def train_asynchronously(agent: Any, workers: int, total_updates: int, updated: 
     count, going = agent.updates, True
     crew = Crew(agent, workers, total_updates)
     try:
-        for passes, means in crew.follow(agent):
-            count += 1
-            agent.passes += passes
-            agent.episodes += agent.env.num_envs
-            for name, value in means.items():
-                agent.logger.record_mean(name, value)
-            if going and not updated(count):
-                going = False
-                crew.stop()
+        for group in crew.follow(agent):
+            done = agent.passes
+            agent.passes += sum(passes for passes, _ in group)
+            agent.episodes += agent.env.num_envs * len(group)
+            for left, (passes, means) in zip(reversed(range(len(group))), group, strict=True):
+                count, done = count + 1, done + passes
+                for name, value in means.items():
+                    agent.logger.record_mean(name, value)
+                if going and not updated(count, done, not left):
+                    going = False
+                    crew.stop()
     except BaseException:
         crew.end(patience=0.0)
         raise
@@ -112,24 +117,29 @@ class Crew:
         self._processes: list[Any] = []
         threads = share_of_threads(workers)
         try:
-            for number in range(workers):
-                receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(
-                    target=_work,
-                    args=(number, parcel, self._shared, self._ledger, self._beats, self._lock, sender, threads),
-                    name=f"worker {number}",
-                    daemon=True,
-                )
-                process.start()
-                sender.close()  # so that its end is seen here when the worker's is gone
-                self._receivers.append(receiver)
-                self._processes.append(process)
+            # Ctrl-C reaches all processes of a terminal; the one that started them decides, also while they start.
+            with _signals_wait():
+                for number in range(workers):
+                    self._start(context, number, parcel, threads)
         except BaseException:
             self.end(patience=0.0)
             raise
 
-    def follow(self, agent: Any) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yields every finished update's passes and means, until all workers have finished."""
+    def _start(self, context: Any, number: int, parcel: Parcel, threads: int) -> None:
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(
+            target=_work,
+            args=(number, parcel, self._shared, self._ledger, self._beats, self._lock, sender, threads),
+            name=f"worker {number}",
+            daemon=True,
+        )
+        process.start()
+        sender.close()  # so that its end is seen here when the worker's is gone
+        self._receivers.append(receiver)
+        self._processes.append(process)
+
+    def follow(self, agent: Any) -> Iterator[list[tuple[int, dict[str, float]]]]:
+        """Yields the passes and means of those updates after which an agent is as it is now, until all are done."""
         seen = self._first
         messages = self._messages()
         for first in messages:
@@ -138,8 +148,8 @@ class Crew:
             while seen + len(group) < done:  # they are on their way, or were sent before
                 group.append(next(messages))
             seen += len(group)
-            agent.updates = max(seen, done)
-            yield from group
+            agent.updates = seen
+            yield group
 
     def stop(self) -> None:
         """Lets no worker begin another update."""
@@ -188,7 +198,10 @@ class Crew:
                 elif isinstance(message, str):
                     raise TrainingError(f"worker {number}: {message}")
                 else:
+                    before = time.monotonic()
                     yield message
+                    away = time.monotonic() - before  # while nobody listened
+                    heard = [one + away for one in heard]
             now = time.monotonic()
             for number in left.values():
                 if self._beats[number] != beats[number]:
@@ -215,6 +228,19 @@ class Crew:
         if not self._beats[number]:
             hint = '. A script that trains with workers needs `if __name__ == "__main__":` around what it does'
         return f"worker {number} {how} before its work was done{hint}"
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Signals that would end this process wait until it is left, and in processes that are started meanwhile."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # ---------------------------------------------------------------- in a worker
@@ -312,8 +338,10 @@ def _work(
     sender: Connection,
     threads: int,
 ) -> None:
-    for one in (signal.SIGINT, signal.SIGTERM):  # they reach all processes; the one that started us decides
+    for one in SIGNALS:  # they reach all processes; the one that started us decides
         signal.signal(one, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # what waited is gone, for it is ignored
     torch.set_num_threads(threads)
     parent = os.getppid()
     turn = _Turn(lock, parent)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -26,6 +29,9 @@ from pixelseg_agents.checkpoint import load_checkpoint
 from pixelseg_agents.cli import main
 from pixelseg_agents.cli.progress import ProgressCSV
 from pixelseg_agents.cli.runs import held
+from pixelseg_agents.cli.session import Session
+from pixelseg_agents.cli.task import TaskArguments
+from pixelseg_agents.team import Team
 from tests.helpers.cli import PHANTOM, TINY, config_of, rows_of, train_tiny
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -227,11 +233,10 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_weights(agent: str, kills: 
         code, wrote = killed(words, run / CHECKPOINT, rng, writing=number % 2 == 1)
         assert code in (None, 0)
         in_writing += wrote
-        if not (run / CHECKPOINT).exists():
-            shutil.rmtree(run, ignore_errors=True)  # killed before there was anything to go on from
-            continue
+        if not (run / "config.json").exists():
+            continue  # killed before there was anything to go on from
         words = ["train", "--resume", str(run), "--log", "none"]
-        updates = load_checkpoint(run / CHECKPOINT).settings["updates"]
+        updates = load_checkpoint(run / CHECKPOINT).settings["updates"] if (run / CHECKPOINT).exists() else 0
         assert updates >= before, "what was saved once is not lost"
         before = updates
         if code == 0:
@@ -258,6 +263,83 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, capsys: pytest
     with held(run):
         assert main(["train", "--resume", str(run), "--updates", "9", "--log", "none"]) == 2
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_a_run_that_ended_while_another_loaded_its_data_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, load = tmp_path / "run", TaskArguments.load
+    before: dict[Path, bytes] = {}
+    others: list[bool] = []
+
+    def late(self: TaskArguments, *splits: str) -> Any:
+        others.append(True)
+        if len(others) == 1:
+            assert train_tiny(run) == 0
+            before.update({path: path.read_bytes() for path in run.iterdir() if path.is_file()})
+        return load(self, *splits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TaskArguments, "load", late)
+        assert train_tiny(run, "--seed", "5") == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_killed_before_its_first_checkpoint_a_run_begins_anew(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(PA3C, "save", killed)
+        assert train_tiny(run, updates=10) == 2
+    assert main(["train", "--resume", str(run), "--log", "none"]) == 0
+    assert_same_run(run, whole)
+    for path in (run / CHECKPOINT, run / "evaluation.json"):
+        path.unlink()
+    kept = (run / "progress.csv").read_bytes()
+    assert main(["train", "--resume", str(run), "--log", "none"]) == 2, "of a run that had begun its log is kept"
+    assert (run / "progress.csv").read_bytes() == kept
+
+
+def test_memory_that_ends_at_the_first_pass_is_told_as_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def short(self: Any, observation: Any, deterministic: bool) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(PA3C, "_keep", short)
+    assert train_tiny(tmp_path / "run") == 2
+    assert re.search(r"out of memory: .* MiB .*Make size, batch or width smaller", capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_is_full_at_the_report_says_that_the_training_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(folder: Path, *_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "cases.png"))
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("pixelseg_agents.cli.training.write_report", full)
+        assert train_tiny(run) == 2
+    error = capsys.readouterr().err
+    assert "cases.png: No space left on device. The training is done and saved" in error
+    assert f"pixelseg train --resume {run}" in error
+    assert main(["train", "--resume", str(run), "--log", "none"]) == 0
+    assert (run / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize(("size", "command"), [(1, "`pixelseg train"), (2, "`torchrun --nproc-per-node 2 -m pixelseg")])
+def test_the_way_back_is_that_of_as_many_processes(size: int, command: str, tmp_path: Path) -> None:
+    agent = PA3C(gym.make_vec("PixelSegEnv-v0", num_envs=2, size=16, count=12), width=0.03, device="cpu")
+    arguments = argparse.Namespace(log="none", tensorboard="off", wandb=None, save_every=60)
+    session = Session(agent, arguments, tmp_path, team=Team(0, size))
+    assert command in session._way_back()
 
 
 def test_a_full_disk_is_told_and_what_was_saved_stays(

@@ -173,6 +173,40 @@ def test_one_worker_is_training_without_workers_and_can_be_resumed(
         AC.load(tmp_path / "stopped.safetensors")
 
 
+def test_what_a_slow_callback_sees_is_a_state_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the worker was many updates ahead meanwhile: it would be saved, and gone on from."""
+    workers_are_forked(monkeypatch)
+    plain = PA3C(make_env(), **CPU)
+    states: dict[int, tuple[int, int, list[Tensor]]] = {}
+
+    def keep(agent: Any) -> None:
+        states[agent.updates] = agent.episodes, agent.passes, [one.clone() for one in all_tensors(agent)]
+
+    plain.learn(30, callback=keep)
+    agent, seen = PA3C(make_env(), workers=1, **CPU), []
+    monkeypatch.setattr(asynchronous, "PATIENCE", 1.0)  # who does not listen must not say that nothing was done
+
+    def late(agent: Any) -> None:
+        seen.append(agent.updates)
+        episodes, passes, tensors = states[agent.updates]
+        assert (agent.episodes, agent.passes) == (episodes, passes)
+        assert same(all_tensors(agent), tensors)
+        if len(seen) == 2 or agent.updates == 30:
+            time.sleep(1.5)
+
+    rows: list[tuple[int, int]] = []
+    logger = asynchronous.configure(None, [])
+    monkeypatch.setattr(
+        logger,
+        "dump",
+        lambda step: rows.append((step, logger.name_to_value["time/passes"])),  # type: ignore[arg-type]
+    )
+    agent.learn(30, callback=late, log_interval=1, logger=logger)
+    assert seen[-1] == 30
+    assert len(seen) < 30, "some were done while the callback slept"
+    assert rows == [(update, states[update][1]) for update in range(1, 31)], "each has its row all the same"
+
+
 @pytest.mark.slow
 def test_two_workers_learn_what_one_learner_does() -> None:
     def options(split: str, num_envs: int) -> Any:
@@ -337,8 +371,11 @@ def test_shared_parameters_that_are_never_given_back_are_not_waited_for(
         crew._catch_up(None)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
-def test_ctrl_c_and_a_killed_parent_end_all(tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "starting"),
+    [(signal.SIGINT, False), (signal.SIGINT, True), pytest.param(signal.SIGKILL, False, marks=pytest.mark.slow)],
+)
+def test_ctrl_c_and_a_killed_parent_end_all(tmp_path: Path, number: int, starting: bool) -> None:
     """Nothing of it is left running, nor in shared memory; after Ctrl-C the run is saved and can go on."""
     memory = in_shared_memory()
     words = [sys.executable, "-m", "pixelseg_agents", "train", *TINY, *PHANTOM, "--workers", "2"]
@@ -346,10 +383,13 @@ def test_ctrl_c_and_a_killed_parent_end_all(tmp_path: Path, number: int) -> None
     process = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True)
     progress = tmp_path / "run/progress.csv"
     deadline = time.monotonic() + 120
-    while not (progress.exists() and progress.read_text().count("\n") > 2):
+    begun = tmp_path / "run/README.md"  # the last file before the workers start
+    while not (begun.exists() if starting else progress.exists() and progress.read_text().count("\n") > 2):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    if starting:
+        time.sleep(1.0)
     if number == signal.SIGINT:  # as a terminal sends it: to all processes
         os.killpg(process.pid, number)
     else:
@@ -362,7 +402,7 @@ def test_ctrl_c_and_a_killed_parent_end_all(tmp_path: Path, number: int) -> None
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     if number == signal.SIGINT:
         assert "Traceback" not in errors
-        assert PA3C.load(tmp_path / "run/checkpoint.safetensors").updates > 2
+        assert starting or PA3C.load(tmp_path / "run/checkpoint.safetensors").updates > 2
     assert not left_in_shared_memory(memory)
 
 
