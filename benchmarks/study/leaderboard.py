@@ -38,6 +38,7 @@ TAKE_PART = {
             for name in ("64-careful-2-heavier", "64-careful-2-heavier-wide", "128-careful-2-heavier")
         ),
         *("once-90-wide-bf16", "once-90-wide", "closer-careful-2-heavier-wide"),
+        *("closer-90-careful-2-heavier-wide-bf16", "once-128-wide-bf16"),
     ),
     "systems": ("default",),
     "grid": ("default",),
