@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterator
@@ -16,16 +17,25 @@ from benchmarks.study.learners import LEARNERS, REFERENCES
 from pixelseg_env.datasets import phantom
 from tests.helpers.grid import PHANTOMS, cell
 
+DRAWN = functools.cache(phantom.draw_phantom)
 
-@pytest.fixture(scope="session", autouse=True)
-def phantoms_are_drawn_once() -> Iterator[None]:
+
+@contextlib.contextmanager
+def few_phantoms() -> Iterator[None]:
     """Every cell of a grid loads its data anew, as it should; here these are the same few pictures each time.
 
     Loading copies what is drawn, so no test sees another's changes.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(phantom.load_phantom, "__defaults__", (PHANTOMS, 0, 1))  # count, seed, labels
-        patch.setattr(phantom, "draw_phantom", functools.cache(phantom.draw_phantom))
+        patch.setattr(phantom, "draw_phantom", DRAWN)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def phantoms_are_drawn_once() -> Iterator[None]:
+    """For all that a file of tests does, and no longer: other files of the same process count on the usual ones."""
+    with few_phantoms():
         yield
 
 
@@ -43,5 +53,6 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for one in cells[::-1] if worker.endswith("1") else cells:
         with FileLock(locks / one.name):
             if not is_done(folder, one):
-                run_cell(folder, one)
+                with few_phantoms():
+                    run_cell(folder, one)
     return folder
