@@ -1,4 +1,4 @@
-"""What makes a careful first look pay, and what a third look may do (not run yet): LOG.md has what came out.
+"""What makes a careful first look pay, and what a third look may do: LOG.md has what came out.
 
 Agents of their own for the grid: `--agents benchmarks.study.careful:CostlyFirst --settings look-closer`, and
 `benchmarks.study.careful:SureThird --settings look-thrice-careful --horizon 3`. All else is as in `PA3COnUNet`.
