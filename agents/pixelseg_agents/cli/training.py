@@ -150,10 +150,10 @@ def _train_together(arguments: TrainArguments[Any], command: str, team: Team) ->
         if run is None and team.first:
             check_free(folder)  # again: another process may have trained there meanwhile
         (begun,) = team.largest(int(run is not None and team.first and has_begun(folder)))
-        if run is None or not begun:
-            agent = _start(arguments, folder, env, command, team)
-        else:
+        if run is not None and begun:
             agent = _continue(arguments, env, run, team)
+        else:
+            agent = _start(arguments, folder, env, command, team)
         return _train(agent, arguments, folder, sets, env, team)
 
 

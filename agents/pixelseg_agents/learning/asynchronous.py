@@ -61,7 +61,7 @@ def train_asynchronously(agent: Any, workers: int, total_updates: int, updated: 
         TrainingError: a worker failed, died, or has done nothing for `PATIENCE` seconds. All are ended then.
         OptionError: the environment cannot be handed to another process.
     """
-    count, going = agent.updates, True
+    going = True
     crew = Crew(agent, workers, total_updates)
     try:
         for group in crew.follow(agent):
@@ -69,10 +69,10 @@ def train_asynchronously(agent: Any, workers: int, total_updates: int, updated: 
             agent.passes += sum(passes for passes, _ in group)
             agent.episodes += agent.env.num_envs * len(group)
             for left, (passes, means) in zip(reversed(range(len(group))), group, strict=True):
-                count, done = count + 1, done + passes
+                done += passes
                 for name, value in means.items():
                     agent.logger.record_mean(name, value)
-                if going and not updated(count, done, not left):
+                if going and not updated(agent.updates - left, done, not left):
                     going = False
                     crew.stop()
     except BaseException:
@@ -105,7 +105,6 @@ class Crew:
 
     def __init__(self, agent: Any, workers: int, total_updates: int) -> None:
         context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, and torch's threads hang
-        self._first = agent.updates
         self._shared = SharedTensors([tensor.cpu() for tensor in all_tensors(agent)])
         self._ledger = shared(torch.tensor([agent.updates, agent.updates, 0]))
         self._beats = shared(torch.zeros(workers, dtype=torch.int64))
@@ -140,15 +139,13 @@ class Crew:
 
     def follow(self, agent: Any) -> Iterator[list[tuple[int, dict[str, float]]]]:
         """Yields the passes and means of those updates after which an agent is as it is now, until all are done."""
-        seen = self._first
         messages = self._messages()
         for first in messages:
             done = self._catch_up(agent)
             group = [first]
-            while seen + len(group) < done:  # they are on their way, or were sent before
+            while agent.updates + len(group) < done:  # they are on their way, or were sent before
                 group.append(next(messages))
-            seen += len(group)
-            agent.updates = seen
+            agent.updates += len(group)
             yield group
 
     def stop(self) -> None:
