@@ -137,6 +137,16 @@ SETTINGS: dict[str, Setting] = {
     "look-once-90": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=(1.0,)),
     "look-natural": _looking(policy_gradient="natural"),
     **{f"look-{name}": _looking(network=name) for name in EXTRACTORS},
+    **{f"look-{name}-careful-2-heavier": _looking(network=name, **HEAVIER) for name in EXTRACTORS},
+    # What was run once on test patients at width 0.5, on folds: two looks, and one that costs as much
+    "look-careful-2-heavier-wide-bf16": _looking(width=0.5, **HEAVIER, **FASTER),
+    "look-90-careful-2-heavier-wide-bf16": _looking("closer(side=90)", width=0.5, **HEAVIER, **FASTER),
+    **{
+        f"look-once-{side}-wide-bf16": _looking(
+            f"closer(side={side}, smallest=1000000)", horizons=(1,), horizon_shares=(1.0,), width=0.5, **FASTER
+        )
+        for side in (90, 128)
+    },
     "look-thrice-careful": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3), **HEAVIER),  # with --horizon 3
     "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),
     "look-final-weight-2": _looking(final_foreground_weight=2.0),  # the second look throws away too much
@@ -147,6 +157,9 @@ SETTINGS: dict[str, Setting] = {
     "try-published-norm": Setting(hyper=PUBLISHED | {"norm": "group"}, **TRYING),
     "try-intensity": Setting(
         hyper={"foreground_weight": "ratio", "later_background_weight": 0.25}, env=INTENSITY, **TRYING
+    ),
+    "try-intensity-flair": Setting(
+        hyper={"foreground_weight": "ratio", "later_background_weight": 0.25}, env=INTENSITY, data=FLAIR, **TRYING
     ),
     # Other readings of the publication's network, with --horizon 1
     "reading-no-detail": _gradient(detail=False),
