@@ -98,7 +98,7 @@ class PixelAgent(Learner):
                 f"missing_sequences={missing:g}: images have one channel, which no other can stand in for"
             )
         stand_in = getattr(config, "missing_stand_in", None)
-        if missing and stand_in is not None and not 0 <= stand_in < task.image_channels:
+        if stand_in is not None and not 0 <= stand_in < task.image_channels:
             raise OptionError(
                 f"missing_stand_in={stand_in}: expected a channel of the images, from 0 to {task.image_channels - 1}"
             )

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from pixelseg_agents.learning.looking import WHOLE
+from pixelseg_agents.learning.looking import WHOLE, spelt
 from pixelseg_agents.learning.schedule import TrainingSchedule
 from pixelseg_env import OptionError, did_you_mean
 
@@ -56,6 +56,7 @@ class AgentConfig:
         "precision": 'expected "fp32", "bf16" or "auto"',
         "horizon_shares": "expected as many positive numbers as horizons",
         "missing_sequences": "expected a number from 0 to 1, and 0 without augmentation",
+        "missing_stand_in": "expected a channel, from 0, and missing_sequences above 0, for else nothing is replaced",
     }
 
     network: str | None = None
@@ -110,16 +111,22 @@ class AgentConfig:
     """Compile the network (torch.compile): a minute at the start, and for every other size or batch."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.look, str):
+            object.__setattr__(self, "look", spelt(self.look))  # what is left to the task goes by its name
         for item in dataclasses.fields(self):
             wanted, value = str(item.type), getattr(self, item.name)
+            if value is None and wanted.endswith("| None"):
+                continue
             if "tuple" in wanted and not isinstance(value, tuple):
                 raise OptionError(f"{item.name}={value!r}: expected a tuple of numbers, such as (10,)")
             if value == "ratio" and "ratio" in wanted:
                 continue
-            if "float" in wanted and "tuple" not in wanted and not isinstance(value, (int, float, type(None))):
+            if "float" in wanted and "tuple" not in wanted and not isinstance(value, (int, float)):
                 raise OptionError(f"{item.name}={value!r}: expected a number")
-            if wanted == "int" and (not isinstance(value, int) or isinstance(value, bool)):
+            if wanted in ("int", "int | None") and (not isinstance(value, int) or isinstance(value, bool)):
                 raise OptionError(f"{item.name}={value!r}: expected a whole number")
+            if wanted in ("bool", "bool | None") and not isinstance(value, bool):
+                raise OptionError(f"{item.name}={value!r}: expected True or False")
         for name, valid in self._checks().items():
             if not valid:
                 raise OptionError(
@@ -143,6 +150,8 @@ class AgentConfig:
             "final_foreground_weight": self.final_foreground_weight is None or self.final_foreground_weight > 0,
             "later_background_weight": self.later_background_weight is None or self.later_background_weight > 0,
             "missing_sequences": 0 <= self.missing_sequences <= self.augmentation,
+            "missing_stand_in": self.missing_stand_in is None
+            or (self.missing_stand_in >= 0 and self.missing_sequences > 0),
             "max_gradient_norm": self.max_gradient_norm >= 0,
             "precision": self.precision in ("fp32", "bf16", "auto"),
         }

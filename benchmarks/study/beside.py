@@ -22,7 +22,8 @@ import numpy as np
 from benchmarks.failures import exit_code
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.study.patients import MISSED
-from benchmarks.study.steps import METRICS, by_patient, read, with_interval
+from benchmarks.study.reading import held_out
+from benchmarks.study.steps import METRICS, by_patient, parted, read, with_interval
 from pixelseg_env import DataError
 
 COLUMNS = ("less", "trainings", "patients", "Dice ↑", "BIoU ↑", "HD95 ↓", "missed")
@@ -41,9 +42,9 @@ def trainings(records: Sequence[Mapping[str, Any]], dataset: str, learner: str, 
     for one in records:
         cell = one["cell"]
         if "by_step" in one.get(part, {}) and wanted <= cell.items() and cell["setting"] in settings.split("+"):
-            if (cell["seed"], cell["fold"]) in found:
-                raise DataError(f"{learner}: two records of seed {cell['seed']}, fold {cell['fold']}; expected one")
-            found[cell["seed"], cell["fold"]] = one
+            if (cell["seed"], held_out(one)) in found:
+                raise DataError(f"{learner}: two records of seed {cell['seed']}, fold {held_out(one)}; expected one")
+            found[cell["seed"], held_out(one)] = one
     if not found:
         cells = [one["cell"] for one in records if "by_step" in one.get(part, {}) and one["cell"]["dataset"] == dataset]
         known = ", ".join(sorted({f"{cell['agent']}:{cell['setting']}" for cell in cells}))
@@ -61,21 +62,35 @@ def table(records: Sequence[Mapping[str, Any]], dataset: str, one: str, others: 
     mine = trainings(records, dataset, one, part)
     for other in others:
         theirs = trainings(records, dataset, other, part)
-        both = sorted(mine.keys() & theirs.keys(), key=str)
-        if not both:
+        common = sorted(mine.keys() & theirs.keys(), key=str)
+        if not common:
             raise DataError(f"{one} and {other}: no training of the same seed and fold; expected some")
-        if any(mine[key][part]["images"]["case"] != theirs[key][part]["images"]["case"] for key in both):
+        if any(mine[key][part]["images"]["case"] != theirs[key][part]["images"]["case"] for key in common):
             raise DataError(f"{one} and {other}: were judged on other images; expected records of the same data")
-        pair = [[own[key] for key in both] for own in (mine, theirs)]
-        scores = {metric: [by_patient(group, part, metric, -1) for group in pair] for metric in METRICS}
-        cells = [
-            with_interval(*crossed_difference(first, second), 1 if metric == "HD95" else 3)
-            for metric, (first, second) in scores.items()
+        # Folds and the usual split test on the same patients: where both have both, each is a row.
+        parts = sorted({parted(mine[key]) for key in common})
+        lines += [
+            _line(
+                other + ("" if len(parts) == 1 else f", by {part_of}"),
+                [{key: own[key] for key in common if parted(own[key]) == part_of} for own in (mine, theirs)],
+                part,
+            )
+            for part_of in parts
         ]
-        dice = scores["DICE"]
-        missed = " and ".join(f"{np.mean(np.sum(one < MISSED, axis=1)):.1f}" for one in dice)
-        lines.append(f"| {' | '.join([other, str(len(both)), str(dice[0].shape[1]), *cells, missed])} |")
     return "\n".join(lines)
+
+
+def _line(name: str, pair: Sequence[Trainings], part: str) -> str:
+    """A row: the first's trainings less the second's, which are of the same seeds and patients."""
+    groups = [list(one.values()) for one in pair]
+    scores = {metric: [by_patient(group, part, metric, -1) for group in groups] for metric in METRICS}
+    cells = [
+        with_interval(*crossed_difference(first, second), 1 if metric == "HD95" else 3)
+        for metric, (first, second) in scores.items()
+    ]
+    dice = scores["DICE"]
+    missed = " and ".join(f"{np.mean(np.sum(one < MISSED, axis=1)):.1f}" for one in dice)
+    return f"| {' | '.join([name, str(len(groups[0])), str(dice[0].shape[1]), *cells, missed])} |"
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from benchmarks.failures import exit_code
 from benchmarks.records import write_record
 from benchmarks.study.accuracy import by_judged, read, series, table
 from benchmarks.study.compute_figure import draw
+from pixelseg_agents.evaluation.figures.style import figure_format
 from pixelseg_env import OptionError
 
 
@@ -39,6 +40,8 @@ class Compute:
 
     def main(self) -> int:
         """Prints the tables; writes numbers and picture if asked to."""
+        if self.figure is not None:
+            figure_format(self.figure)
         found = series(read(self.folders, self.part), self.part)
         drawn = [one for one in found if one.setting not in self.undrawn]
         if unknown := set(self.undrawn) - {one.setting for one in found}:

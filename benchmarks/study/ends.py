@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from benchmarks.failures import exit_code
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.records import read_records
-from benchmarks.study.steps import patients_of
+from benchmarks.study.reading import one_protocol
+from benchmarks.study.steps import parted, patients_of
 from benchmarks.study.summaries import METRICS
 from pixelseg_env import DataError
 
@@ -34,8 +35,11 @@ Record = Mapping[str, Any]
 def read(folders: Sequence[Path], dataset: str, learners: Sequence[str], part: str = "test") -> dict[str, list[Record]]:
     """The records of each learner, `agent:setting`, that were judged on a part of the patients.
 
+    Folds, institutions that were left out and the usual split test on the same patients: of a learner with several of
+    them each is a row of its own.
+
     Raises:
-        DataError: a learner has none; the message names those that have.
+        DataError: a learner has none; the message names those that have. Or its records are of several protocols.
     """
     found: dict[str, list[Record]] = defaultdict(list)
     for one in (one for folder in folders for one in read_records(folder)):
@@ -44,7 +48,14 @@ def read(folders: Sequence[Path], dataset: str, learners: Sequence[str], part: s
     if lacking := [name for name in learners if name not in found]:
         known = ", ".join(sorted(found)) or "none"
         raise DataError(f"{', '.join(lacking)}: no record of {dataset} with scores of {part}; there are {known}")
-    return {name: found[name] for name in learners}
+    rows: dict[str, list[Record]] = {}
+    for name in learners:
+        one_protocol(found[name], name)
+        parts = sorted({parted(one) for one in found[name]})
+        for part_of in parts:
+            of = "" if len(parts) == 1 else f", by {part_of}"
+            rows[name + of] = [one for one in found[name] if parted(one) == part_of]
+    return rows
 
 
 def last(record: Record, part: str, metric: str) -> Sequence[float] | None:

@@ -24,6 +24,7 @@ from benchmarks.study import STUDY
 from benchmarks.study.operations import count_looks
 from benchmarks.study.reading import facts_of, mean, patient_scores
 from pixelseg_agents.files import write_atomically
+from pixelseg_env import DataError
 
 HERE = Path(__file__).parents[1]
 PAGE, COSTS = HERE / "LEADERBOARD.md", HERE / "report/gflop.json"
@@ -77,7 +78,11 @@ class Row(NamedTuple):
 
 
 def boards(folder: Path) -> dict[str, list[Row]]:
-    """The rows of each table, best first, by the table's heading."""
+    """The rows of each table, best first, by the table's heading.
+
+    Raises:
+        DataError: no record takes part.
+    """
     found: dict[tuple[Any, ...], dict[tuple[str, str], list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for name, settings in TAKE_PART.items():
         for record in read_records(folder / name) if (folder / name).exists() else ():
@@ -86,6 +91,8 @@ def boards(folder: Path) -> dict[str, list[Row]]:
                 protocol = EARLIER | cell["protocol"]
                 key = (cell["dataset"], tuple(cell["data"]), *(protocol[one] for one in SHARED))
                 found[key][cell["agent"], cell["setting"]].append(record | {"folder": name})
+    if not found:
+        raise DataError(f"{folder}: no record takes part; expected a folder that holds some of {', '.join(TAKE_PART)}")
     return {
         _heading(*key): sorted((Row(*who, of) for who, of in rows.items()), key=lambda row: -mean(row.records, "DICE"))
         for key, rows in sorted(found.items(), key=lambda item: (item[0][0], -item[0][2], item[0][1:]))

@@ -29,7 +29,7 @@ from benchmarks.study.figures import COLOURS
 from benchmarks.study.reading import facts_of, patient_means
 from pixelseg_agents.evaluation.familiar import looks_of
 from pixelseg_agents.evaluation.figures import save_figure
-from pixelseg_agents.evaluation.figures.style import INK, MUTED, STYLE, WIDTH, legend, legend_columns
+from pixelseg_agents.evaluation.figures.style import INK, MUTED, STYLE, WIDTH, figure_format, legend, legend_columns
 from pixelseg_env import DataError, load_dataset
 
 MISSED = 0.2  # Dice, below which a patient counts as missed
@@ -145,6 +145,7 @@ def main() -> None:
     parser.add_argument("--dataset")
     parser.add_argument("--data", nargs="*", type=Path, default=())
     options = parser.parse_args()
+    figure_format(options.out)
     records = read(options.folders, options.settings, options.dataset)
     scores = scores_of(records)
     marked = equal_channels(records[0]["cell"]["dataset"], options.data) if options.data else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,31 @@ class Records:
         labels = Counter(facts.label for facts in self._facts.values())
         label = self.facts(agent).label
         return f"{label} ({agent})" if labels[label] > 1 and not STUDY.has(agent) else label
+
+
+def held_out(record: Mapping[str, Any]) -> int | str | None:
+    """Who is tested on: a fold's number, what the patients' names begin with that were left out, or None, the split."""
+    cell = record["cell"]
+    out: int | str | None = cell.get("left_out") or cell["fold"]
+    return out
+
+
+def one_protocol(records: Sequence[Mapping[str, Any]], what: str) -> None:
+    """Refuses records of several protocols where they would stand in one row.
+
+    Args:
+        records: of a row.
+        what: its name, for the message.
+
+    Raises:
+        DataError: sizes, passes or the like differ; the device may.
+    """
+    seen = [EARLIER | dict(one["cell"].get("protocol", {})) | {"device": ""} for one in records]
+    differs = sorted({name for other in seen for name in other if other[name] != seen[0].get(name)})
+    if differs:
+        name = differs[0]
+        values = " and ".join(sorted({str(one.get(name)) for one in seen}))
+        raise DataError(f"{what}: records with {name} {values} cannot stand in one row; give each folder by itself")
 
 
 def facts_of(agent: str, record: Record | None = None) -> Facts:

@@ -85,13 +85,18 @@ def seeing(runs: Sequence[Path], part: str, batch: int = 8, device: str = "cpu")
     """
     if not runs or batch < 1:
         raise OptionError(f"seeing: expected at least one run and a batch of at least 1, got {len(runs)} and {batch}")
+    folders = [(path if path.is_dir() else path.parent).resolve() for path in runs]
+    if again := [str(path) for path, folder in zip(runs, folders, strict=True) if folders.count(folder) > 1]:
+        raise OptionError(f"{' and '.join(again)}: the same run; expected each training once")
     opened = [open_run(path, part, device) for path in runs]
     first = opened[0]
     for path, run in zip(runs, opened, strict=True):
-        if run.horizon < 2 or run.dataset.labels > 1 or not hasattr(run.agent, "keep_probability"):
+        decides = hasattr(run.agent, "keep_probability") and run.agent.transition != "additive"
+        if run.horizon < 2 or run.dataset.labels > 1 or not decides:
             raise OptionError(
-                f"{path}: expected an agent with a policy, of one label and two looks or more, got {run.agent.name} "
-                f"with {run.dataset.labels} label(s) and {run.horizon} look(s); train with --preset closer"
+                f"{path}: expected an agent that keeps or zeroes pixels by a policy, of one label and two looks or "
+                f"more, got {run.agent.name} with {run.dataset.labels} label(s) and {run.horizon} look(s); train with "
+                "--preset closer"
             )
         if (run.about, run.horizon) != (first.about, first.horizon):
             raise OptionError(f"{path}: other images or looks than {runs[0]} has ({run.about}); look at it by itself")

@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from benchmarks.failures import exit_code
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.records import read_records
+from benchmarks.study.reading import held_out, one_protocol
 from pixelseg_env import DataError
 
 METRICS = {"DICE": "Dice", "BIoU": "BIoU", "HD95": "HD95"}
 GAINS = ("gain in Dice", "in BIoU", "in HD95")
-Group = tuple[str, str, str, int, bool]  # data set, agent, setting, passes, of folds
+Group = tuple[str, str, str, int, str]  # data set, agent, setting, passes, what is tested on
 
 
 def read(folders: Iterable[Path], folds: Iterable[int] = ()) -> list[dict[str, Any]]:
@@ -41,7 +42,7 @@ def read(folders: Iterable[Path], folds: Iterable[int] = ()) -> list[dict[str, A
         DataError: there are none.
     """
     found, asked = [one for folder in folders for one in read_records(folder)], set(folds)
-    kept = [one for one in found if any("by_step" in one.get(part, {}) for part in ("test", "val"))]
+    kept = [one for one in found if "cell" in one and any("by_step" in one.get(part, {}) for part in ("test", "val"))]
     where = ", ".join(map(str, folders))
     if not kept:
         raise DataError(f"{where}: no record has scores after every step")
@@ -60,6 +61,12 @@ def _who(record: Mapping[str, Any]) -> tuple[str, str, str, int]:
     """Data set, agent, setting and passes."""
     cell = record["cell"]
     return cell["dataset"], cell["agent"], cell["setting"], int(cell["protocol"]["passes"])
+
+
+def parted(record: Mapping[str, Any]) -> str:
+    """What its patients are a part of: the usual split, or one of several folds or institutions."""
+    out = held_out(record)
+    return "split" if out is None else "institution" if isinstance(out, str) else "fold"
 
 
 def by_patient(records: Sequence[Mapping[str, Any]], part: str, metric: str, step: int) -> NDArray[np.float64]:
@@ -84,7 +91,7 @@ def table(records: Sequence[Mapping[str, Any]], part: str) -> str:
     groups: dict[Group, list[Mapping[str, Any]]] = defaultdict(list)
     for one in records:
         if part in one and "by_step" in one[part]:
-            groups[*_who(one), one["cell"]["fold"] is not None].append(one)
+            groups[*_who(one), parted(one)].append(one)
     columns = ("data", "agent", "setting", "passes", "step", "Dice ↑", "BIoU ↑", "HD95 ↓", *GAINS, "runs")
     head = [f"| {' | '.join(columns)} |", f"| {' | '.join(['---'] * 3 + ['---:'] * (len(columns) - 3))} |"]
     return "\n".join(head + [line for key, group in sorted(groups.items()) for line in _lines(key, group, part)])
@@ -92,6 +99,7 @@ def table(records: Sequence[Mapping[str, Any]], part: str) -> str:
 
 def _lines(key: Group, group: Sequence[Mapping[str, Any]], part: str) -> list[str]:
     """A line for each step; the last has what was gained since the first."""
+    one_protocol(group, f"{key[1]} {key[2]}")
     steps = len(group[0][part]["by_step"]["DICE"])
     lines = []
     for step in range(steps):
@@ -106,11 +114,11 @@ def _lines(key: Group, group: Sequence[Mapping[str, Any]], part: str) -> list[st
 
 
 def _runs(group: Sequence[Mapping[str, Any]]) -> str:
-    """Folds, and seeds where there are several of them, or seeds alone."""
-    counts = {name: len({one["cell"][name] for one in group}) for name in ("fold", "seed")}
-    folds = group[0]["cell"]["fold"] is not None
-    named = [name for name in counts if (folds if name == "fold" else not folds or counts["seed"] > 1)]
-    return " of ".join(f"{counts[name]} {name}{'s' if counts[name] > 1 else ''}" for name in named)
+    """Folds or institutions, and seeds where there are several of them, or seeds alone."""
+    part, seeds = parted(group[0]), len({one["cell"]["seed"] for one in group})
+    counts = {} if part == "split" else {part: len({held_out(one) for one in group})}
+    counts |= {"seed": seeds} if part == "split" or seeds > 1 else {}
+    return " of ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items())
 
 
 def _gain(group: Sequence[Mapping[str, Any]], part: str, metric: str, step: int) -> str:

@@ -64,8 +64,8 @@ def read(folders: Iterable[Path]) -> dict[str, Rows]:
     """
     found: dict[str, Rows] = defaultdict(lambda: defaultdict(dict))
     for one in (one for folder in folders for one in read_records(folder)):
-        if "cell" not in one or "images" not in one.get("val", {}):
-            continue
+        if "cell" not in one or "images" not in one.get("val", {}) or one["cell"].get("left_out"):
+            continue  # `institutions` makes a table of those
         cell = one["cell"]
         same = json.dumps({"data": cell["dataset"]} | cell["protocol"], sort_keys=True)
         row = found[same][cell["agent"], cell["setting"]]

@@ -22,14 +22,21 @@ def with_config(words: list[str]) -> list[str]:
     """The words of a command line with those of its `--config` file before them; what is typed goes before.
 
     Raises:
-        OptionError: the file is missing or damaged, or holds something that is no flag's value.
+        OptionError: the file is missing or damaged, or holds something that is no flag's value; or a preset is typed
+            beside a run's file.
     """
     rest, path = _split(words)
     if path is None:
         return words
     typed = {word[2:].partition("=")[0].replace("-", "_") for word in rest if word.startswith("--")}
     found: list[str] = []
-    for name, value in read_flags(path).items():
+    flags, run = _read(path)
+    if run and "preset" in typed:
+        raise OptionError(
+            f"--preset beside --config {path}: a run's file says every hyperparameter, so that a preset would change "
+            "nothing; leave one of the two out"
+        )
+    for name, value in flags.items():
         if not typed & {name, f"no_{name}", name.removeprefix("no_")}:
             found += _words(path, name, value)
     return found + rest
@@ -57,6 +64,11 @@ def read_flags(path: Path) -> dict[str, Any]:
     Raises:
         OptionError: see `with_config`.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bool]:
+    """The flags of a file, and whether it is a run's."""
     try:
         text = read_text(path)
         content = _yaml(path, text) if path.suffix.lower() in (".yaml", ".yml") else parse_json(text)
@@ -69,7 +81,7 @@ def read_flags(path: Path) -> dict[str, Any]:
     for name, value in _named(path, content).items():
         inner = _named(path, value) if isinstance(value, Mapping) else {name: value}  # `task` and `hyper` are groups
         flags |= {key.replace("-", "_"): item for key, item in inner.items()}
-    return {name: value for name, value in flags.items() if name not in OWN or (name == "out" and not run)}
+    return {name: value for name, value in flags.items() if name not in OWN or (name == "out" and not run)}, run
 
 
 def _as_it_was(arguments: dict[str, Any]) -> dict[str, Any]:

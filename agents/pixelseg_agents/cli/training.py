@@ -283,7 +283,7 @@ def _start(arguments: TrainArguments[Any], folder: Path, env: PixelSegVectorEnv,
         "working_folder": str(Path.cwd()),  # what relative paths among the arguments are relative to
         "arguments": arguments.to_json(),
         SET: describe(env.dataset),
-        LOOKS: looks_of(env.dataset),
+        LOOKS: looks_of(env.dataset, replaced=getattr(agent.config, "missing_sequences", 0) > 0),
         "device": str(agent.device),
         "processes": team.size,
         "in_force": {k: v for k, v in agent.config.to_dict().items() if k not in getattr(agent, "idle", ())}

@@ -16,8 +16,12 @@ TIMES, DISTORTED = 2.0, 1.25  # how many times larger or smaller files may be, a
 SHOWN = 5  # patients that a warning names
 
 
-def looks_of(dataset: SegmentationDataset) -> dict[str, Any]:
+def looks_of(dataset: SegmentationDataset, replaced: bool = False) -> dict[str, Any]:
     """What the patients of a data set look like; JSON-ready.
+
+    Args:
+        dataset: theirs.
+        replaced: whether training replaces channels by others, see `AgentConfig.missing_sequences`.
 
     Returns:
         `"means"`: for each channel the lowest and the highest mean intensity of a patient, in [0, 1];
@@ -28,7 +32,7 @@ def looks_of(dataset: SegmentationDataset) -> dict[str, Any]:
     each = np.array(list(means.values()))
     return {
         "means": [[float(low), float(high)] for low, high in zip(each.min(axis=0), each.max(axis=0), strict=True)],
-        "repeated": bool(any(repeated.values())),
+        "repeated": bool(replaced or any(repeated.values())),
         "sizes": [list(size) for size in dataset.native_sizes],
     }
 

@@ -250,6 +250,11 @@ LOOKS: dict[str, type[Look]] = {WHOLE: WholeImage, "closer": Closer}
 _FORM = re.compile(r"([^()]+)(?:\((.*)\))?")
 
 
+def spelt(text: str) -> str:
+    """A look's text without what says nothing: `" whole() "` is `"whole"`."""
+    return re.sub(r"\s*\(\s*\)$", "", text.strip())
+
+
 @functools.lru_cache(maxsize=64)
 def make_look(text: str) -> Look:
     """The look that a text stands for.

@@ -108,6 +108,18 @@ def test_a_wrong_file_of_flags_is_explained(
     assert name in error
 
 
+def test_a_preset_beside_a_run_s_file_would_change_nothing(
+    tmp_path: Path, runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--preset", "published", "--out", str(tmp_path / "run")]
+    assert main(["train", "--config", str(runs[0] / "config.json"), *words]) == 2
+    assert "leave one of the two out" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "mine.json").write_text('{"width": 0.5}')
+    found = train_arguments(["--config", str(tmp_path / "mine.json"), *words])
+    assert (found.preset, found.hyper.width, found.hyper.norm) == ("published", 0.5, "none")
+
+
 def test_runs_are_compared(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "curves.png"
     assert main(["compare", *map(str, runs), "-o", str(out)]) == 0

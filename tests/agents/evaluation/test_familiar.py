@@ -42,6 +42,7 @@ def test_channels_that_are_the_same_are_named_where_training_had_none() -> None:
     with_them, without = patients([0.2, 0.3], repeated=True), patients([0.2, 0.3])
     assert unfamiliar(with_them, looks_of(without)).keys() == {"p1"}
     assert unfamiliar(with_them, looks_of(with_them)) == {}
+    assert unfamiliar(with_them, looks_of(without, replaced=True)) == {}, "the training made some"
 
 
 def test_two_of_three_channels_may_be_the_same() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pixelseg_agents import DQN, PA3C
+from pixelseg_agents import DQN, PA3C, PA3CConfig
 from pixelseg_agents.learning.augmentation import Augmentation
 from pixelseg_env import OptionError, PixelSegVectorEnv
 from tests.helpers.env import small_set
@@ -158,6 +158,8 @@ def test_one_channel_stands_in_for_all_others_where_it_is_named() -> None:
     env = PixelSegVectorEnv(4, small_set(channels=3), horizon=1)
     with pytest.raises(OptionError, match=r"missing_stand_in=3: expected a channel of the images, from 0 to 2"):
         PA3C(env, width=0.05, device="cpu", missing_sequences=0.3, missing_stand_in=3)
+    with pytest.raises(OptionError, match=r"missing_stand_in=1 is not valid: .*missing_sequences above 0"):
+        PA3CConfig(missing_stand_in=1)
 
 
 @pytest.mark.parametrize("kind", [PA3C, DQN])

@@ -306,6 +306,15 @@ def weights(env: Any, **options: Any) -> tuple[float | None, float | None, float
     return config.gamma, config.final_foreground_weight, config.later_background_weight
 
 
+@pytest.mark.parametrize("text", [" whole", "whole()", "whole ( )"])
+def test_a_look_that_is_spelt_otherwise_is_the_same(text: str) -> None:
+    env = closer_env()
+    assert PA3C(env, look=text, width=0.05, device="cpu", horizons=(1, 2)).config.look == "whole"
+    assert weights(env, look=text) == weights(env)
+    assert Supervised(env, look=text, width=0.05, device="cpu").config.look == "whole"
+    assert PA3CConfig(look=f"closer( side=32 ){text[5:]}").look.startswith("closer( side=32 )")
+
+
 def test_a_first_look_that_others_follow_is_careful() -> None:
     """An object's pixel costs 3 at the first look, half of it at the next; background pays 1, and 0.95 a look later."""
     env, usual = closer_env(), (0.95, 1, 1)

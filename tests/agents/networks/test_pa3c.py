@@ -143,3 +143,20 @@ def test_readings_are_options_of_the_agent(tmp_path: Path) -> None:
     for wrong in ({"sam_form": "printed"}, {"finest": 2}, {"finest": 3, "detail": False}, *contradictions):
         with pytest.raises(OptionError, match="is not valid"):
             PA3CConfig(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"missing_sequences": 0.3, "missing_stand_in": 1.5}, r"missing_stand_in=1\.5: expected a whole number"),
+        ({"missing_sequences": 0.3, "missing_stand_in": True}, "missing_stand_in=True: expected a whole number"),
+        ({"missing_sequences": 0.3, "missing_stand_in": "1"}, "missing_stand_in='1': expected a whole number"),
+        ({"dilate_every_layer": "x"}, "dilate_every_layer='x': expected True or False"),
+        ({"equal_steps": "no"}, "equal_steps='no': expected True or False"),
+        ({"augmentation": 1}, "augmentation=1: expected True or False"),
+        ({"width": None}, "width=None: expected a number"),
+    ],
+)
+def test_values_of_another_kind_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        PA3CConfig(**wrong)

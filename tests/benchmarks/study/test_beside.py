@@ -64,6 +64,21 @@ def test_learners_of_another_data_set_are_not_offered() -> None:
         table(found, "cardiac", "a:closer", ["a:closer"], "test")
 
 
+def test_folds_and_the_usual_split_are_rows_of_their_own() -> None:
+    """They test on the same patients."""
+    found = [*records("a", 0.06, (0,)), *records("a", 0.03, (0,), fold=0), *records("b", 0.0, (0,))]
+    found += records("b", 0.0, (0,), fold=0)
+    rows = table(found, "brain", "a:closer", ["b:closer"], "test").splitlines()[2:]
+    assert [row[:44] for row in rows] == [
+        "| b:closer, by fold | 1 | 6 | +0.030 (+0.030",
+        "| b:closer, by split | 1 | 6 | +0.060 (+0.06",
+    ]
+    places = records("a", 0.06, (0,)) + records("b", 0.0, (0,))
+    for one in places:
+        one["cell"]["left_out"] = "SITE"
+    assert len(table([*found, *places], "brain", "a:closer", ["b:closer"], "test").splitlines()) == 5
+
+
 def test_trainings_of_several_settings_count_alike() -> None:
     other = records("b", 3.0, (1,))
     other[0]["cell"]["setting"] = "closer-bf16"

@@ -162,6 +162,8 @@ def test_the_command_writes_numbers_and_a_picture(
     assert imread(figure).std() > 0.1
     drawn: list[list[str]] = []
     monkeypatch.setattr(compute, "draw", lambda found, _: drawn.append([one.setting for one in found]))
+    with pytest.raises(OptionError, match=r"c\.xyz: no picture ends in \.xyz; expected one of .*png"):
+        Compute((tmp_path / "gone",), figure=tmp_path / "c.xyz").main()  # before anything is read
     left_out = Compute((tmp_path / "records",), out=out, figure=figure, undrawn=("look-closer",))
     assert left_out.main() == 0
     assert drawn == [["default"]]

@@ -53,6 +53,22 @@ def test_the_table_of_the_results_is_that_of_the_records() -> None:
     assert table(read([records], "brain", command.split())) in told
 
 
+def test_folds_and_the_usual_split_are_rows_of_their_own(tmp_path: Path) -> None:
+    """Both test on the same patients, who would count twice."""
+    for fold in (0, 1):
+        write_record(tmp_path / f"f{fold}.json", a_record(0, fold, 0.2, True))
+    split = a_record(0, 0, 0.6, True)
+    split["cell"]["fold"] = None
+    write_record(tmp_path / "split.json", split)
+    rows = table(read([tmp_path], "brain", ["pa3c:closer"])).splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows[::2]] == ["pa3c:closer, by fold", "pa3c:closer, by split"]
+    assert ["| 0.350 |" in rows[0], "| 0.750 |" in rows[2]] == [True, True]
+    split["cell"]["protocol"] = {"passes": 100}
+    write_record(tmp_path / "split.json", split)
+    with pytest.raises(DataError, match=r"pa3c:closer: records with passes .*100.* cannot stand in one row"):
+        read([tmp_path], "brain", ["pa3c:closer"])
+
+
 def test_a_learner_without_records_is_named(tmp_path: Path) -> None:
     write_record(tmp_path / "one.json", a_record(0, 0, 0.1, False))
     with pytest.raises(DataError, match=r"pa3c:closer: no record of brain .* there are pa3c:once"):

@@ -13,6 +13,7 @@ import pytest
 from benchmarks.study import leaderboard
 from benchmarks.study.leaderboard import HERE, PAGE, boards, costs, known_costs, page
 from benchmarks.study.operations import count_looks
+from pixelseg_env import DataError
 
 RECORDS = HERE / "records"
 
@@ -24,6 +25,15 @@ def found() -> dict[str, list[leaderboard.Row]]:
 
 def test_the_page_is_that_of_the_records(found: dict[str, list[leaderboard.Row]]) -> None:
     assert PAGE.read_text() == page(found, known_costs()), "run `python -m benchmarks.study.leaderboard`"
+
+
+def test_a_folder_without_any_leaves_the_page_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("mine")
+    for folder in (tmp_path, RECORDS / "looking"):
+        with pytest.raises(DataError, match="no record takes part; expected a folder that holds some of looking"):
+            leaderboard.main([str(folder), "--out", str(page)])
+    assert page.read_text() == "mine"
 
 
 def test_what_it_costs_is_known_of_every_row_and_counted(found: dict[str, list[leaderboard.Row]]) -> None:

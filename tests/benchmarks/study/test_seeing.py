@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from benchmarks.study.seeing import BINS, BY_LOOK, Seeing, _look, binned, error,
 from benchmarks.study.seeing_figure import members
 from benchmarks.study.trained import open_run
 from pixelseg_agents.evaluation import evaluate
+from pixelseg_agents.learning.looking import make_look
 from pixelseg_env import DataError, OptionError
 from tests.helpers.cli import train_tiny
 from tests.helpers.figures import undrawn
@@ -29,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_record_says_what_was_played(run: Path) -> None:
+def test_the_record_says_what_was_played(run: Path, tmp_path: Path) -> None:
     record, opened = seeing([run], "test", batch=3), open_run(run, "test")
     result = evaluate(opened.agent, opened.environment(2))
     images, count = record["images"], len(opened.dataset)
@@ -50,7 +53,9 @@ def test_the_record_says_what_was_played(run: Path) -> None:
         assert bins[t, BINS // 2 :, 0].sum() == kept[:, t].sum()
         assert bins[t, BINS // 2 :, 2].sum() == (maps[:, t] & masks).sum()
         np.testing.assert_allclose(record["looks"][t]["dice"], result.dice_by_step[:, t].mean())
-    twice = seeing([run, run / "checkpoint.safetensors"], "test")
+    with pytest.raises(OptionError, match="the same run; expected each training once"):
+        seeing([run, run / "checkpoint.safetensors"], "test")
+    twice = seeing([run, shutil.copytree(run, tmp_path / "copy")], "test")
     assert len(twice["images"]["case"]) == 2 * count
     assert twice["gain"]["all"]["dice"] == pytest.approx(record["gain"]["all"]["dice"])
     assert len(json.dumps(record)) < 100_000
@@ -112,6 +117,24 @@ def test_groups_and_who_is_harmed() -> None:
     assert [one["name"] for one in worst["images"]] == ["p10, slice 20", "p2, slice 4", "p2, slice 5"]
     for name, group in gain.items():
         assert members({"images": images, "gain": gain}, name).sum() == group["images"]
+
+
+def test_somebody_s_own_look_is_opened_and_amounts_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_looks.py").write_text(
+        "from pixelseg_agents.learning.looking import Look\n\n"
+        "class Same(Look):\n    def __call__(self, network, observation, kept):\n        return network(observation)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["--observation", "stacked", "--horizon", "2"]
+    with undrawn():
+        assert train_tiny(tmp_path / "own", "--look", "own_looks:Same", *words, updates=1) == 0
+        additive = ["--agent", "pixelrl", "--transition", "additive", *words]
+        assert train_tiny(tmp_path / "additive", *additive, updates=1) == 0
+    del sys.modules["own_looks"]  # as in another process
+    make_look.cache_clear()
+    assert open_run(tmp_path / "own", "test").agent.config.look == "own_looks:Same"
+    with pytest.raises(OptionError, match=r"keeps or zeroes pixels by a policy, .*, got PixelRL"):
+        seeing([tmp_path / "additive"], "test")
 
 
 def test_what_is_no_run_of_two_looks_is_refused(run: Path, tmp_path: Path) -> None:

@@ -64,6 +64,20 @@ def test_the_gain_is_that_of_the_last_step_over_the_first() -> None:
     assert "| +0.300 | +0.300 | +0.3 | 1 fold |" in third
 
 
+def test_institutions_are_counted_and_protocols_never_mixed(tmp_path: Path) -> None:
+    records = [a_record(0, place, 0.1) for place in (0, 1)]
+    for one, place in zip(records, ("CS", "DU"), strict=True):
+        one["cell"] |= {"fold": None, "left_out": place}
+    assert table([*records, a_record(0, 3, 0.1)], "val").count("| 2 institutions |") == 2
+    longer = a_record(0, 1, 0.1)
+    longer["cell"]["protocol"] = {"passes": 100, "horizon": 3}
+    with pytest.raises(DataError, match=r"pa3c look-closer: records with horizon .*3.* cannot stand in one row"):
+        table([a_record(0, 0, 0.1), longer], "val")
+    write_record(tmp_path / "mine.json", a_record(0, 0, 0.1))
+    write_record(tmp_path / "without.json", {"val": {"by_step": {}}})
+    assert len(read([tmp_path])) == 1
+
+
 def test_records_without_steps_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="after every step"):
         read([tmp_path])

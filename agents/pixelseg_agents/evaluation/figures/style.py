@@ -20,6 +20,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from pixelseg_agents.files import write_atomically
+from pixelseg_env import OptionError
 
 RGB = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -79,9 +80,27 @@ def hex_code(colour: Sequence[int] | NDArray[np.uint8]) -> str:
     return "#" + "".join(f"{int(part):02x}" for part in colour)
 
 
+def figure_format(path: str | Path) -> str:
+    """The kind of picture that a file's name asks for.
+
+    Raises:
+        OptionError: there is no such kind. A command asks before its work, not after it.
+    """
+    ending = Path(path).suffix.lstrip(".").lower() or "png"
+    known = FigureCanvasAgg.get_supported_filetypes()
+    if ending not in known:
+        raise OptionError(f"{path}: no picture ends in .{ending}; expected one of {', '.join(sorted(known))}")
+    return ending
+
+
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a figure, whole or not at all."""
+    """Writes a figure, whole or not at all.
+
+    Raises:
+        OptionError: see `figure_format`.
+    """
+    kind = figure_format(path)
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=Path(path).suffix.lstrip(".") or "png", dpi=DPI, facecolor="white")
+    figure.savefig(buffer, format=kind, dpi=DPI, facecolor="white")
     write_atomically(path, buffer.getvalue())
