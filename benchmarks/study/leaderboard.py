@@ -40,6 +40,8 @@ TAKE_PART = {
         ),
         *("once-90-wide-bf16", "once-90-wide", "closer-careful-2-heavier-wide"),
         *("closer-90-careful-2-heavier-wide-bf16", "once-128-wide-bf16"),
+        *("closer-128-careful-2-heavier-wide-bf16", "once-181-wide-bf16"),
+        *("closer-90-careful-2-heavier-full-bf16", "once-128-full-bf16"),
     ),
     "systems": ("default",),
     "grid": ("default",),
