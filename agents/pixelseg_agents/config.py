@@ -115,7 +115,7 @@ class AgentConfig:
             object.__setattr__(self, "look", spelt(self.look))  # what is left to the task goes by its name
         for item in dataclasses.fields(self):
             wanted, value = str(item.type), getattr(self, item.name)
-            if value is None and wanted.endswith("| None"):
+            if value is None and ("None" in wanted or "Optional" in wanted):
                 continue
             if "tuple" in wanted and not isinstance(value, tuple):
                 raise OptionError(f"{item.name}={value!r}: expected a tuple of numbers, such as (10,)")
@@ -233,8 +233,13 @@ class AgentConfig:
         Raises:
             OptionError: a name is not known, or a value not valid.
         """
-        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-        return cls().replace(**(values | lists))
+        found = values | {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        # What versions took that did not look so closely.
+        switches = [item.name for item in dataclasses.fields(cls) if str(item.type) == "bool"]
+        found |= {name: bool(found[name]) for name in switches if found.get(name) in (0, 1)}
+        if not found.get("missing_sequences", 0) and "missing_stand_in" in found:
+            found["missing_stand_in"] = None
+        return cls().replace(**found)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.failures import exit_code
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.study.patients import MISSED
-from benchmarks.study.reading import held_out
+from benchmarks.study.reading import held_out, one_protocol
 from benchmarks.study.steps import METRICS, by_patient, parted, read, with_interval
 from pixelseg_env import DataError
 
@@ -34,7 +34,7 @@ def trainings(records: Sequence[Mapping[str, Any]], dataset: str, learner: str, 
     """The records of a learner, `agent:setting` or `agent:setting+setting`, that have scores of a part.
 
     Raises:
-        DataError: there are none, or several of one seed and fold.
+        DataError: there are none, several of one seed and fold, or they are of several protocols.
     """
     agent, _, settings = learner.rpartition(":")  # an agent may be module:name
     wanted = {"dataset": dataset, "agent": agent}.items()
@@ -49,6 +49,7 @@ def trainings(records: Sequence[Mapping[str, Any]], dataset: str, learner: str, 
         cells = [one["cell"] for one in records if "by_step" in one.get(part, {}) and one["cell"]["dataset"] == dataset]
         known = ", ".join(sorted({f"{cell['agent']}:{cell['setting']}" for cell in cells}))
         raise DataError(f"{learner}: no record of {dataset} with scores of {part}; there are {known or 'none'}")
+    one_protocol(list(found.values()), learner)
     return found
 
 

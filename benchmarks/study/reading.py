@@ -88,7 +88,7 @@ def one_protocol(records: Sequence[Mapping[str, Any]], what: str) -> None:
         DataError: sizes, passes or the like differ; the device may.
     """
     seen = [EARLIER | dict(one["cell"].get("protocol", {})) | {"device": ""} for one in records]
-    differs = sorted({name for other in seen for name in other if other[name] != seen[0].get(name)})
+    differs = sorted({name for one in seen for name in one if any(other.get(name) != one[name] for other in seen)})
     if differs:
         name = differs[0]
         values = " and ".join(sorted({str(one.get(name)) for one in seen}))

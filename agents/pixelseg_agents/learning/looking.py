@@ -252,7 +252,7 @@ _FORM = re.compile(r"([^()]+)(?:\((.*)\))?")
 
 def spelt(text: str) -> str:
     """A look's text without what says nothing: `" whole() "` is `"whole"`."""
-    return re.sub(r"\s*\(\s*\)$", "", text.strip())
+    return re.sub(r"^([^()]*?)\s*\(\s*\)$", r"\1", text.strip())
 
 
 @functools.lru_cache(maxsize=64)
@@ -284,7 +284,7 @@ def make_look(text: str) -> Look:
 def _values(text: str, inside: str) -> dict[str, Any]:
     try:
         call = ast.parse(f"f({inside})", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
+        if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):  # f(...)() is another
             raise ValueError
         found = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg is not None}
         if len(found) < len(call.keywords):  # **values, or a name twice

@@ -312,7 +312,8 @@ def test_a_look_that_is_spelt_otherwise_is_the_same(text: str) -> None:
     assert PA3C(env, look=text, width=0.05, device="cpu", horizons=(1, 2)).config.look == "whole"
     assert weights(env, look=text) == weights(env)
     assert Supervised(env, look=text, width=0.05, device="cpu").config.look == "whole"
-    assert PA3CConfig(look=f"closer( side=32 ){text[5:]}").look.startswith("closer( side=32 )")
+    with pytest.raises(OptionError, match=r"look='closer\(side=32\)\(\)': expected the form"):
+        PA3C(env, look="closer(side=32)()", width=0.05, device="cpu")
 
 
 def test_a_first_look_that_others_follow_is_careful() -> None:

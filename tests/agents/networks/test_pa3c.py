@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import torch
@@ -160,3 +161,17 @@ def test_readings_are_options_of_the_agent(tmp_path: Path) -> None:
 def test_values_of_another_kind_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(OptionError, match=said):
         PA3CConfig(**wrong)
+
+
+def test_a_checkpoint_of_a_version_that_took_them_is_read() -> None:
+    before = PA3CConfig().to_dict() | {"augmentation": 0, "missing_stand_in": 1}
+    assert PA3CConfig.from_dict(before) == PA3CConfig(augmentation=False)
+
+
+def test_what_may_be_none_is_so_however_its_type_is_written() -> None:
+    @dataclass(frozen=True)
+    class Mine(PA3CConfig):
+        one: Optional[float] = None  # noqa: UP045
+        other: None | float = None  # noqa: RUF036
+
+    assert Mine().one is Mine().other is None

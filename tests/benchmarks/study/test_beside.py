@@ -43,6 +43,15 @@ def test_only_the_trainings_of_both_are_compared() -> None:
         ("a:closer", records("a", 0, (0,)) + records("b", 0, (1,)), "no training of the same seed and fold"),
         ("a:closer", records("a", 0, (0,)) + records("b", 0, (0,), fold=0), "no training of the same seed and fold"),
         ("a:closer", records("a", 0, (0, 0)), "two records of seed 0"),
+        (
+            "a:closer",
+            [
+                one | {"cell": one["cell"] | {"protocol": {"passes": n}}}
+                for n in (1, 2)
+                for one in records("a", 0, (n,))
+            ],
+            "a:closer: records with passes 1 and 2 cannot stand in one row",
+        ),
         ("a:closer", [], "a:closer: no record of brain with scores of test; there are none"),
     ],
 )

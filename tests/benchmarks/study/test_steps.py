@@ -73,6 +73,8 @@ def test_institutions_are_counted_and_protocols_never_mixed(tmp_path: Path) -> N
     longer["cell"]["protocol"] = {"passes": 100, "horizon": 3}
     with pytest.raises(DataError, match=r"pa3c look-closer: records with horizon .*3.* cannot stand in one row"):
         table([a_record(0, 0, 0.1), longer], "val")
+    with pytest.raises(DataError, match="records with horizon 3 and None cannot stand"):
+        table([longer, a_record(0, 0, 0.1)], "val")
     write_record(tmp_path / "mine.json", a_record(0, 0, 0.1))
     write_record(tmp_path / "without.json", {"val": {"by_step": {}}})
     assert len(read([tmp_path])) == 1
