@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixelseg_agents.cli.runs import open_run as find_run
+from pixelseg_agents.checkpoint import CHECKPOINT
 from pixelseg_agents.files import parse_value, read_json, reason
+from pixelseg_agents.learning.looking import make_look
+from pixelseg_agents.registry import load_agent
 from pixelseg_env import DataError, PixelSegVectorEnv, SegmentationDataset, load_dataset
 
 CONFIG = "config.json"
@@ -52,21 +54,25 @@ def open_run(path: Path, part: str, device: str = "cpu") -> TrainedRun:
         CheckpointError: its checkpoint is damaged.
     """
     folder = path if path.is_dir() else path.parent
+    checkpoint = path / CHECKPOINT if path.is_dir() else path
     try:
         config = read_json(folder / CONFIG)
-        task = config["arguments"]["task"]
+        arguments = config["arguments"]
+        task, hyper = arguments["task"], arguments["hyper"]
         data = [Path(config.get("working_folder", "."), one) for one in task["data"]]
         options = {key.replace("-", "_"): parse_value(text) for key, _, text in _pairs(task["dataset_option"])}
         split = {"split_by": task["split_by"], "split_seed": task["split_seed"]}
         split |= {"fractions": options["fractions"]} if "fractions" in options else {}
         size = tuple(task["size"]) if isinstance(task["size"], list) else task["size"]
         rules = {name: task[name] for name in RULES} | ({} if task["start"] == "ones" else {"start": task["start"]})
-        coarse, horizon = task["coarse"], int(task["horizon"])
+        coarse, horizon, named = task["coarse"], int(task["horizon"]), str(arguments["agent"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: expected a run that pixelseg train made ({reason(error)})") from error
     if coarse:
         raise DataError(f"{path}: starts from the maps of {coarse}; expected a run whose maps start without another")
-    agent = find_run(path).load_agent(device=device)  # a plug-in's too
+    if isinstance(look := hyper.get("look"), str):
+        make_look(look)  # the run's own configuration says that its module may be imported
+    agent = load_agent(checkpoint, device=device, agent=named, network=hyper.get("network"))
     whole = load_dataset(task["dataset"], data=data or None, split="all", size=size, **(options | split))
     dataset = load_dataset(whole, split=part, **split)
     told = ("dataset", "size", "dataset_option", "split_by", "split_seed")
