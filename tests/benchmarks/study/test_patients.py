@@ -9,7 +9,7 @@ import tifffile
 
 from benchmarks.records import write_record
 from benchmarks.study.patients import draw, equal_channels, main, read, scores_of
-from pixelseg_env import DataError
+from pixelseg_env import DataError, OptionError
 from tests.helpers.data import write_brain
 
 
@@ -54,6 +54,14 @@ def test_the_command_tells_who_is_missed_by_whom(
     *_, last = capsys.readouterr().out.splitlines()
     assert last == "a, missed in some trainings: PA3C, default 0.10 to 0.40; AC, default 0.30"
     assert last.count("missed") == 1, "b is not"
+
+
+def test_a_picture_of_no_kind_is_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["patients", str(tmp_path / "gone"), "--out", str(tmp_path / "out.bmpx")])
+    with pytest.raises(OptionError, match=r"no picture ends in \.bmpx"):
+        main()
 
 
 def test_patients_with_a_stand_in_are_told_from_their_images(tmp_path: Path) -> None:
