@@ -90,7 +90,7 @@ def read(folders: Iterable[Path], part: str) -> list[dict[str, Any]]:
         DataError: there are none.
     """
     found = [one for folder in folders for one in read_records(folder)]
-    trained = [one for one in found if "cell" in one and "config" in one and part in one]
+    trained = [one for one in found if {"cell", "config", part} <= one.keys()]
     trained = [one for one in trained if not one["cell"].get("left_out")]  # `institutions` makes a table of those
     kept = [one for one in trained if STUDY.lists(name := one["cell"]["agent"]) or ":" in name]
     if not kept:

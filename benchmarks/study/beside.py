@@ -22,8 +22,8 @@ import numpy as np
 from benchmarks.failures import exit_code
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.study.patients import MISSED
-from benchmarks.study.reading import held_out, one_protocol
-from benchmarks.study.steps import METRICS, by_patient, parted, read, with_interval
+from benchmarks.study.reading import held_out, one_protocol, rows_of
+from benchmarks.study.steps import METRICS, by_patient, read, with_interval
 from pixelseg_env import DataError
 
 COLUMNS = ("less", "trainings", "patients", "Dice ↑", "BIoU ↑", "HD95 ↓", "missed")
@@ -68,30 +68,21 @@ def table(records: Sequence[Mapping[str, Any]], dataset: str, one: str, others: 
             raise DataError(f"{one} and {other}: no training of the same seed and fold; expected some")
         if any(mine[key][part]["images"]["case"] != theirs[key][part]["images"]["case"] for key in common):
             raise DataError(f"{one} and {other}: were judged on other images; expected records of the same data")
-        # Folds and the usual split test on the same patients: where both have both, each is a row.
-        parts = sorted({parted(mine[key]) for key in common})
-        lines += [
-            _line(
-                other + ("" if len(parts) == 1 else f", by {part_of}"),
-                [{key: own[key] for key in common if parted(own[key]) == part_of} for own in (mine, theirs)],
-                part,
-            )
-            for part_of in parts
-        ]
+        for name, own in rows_of(other, [mine[key] for key in common]).items():
+            lines.append(_line(name, [own, [theirs[record["cell"]["seed"], held_out(record)] for record in own]], part))
     return "\n".join(lines)
 
 
-def _line(name: str, pair: Sequence[Trainings], part: str) -> str:
-    """A row: the first's trainings less the second's, which are of the same seeds and patients."""
-    groups = [list(one.values()) for one in pair]
-    scores = {metric: [by_patient(group, part, metric, -1) for group in groups] for metric in METRICS}
+def _line(name: str, pair: Sequence[Sequence[Mapping[str, Any]]], part: str) -> str:
+    """A row: the first's records less the second's, which are of the same seeds and patients."""
+    scores = {metric: [by_patient(group, part, metric, -1) for group in pair] for metric in METRICS}
     cells = [
         with_interval(*crossed_difference(first, second), 1 if metric == "HD95" else 3)
         for metric, (first, second) in scores.items()
     ]
     dice = scores["DICE"]
     missed = " and ".join(f"{np.mean(np.sum(one < MISSED, axis=1)):.1f}" for one in dice)
-    return f"| {' | '.join([name, str(len(groups[0])), str(dice[0].shape[1]), *cells, missed])} |"
+    return f"| {' | '.join([name, str(len(pair[0])), str(dice[0].shape[1]), *cells, missed])} |"
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from benchmarks.failures import exit_code
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.records import read_records
-from benchmarks.study.reading import one_protocol
-from benchmarks.study.steps import parted, patients_of
+from benchmarks.study.reading import one_protocol, rows_of
+from benchmarks.study.steps import patients_of
 from benchmarks.study.summaries import METRICS
 from pixelseg_env import DataError
 
@@ -51,10 +51,7 @@ def read(folders: Sequence[Path], dataset: str, learners: Sequence[str], part: s
     rows: dict[str, list[Record]] = {}
     for name in learners:
         one_protocol(found[name], name)
-        parts = sorted({parted(one) for one in found[name]})
-        for part_of in parts:
-            of = "" if len(parts) == 1 else f", by {part_of}"
-            rows[name + of] = [one for one in found[name] if parted(one) == part_of]
+        rows |= rows_of(name, found[name])
     return rows
 
 

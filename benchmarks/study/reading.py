@@ -77,6 +77,20 @@ def held_out(record: Mapping[str, Any]) -> int | str | None:
     return out
 
 
+def parted(record: Mapping[str, Any]) -> str:
+    """What its patients are a part of: the usual split, or one of several folds or institutions."""
+    out = held_out(record)
+    return "split" if out is None else "institution" if isinstance(out, str) else "fold"
+
+
+def rows_of(name: str, records: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """A row's records by its name; where they are of several kinds, which test on the same patients, a row for each."""
+    parts = sorted({parted(one) for one in records})
+    if len(parts) == 1:
+        return {name: list(records)}
+    return {f"{name}, by {part}": [one for one in records if parted(one) == part] for part in parts}
+
+
 def one_protocol(records: Sequence[Mapping[str, Any]], what: str) -> None:
     """Refuses records of several protocols where they would stand in one row.
 

@@ -14,6 +14,7 @@ PUBLISHED = {name: value for name, value in PA3CConfig.stated.items() if name !=
 TUNING: dict[str, Any] = {"passes": 0.5, "tuned": False, "parts": ("val",)}
 INTENSITY = {"start": "image", "reward": "intensity_error"}  # another reading of the decision process
 SCALED, FLAIR = {"scaling": "percentiles"}, {"channels": "flair"}  # options of the data set brain
+AS_UNDER_12: dict[str, Any] = {"foreground_weight": "ratio", "later_background_weight": 0.25}  # other rewards have 1
 TRYING: dict[str, Any] = {"tuned": False, "parts": ("val",)}
 
 
@@ -77,9 +78,7 @@ SETTINGS: dict[str, Setting] = {
     "no-normalisation": Setting(hyper={"norm": "none"}),
     "previews": Setting(hyper={"preview_every": 10}),
     # Where steps may earn their cost
-    "dice-gain": Setting(
-        hyper={"foreground_weight": "ratio", "later_background_weight": 0.25}, env={"reward": "dice_gain"}
-    ),
+    "dice-gain": Setting(hyper=AS_UNDER_12, env={"reward": "dice_gain"}),
     "restorable": Setting(env={"transition": "restorable"}),
     "stacked": Setting(env={"observation": "stacked"}),
     "restorable-stacked": Setting(env={"transition": "restorable", "observation": "stacked"}),
@@ -158,12 +157,8 @@ SETTINGS: dict[str, Setting] = {
     "try-published-intensity": Setting(hyper=PUBLISHED, env=INTENSITY, **TRYING),
     "try-published-intensity-norm": Setting(hyper=PUBLISHED | {"norm": "group"}, env=INTENSITY, **TRYING),
     "try-published-norm": Setting(hyper=PUBLISHED | {"norm": "group"}, **TRYING),
-    "try-intensity": Setting(
-        hyper={"foreground_weight": "ratio", "later_background_weight": 0.25}, env=INTENSITY, **TRYING
-    ),
-    "try-intensity-flair": Setting(
-        hyper={"foreground_weight": "ratio", "later_background_weight": 0.25}, env=INTENSITY, data=FLAIR, **TRYING
-    ),
+    "try-intensity": Setting(hyper=AS_UNDER_12, env=INTENSITY, **TRYING),
+    "try-intensity-flair": Setting(hyper=AS_UNDER_12, env=INTENSITY, data=FLAIR, **TRYING),
     # Other readings of the publication's network, with --horizon 1
     "reading-no-detail": _gradient(detail=False),
     "reading-softmax": _gradient(sam_form="softmax"),
@@ -177,7 +172,6 @@ SETTINGS: dict[str, Setting] = {
     # Patients whose missing sequences are replaced by another one, with --horizon 1; beside gradient-natural
     "missing-third": _gradient(policy_gradient="natural", missing_sequences=0.33),
     "missing-third-flair": _gradient(policy_gradient="natural", **AS_REPLACED),
-    "vanilla-missing-third-flair": _gradient(**AS_REPLACED),
     "scaled-percentiles": _gradient(SCALED, policy_gradient="natural"),
     "flair": _gradient(FLAIR, policy_gradient="natural"),
     "scaled-percentiles-flair": _gradient(SCALED | FLAIR, policy_gradient="natural"),
@@ -205,7 +199,6 @@ SETTINGS: dict[str, Setting] = {
     "closer-careful-2-heavier-wide": _looking(trying=False, width=0.5, **HEAVIER),
     "closer-90-careful-2-heavier-wide": _looking("closer(side=90)", trying=False, width=0.5, **HEAVIER),
     "once-90-wide": _once("side=90", width=0.5),
-    "closer-careful-2-heavier-missing-third-flair": _looking(trying=False, **HEAVIER, **AS_REPLACED),
     "no-time-careful-2-heavier": _looking(observe_time=False, trying=False, **HEAVIER),
     "no-window-careful-2-heavier-bf16": _looking(NO_WINDOW, trying=False, **HEAVIER, **FASTER),
     "no-window-bf16": _looking(NO_WINDOW, trying=False, **FASTER),
@@ -216,13 +209,8 @@ SETTINGS: dict[str, Setting] = {
         for side in (64, 90, 128)
     },
     # Full width, which costs four times as much as half of it
-    **{
-        f"closer-{side}-careful-2-heavier-full-bf16": _looking(
-            f"closer(side={side})", trying=False, width=1.0, **HEAVIER, **FASTER
-        )
-        for side in (64, 90)
-    },
-    **{f"once-{side}-full-bf16": _once(f"side={side}", width=1.0, **FASTER) for side in (90, 128)},
+    "closer-90-careful-2-heavier-full-bf16": _looking("closer(side=90)", trying=False, width=1.0, **HEAVIER, **FASTER),
+    "once-128-full-bf16": _once("side=128", width=1.0, **FASTER),
     "no-window": _looking("closer(smallest=1000000)", trying=False),
     # One look, and what moves the policy, one change at a time, with --horizon 1
     "gradient-vanilla": _gradient(),

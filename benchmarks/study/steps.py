@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.failures import exit_code
 from benchmarks.grid.statistics import crossed_difference
 from benchmarks.records import read_records
-from benchmarks.study.reading import held_out, one_protocol
+from benchmarks.study.reading import held_out, one_protocol, parted
 from pixelseg_env import DataError
 
 METRICS = {"DICE": "Dice", "BIoU": "BIoU", "HD95": "HD95"}
@@ -61,12 +61,6 @@ def _who(record: Mapping[str, Any]) -> tuple[str, str, str, int]:
     """Data set, agent, setting and passes."""
     cell = record["cell"]
     return cell["dataset"], cell["agent"], cell["setting"], int(cell["protocol"]["passes"])
-
-
-def parted(record: Mapping[str, Any]) -> str:
-    """What its patients are a part of: the usual split, or one of several folds or institutions."""
-    out = held_out(record)
-    return "split" if out is None else "institution" if isinstance(out, str) else "fold"
 
 
 def by_patient(records: Sequence[Mapping[str, Any]], part: str, metric: str, step: int) -> NDArray[np.float64]:
