@@ -139,7 +139,8 @@ SETTINGS: dict[str, Setting] = {
     "look-once-90": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=(1.0,)),
     "look-natural": _looking(policy_gradient="natural"),
     **{f"look-{name}": _looking(network=name) for name in EXTRACTORS},
-    **{f"look-{name}-careful-2-heavier": _looking(network=name, **HEAVIER) for name in EXTRACTORS},
+    "look-unet-careful-2-heavier": _looking(network="unet", **HEAVIER),
+    "look-unet3+-careful-2-heavier-bf16": _looking(network="unet3+", **HEAVIER, **FASTER),
     # What was run once on test patients at width 0.5, on folds: two looks, and one that costs as much
     "look-careful-2-heavier-wide-bf16": _looking(width=0.5, **HEAVIER, **FASTER),
     "look-90-careful-2-heavier-wide-bf16": _looking("closer(side=90)", width=0.5, **HEAVIER, **FASTER),
