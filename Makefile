@@ -67,6 +67,11 @@ bench-train: .venv/installed  ## speed of training and of predict: modes of comp
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.inference --rounds 9 --out benchmarks/records/speed/inference.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.asynchronous --out benchmarks/records/speed/asynchronous.json --figure examples/images/workers.png
 
+# Looks at full width: 7 to 56 GFLOP an image.
+SIDES = 128 181 256
+FULL = $(BIN)/python -m benchmarks run --dataset brain --data $(LGG) --device cuda --size 256 --passes 12000 \
+	--seeds 0 1 2 --out benchmarks/records/looking-full
+
 bench-gpu: .venv/installed  ## what needs CUDA: speed, memory, and brain at 256x256 and full width (LGG=folders)
 	$(BIN)/python -m benchmarks.speed.rate --device cuda --out benchmarks/records/speed/rate-cuda.json
 	$(BIN)/python -m benchmarks.speed.training --device cuda --out benchmarks/records/speed/training-cuda.json
@@ -74,6 +79,9 @@ bench-gpu: .venv/installed  ## what needs CUDA: speed, memory, and brain at 256x
 	$(BIN)/python -m benchmarks run --dataset brain --data $(LGG) --agents keep-all otsu pa3c ac dueling-dqn unet \
 		--device cuda --size 256 --width 1 --out benchmarks/records/grid-256
 	$(BIN)/python -m benchmarks report benchmarks/records/grid-256 --data $(LGG) --out benchmarks/report-256
+	$(FULL) --horizon 2 --agents pa3c-on-unet ac --settings $(SIDES:%=closer-%-careful-2-heavier-full-bf16) closer-90-careful-2-heavier-full-bf16
+	$(FULL) --horizon 1 --agents unet --settings $(SIDES:%=once-%-full-bf16)
+	$(BIN)/python -m benchmarks.study.compute benchmarks/records/looking-full --figure benchmarks/report-256/compute-full.png
 
 # RLlib pins an older Gymnasium than the newest, so it and the environment's tests run in an environment of their own.
 .venv-rllib/installed: constraints-rllib.txt pyproject.toml setup.py agents/pyproject.toml agents/setup.py

@@ -209,9 +209,14 @@ SETTINGS: dict[str, Setting] = {
         )
         for side in (64, 90, 128)
     },
-    # Full width, which costs four times as much as half of it
-    "closer-90-careful-2-heavier-full-bf16": _looking("closer(side=90)", trying=False, width=1.0, **HEAVIER, **FASTER),
-    "once-128-full-bf16": _once("side=128", width=1.0, **FASTER),
+    # Full width, which costs four times as much as half of it: from 7 GFLOP an image on it wants a GPU (make bench-gpu)
+    **{
+        f"closer-{side}-careful-2-heavier-full-bf16": _looking(
+            f"closer(side={side})", trying=False, width=1.0, **HEAVIER, **FASTER
+        )
+        for side in (90, 128, 181, 256)
+    },
+    **{f"once-{side}-full-bf16": _once(f"side={side}", width=1.0, **FASTER) for side in (128, 181, 256)},
     "no-window": _looking("closer(smallest=1000000)", trying=False),
     # One look, and what moves the policy, one change at a time, with --horizon 1
     "gradient-vanilla": _gradient(),
