@@ -67,7 +67,7 @@ bench-train: .venv/installed  ## speed of training and of predict: modes of comp
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.inference --rounds 9 --out benchmarks/records/speed/inference.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.asynchronous --out benchmarks/records/speed/asynchronous.json --figure examples/images/workers.png
 
-# Looks at full width: 7 to 56 GFLOP an image.
+# Looks at full width: 7 to 49 GFLOP an image.
 SIDES = 128 181 256
 FULL = $(BIN)/python -m benchmarks run --dataset brain --data $(LGG) --device cuda --size 256 --passes 12000 \
 	--seeds 0 1 2 --out benchmarks/records/looking-full
