@@ -16,10 +16,11 @@ from matplotlib.image import imread
 from torch import nn
 
 from benchmarks.records import write_record
-from benchmarks.study import STUDY, compute, compute_figure
+from benchmarks.study import STUDY, accuracy, compute, compute_figure
 from benchmarks.study.accuracy import by_judged, edge, on_the_edge, read, series, table
 from benchmarks.study.compute import Compute
-from benchmarks.study.operations import count
+from benchmarks.study.operations import Operations, count
+from benchmarks.study.reading import facts_of
 from pixelseg_agents.networks import parameter_count
 from pixelseg_env import DataError, OptionError, PixelSegVectorEnv
 
@@ -190,3 +191,32 @@ def test_the_command_writes_numbers_and_a_picture(
         read([tmp_path / "records"], "val")
     with pytest.raises(DataError, match="each folder once"):
         series(read([tmp_path / "records"] * 2, "test"), "test")
+
+
+def test_the_tables_of_the_results_are_those_of_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All scores, edges and rows; what was counted stands in the table, for to count it all takes a minute."""
+    here = Path(__file__).parents[3] / "benchmarks"
+    told = (here / "RESULTS.md").read_text(encoding="utf-8")
+    told = told[told.index("**Accuracy for compute, ") : told.index(accuracy.NOTE)].strip()
+    costs: dict[tuple[str, str, str], list[list[str]]] = {}
+    for part in told.split("**Accuracy for compute, ")[1:]:
+        for line in part.splitlines():
+            if line.startswith("| ") and not line.startswith(("| agent ", "| ---")):
+                agent, setting, _, *cost = (cell.strip() for cell in line.split("|")[1:8])
+                rows = costs.setdefault((part.split(",")[0], agent, setting), [])
+                rows += [cost] if len(rows) < int(cost[1]) else []
+
+    def counted(record: dict[str, Any], _: str) -> Operations:
+        cell = record["cell"]
+        rows = costs[cell["dataset"], facts_of(cell["agent"], record).label, cell["setting"]]
+        height, width = map(int, rows[0][0].split("x"))
+        looks = np.diff([0.0, *(float(row[2]) for row in rows)])
+        return Operations(tuple(looks), 1000 * float(rows[0][3]), (height, width))
+
+    records = read([here / "records/looking"], "test")
+    cheap = next(one for one in records if one["name"] == "brain-unet-once-s0")
+    once = costs["brain", "U-Net, supervised", "once"][0]
+    assert [f"{count(cheap, 'test').looks[0]:.3f}", f"{count(cheap, 'test').training / 1000:.1f}"] == once[2:]
+    monkeypatch.setattr(accuracy, "count", counted)
+    made = table(series(records, "test")).removesuffix(accuracy.NOTE).strip()
+    assert made.splitlines() == told.splitlines()

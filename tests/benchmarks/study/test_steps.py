@@ -12,6 +12,8 @@ from benchmarks.records import write_record
 from benchmarks.study.steps import by_patient, read, table
 from pixelseg_env import DataError
 
+HERE = Path(__file__).parents[3] / "benchmarks"
+
 
 def a_record(seed: int, fold: int, gain: float) -> dict[str, Any]:
     """Two patients with an image and with three, which gain alike at the second step; of another fold other ones."""
@@ -83,3 +85,13 @@ def test_institutions_are_counted_and_protocols_never_mixed(tmp_path: Path) -> N
 def test_records_without_steps_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="after every step"):
         read([tmp_path])
+
+
+@pytest.mark.parametrize("folder", ["looking", "looking-24000", "looking-narrow"])
+def test_the_tables_of_the_results_are_those_of_the_records(folder: str) -> None:
+    records, told = read([HERE / "records" / folder]), (HERE / "RESULTS.md").read_text(encoding="utf-8")
+    parts = [part for part in ("val", "test") if any("by_step" in one.get(part, {}) for one in records)]
+    assert parts
+    missing = [line for part in parts for line in table(records, part).splitlines() if line not in told]
+    assert not missing
+    assert all(table(records, part) in told for part in parts), "a row too many, or in another order"
