@@ -127,6 +127,7 @@ SETTINGS: dict[str, Setting] = {
     "look-more-second-looks-careful": _looking(horizon_shares=(0.2, 0.8), **HEAVIER),
     "look-natural-careful-2": _looking(policy_gradient="natural", **_careful(2)),
     "look-natural-careful-2-heavier": _looking(policy_gradient="natural", **HEAVIER),
+    "look-natural-careful-2-heavier-unequal": _looking(policy_gradient="natural", equal_steps=False, **HEAVIER),
     "look-no-window-careful-2-heavier": _looking(NO_WINDOW, **HEAVIER),
     "look-limit-careful-2-heavier": _looking(logit_limit=4.0, **HEAVIER),
     "look-careful-2-heavier-equal-steps": _looking(equal_steps=True, **HEAVIER),
@@ -216,6 +217,9 @@ SETTINGS: dict[str, Setting] = {
         )
         for side in (90, 128, 181, 256)
     },
+    "closer-90-careful-2-heavier-full-slower-bf16": _looking(
+        "closer(side=90)", trying=False, width=1.0, learning_rate=5e-4, **HEAVIER, **FASTER
+    ),
     **{f"once-{side}-full-bf16": _once(f"side={side}", width=1.0, **FASTER) for side in (128, 181, 256)},
     "no-window": _looking("closer(smallest=1000000)", trying=False),
     # One look, and what moves the policy, one change at a time, with --horizon 1
