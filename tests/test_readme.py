@@ -292,8 +292,9 @@ def test_make_train_beats_otsu_by_far(tmp_path: Path) -> None:
     scores = {name.strip(): float(dice) for name, dice in rows}
     assert scores["PA3C"] >= 0.85
     assert scores["Otsu"] < 0.6
-    first, first_biou, last, last_biou = map(
-        float, re.findall(r"0\.\d{3}", done.stdout.split("PA3C: mean Dice")[1])[:4]
+    (first, first_biou), (last, last_biou) = (
+        (float(dice), float(biou))
+        for dice, biou in re.findall(r"^\| after step [12] *\| (\S+) ± \S+ \| (\S+) ± ", done.stdout, re.MULTILINE)
     )
     assert last > first + 0.005, "the second step, which sees the object magnified, gains"
     assert last_biou > first_biou + 0.04

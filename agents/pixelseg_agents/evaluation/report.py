@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pixelseg_agents.evaluation import EvaluationResult, Predictor, ceiling, evaluate, expanded, table
 from pixelseg_agents.evaluation.figures import case_figure, dice_by_step, step_figure
 from pixelseg_agents.evaluation.judging import JudgeAt, as_judged
-from pixelseg_agents.evaluation.results import size_text
+from pixelseg_agents.evaluation.results import size_text, table_of_steps
 from pixelseg_agents.evaluation.volumes import VolumeScores, mean_row
 from pixelseg_agents.evaluation.watching import images_with_objects
 from pixelseg_agents.files import write_atomically
@@ -93,21 +93,16 @@ def write_report(
 
 
 def summary_text(results: Mapping[str, EvaluationResult]) -> str:
-    """The table over images, and the first and the last step's Dice and BIoU."""
+    """The table over images, and another one of what the first one's steps are worth, where it has several."""
     name, result = next(iter(results.items()))
     count = result.summary()
-    (dice, last_dice), (biou, last_biou) = (
-        [float(curve[:, t].mean()) for t in (0, -1)] for curve in (result.dice_by_step, result.biou_by_step)
-    )
     return "\n".join(
         [
             f"{count['images']} images of {count['patients']} patients, mean ± sd over images (HD95 in pixels), "
             f"judged {result.judged}:",
             "",
             table(expanded(results)),
-            "",
-            f"{name}: mean Dice {dice:.3f} and BIoU {biou:.3f} after step 1, {last_dice:.3f} and {last_biou:.3f} "
-            f"after step {result.horizon}.",
+            *(["", table_of_steps(name, result)] if result.horizon > 1 else []),
         ]
     )
 

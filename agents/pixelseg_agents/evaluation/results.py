@@ -261,10 +261,31 @@ def table(rows: Mapping[str, EvaluationResult], by_patient: bool = False) -> str
             mean, spread = metrics[name][f"{prefix}mean"], metrics[name][f"{prefix}sd"]
             line.append(f"{mean:.{digits}f} ± {spread:.{digits}f}")
         lines.append(line + ([result.place] if mixed else []))
-    widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(header))]
-    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    return _aligned(lines)
+
+
+def table_of_steps(name: str, result: EvaluationResult) -> str:
+    """What the steps of one result are worth: mean ± sd of Dice and BIoU over images after each, as `table` has it.
+
+    Of more than four steps, the first and the last.
+    """
+    last = result.horizon
+    shown = range(1, last + 1) if last <= 4 else (1, last)
+    curves = (result.dice_by_step, result.biou_by_step)
+    lines = [[name, *(f"{metric} ↑" for metric in ("DICE", "BIoU"))]]
+    for step in shown:
+        values = (curve[:, step - 1] for curve in curves)
+        lines.append([f"after step {step}", *(f"{scores.mean():.3f} ± {scores.std():.3f}" for scores in values)])
+    return _aligned(lines)
+
+
+def _aligned(lines: list[list[str]]) -> str:
+    """A Markdown table whose columns also line up as plain text; the first line is its header."""
+    widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(lines[0]))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join(
-        "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |" for line in lines
+        "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |"
+        for line in (lines[0], rule, *lines[1:])
     )
 
 
