@@ -314,7 +314,8 @@ class PA3CConfig(PolicyConfig):
     """
 
     agent: ClassVar[str] = "PA3C"
-    # What the publication states, as far as it is known here.
+    # What the publication states, as far as it is known here. Where its words can be read in two ways, the reading
+    # that learns better is kept: `sam_form`, `dilate_every_layer` and `finest` are the others (benchmarks/LOOKING.md).
     stated: ClassVar[dict[str, Any]] = {
         "width": 1.0,
         "norm": "none",
@@ -352,8 +353,8 @@ class PA3CConfig(PolicyConfig):
     dilate_every_layer: bool = False
     """No 3x3 convolution but the last has a dilation below 2: another reading of the publication."""
     finest: int = 1
-    """The first block works at 1/finest of the resolution, 1 or 2; 2: scales of 1/2 to 1/16, as published (with
-    detail=False)."""
+    """The first block works at 1/finest of the resolution, 1 or 2; 2: scales of 1/2 to 1/16, another reading of the
+    publication (with detail=False)."""
     blocks: int = 4
     """Blocks of the trunk, 1 to 4; with 1, no SAM and no dilation a pixel sees its neighbourhood, and what
     the normalisation shares."""

@@ -169,8 +169,12 @@ class Cell:
     def applies(self) -> bool:
         """Whether the setting changes anything for the learner: it may have none of the hyperparameters, or no use."""
         learner, rules = self.learner, self.rules
-        if rules.env and (learner.reference or learner.refines or learner.facts.looks_once):
-            return False  # whose rules are given, or make no difference
+        if rules.env and (learner.reference or learner.facts.looks_once):
+            return False  # whose rules make no difference
+        if rules.env and learner.refines:  # whose rules are given, but for what it is told of the time
+            changed = {name for name, value in rules.env.items() if learner.rules.get(name) != value}
+            if changed - {"observe_time"} or not rules.hyper:
+                return False
         if rules.data or not rules.hyper:
             return True
         if learner.reference or learner.factory:

@@ -136,6 +136,8 @@ def test_settings_apply_where_they_change_something() -> None:
     assert applies("twin-steps", "previews")
     assert not applies("pixelrl", "no-later-background-weight"), "nothing else where zero is not final"
     assert not applies("pixelrl", "restorable")
+    assert [applies("pixelrl", name) for name in ("closer", "look-restorable")] == [True, False], "it looks closer, too"
+    assert [applies("pixelrl", name) for name in ("stacked", "dice-gain")] == [False, False], "as it is, or not its own"
     assert not applies("otsu", "no-sam")
     assert not applies(f"{HERE}:by_rule", "no-sam")
     assert applies(f"{HERE}:by_rule", "restorable")
