@@ -45,10 +45,11 @@ NO_WINDOW = "closer(smallest=1000000)"
 FASTER: dict[str, Any] = {"precision": "bf16"}
 
 
-def _once(more: str = "", **hyper: Any) -> Setting:
-    """One look at the whole image, on test patients, with --horizon 1."""
+def _once(more: str = "", trying: bool = False, **hyper: Any) -> Setting:
+    """One look at the whole image, on test patients or see `TRYING`, with --horizon 1."""
     values = ", ".join(filter(None, (more, "smallest=1000000")))
-    return Setting(hyper={"look": f"closer({values})", "horizons": (1,)} | hyper, tuned=False)
+    about = TRYING if trying else {"tuned": False}
+    return Setting(hyper={"look": f"closer({values})", "horizons": (1,)} | hyper, **about)
 
 
 def _gradient(data: dict[str, Any] | None = None, **hyper: Any) -> Setting:
@@ -135,9 +136,8 @@ SETTINGS: dict[str, Setting] = {
     "look-no-time-careful-2-heavier": _looking(observe_time=False, **HEAVIER),
     "look-two-windows-careful-2-heavier": _looking("closer(windows=2)", **HEAVIER),
     "look-careful-2-heavier-wide": _looking(width=0.5, **HEAVIER),
-    "look-once-90-wide": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=(1.0,), width=0.5),
     "look-equal-steps": _looking(equal_steps=True),  # the few pixels of a second look weigh as much as all of the first
-    "look-once-90": _looking("closer(side=90, smallest=1000000)", horizons=(1,), horizon_shares=(1.0,)),
+    "look-once-90": _once("side=90", trying=True),
     "look-natural": _looking(policy_gradient="natural"),
     **{f"look-{name}": _looking(network=name) for name in EXTRACTORS},
     "look-unet-careful-2-heavier": _looking(network="unet", **HEAVIER),
@@ -145,12 +145,7 @@ SETTINGS: dict[str, Setting] = {
     # What was run once on test patients at width 0.5, on folds: two looks, and one that costs as much
     "look-careful-2-heavier-wide-bf16": _looking(width=0.5, **HEAVIER, **FASTER),
     "look-90-careful-2-heavier-wide-bf16": _looking("closer(side=90)", width=0.5, **HEAVIER, **FASTER),
-    **{
-        f"look-once-{side}-wide-bf16": _looking(
-            f"closer(side={side}, smallest=1000000)", horizons=(1,), horizon_shares=(1.0,), width=0.5, **FASTER
-        )
-        for side in (90, 128)
-    },
+    **{f"look-once-{side}-wide-bf16": _once(f"side={side}", trying=True, width=0.5, **FASTER) for side in (90, 128)},
     "look-thrice-careful": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3), **HEAVIER),  # with --horizon 3
     "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),
     "look-final-weight-2": _looking(final_foreground_weight=2.0),  # the second look throws away too much
