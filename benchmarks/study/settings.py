@@ -40,6 +40,7 @@ def _careful(k: int) -> dict[str, Any]:
 HEAVIER = _careful(2) | {"final_foreground_weight": 3.0}  # and the object weighs 1.5 at the second look
 # As the data set brain does it: what a patient lacks is replaced by FLAIR, its second channel
 AS_REPLACED: dict[str, Any] = {"missing_sequences": 0.33, "missing_stand_in": 1}
+THRICE: dict[str, Any] = {"horizons": (1, 2, 3), "horizon_shares": (0.3, 0.4, 0.3)}  # with --horizon 3
 NO_WINDOW = "closer(smallest=1000000)"
 # For processors with AMX. Seeds 0 and 1 of one setting were run in both, to compare.
 FASTER: dict[str, Any] = {"precision": "bf16"}
@@ -146,8 +147,8 @@ SETTINGS: dict[str, Setting] = {
     "look-careful-2-heavier-wide-bf16": _looking(width=0.5, **HEAVIER, **FASTER),
     "look-90-careful-2-heavier-wide-bf16": _looking("closer(side=90)", width=0.5, **HEAVIER, **FASTER),
     **{f"look-once-{side}-wide-bf16": _once(f"side={side}", trying=True, width=0.5, **FASTER) for side in (90, 128)},
-    "look-thrice-careful": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3), **HEAVIER),  # with --horizon 3
-    "look-thrice": _looking(horizons=(1, 2, 3), horizon_shares=(0.3, 0.4, 0.3)),
+    "look-thrice-careful": _looking(**THRICE, **HEAVIER),
+    "look-thrice": _looking(**THRICE),
     "look-final-weight-2": _looking(final_foreground_weight=2.0),  # the second look throws away too much
     # Another reading of the decision process, beside the usual one, with the published settings and with PA3C's own
     "try-published": Setting(hyper=PUBLISHED, **TRYING),
@@ -182,6 +183,7 @@ SETTINGS: dict[str, Setting] = {
         f"{name}-careful-2-heavier": _looking(look, trying=False, **HEAVIER)
         for name, look in {"closer": "closer", "closer-90": "closer(side=90)", "no-window": NO_WINDOW}.items()
     },
+    "closer-thrice-careful": _looking(trying=False, **THRICE, **HEAVIER),
     "no-window-32": _looking("closer(side=32, smallest=1000000)", trying=False),
     "once": _once(),
     # One look that costs as much as two of 32x32, 64x64, 90x90, 128x128
