@@ -195,7 +195,8 @@ def test_the_systems_of_the_publication_have_a_command_and_their_tables() -> Non
 
 
 def test_no_place_is_left_to_be_filled() -> None:
-    for name in ("README.md", "benchmarks/README.md", "benchmarks/RESULTS.md", "benchmarks/LOG.md"):
+    pages = ("README.md", "benchmarks/README.md", "benchmarks/RESULTS.md", "benchmarks/LOOKING.md", "benchmarks/LOG.md")
+    for name in pages:
         assert "@@" not in (ROOT / name).read_text(), name
 
 
@@ -218,8 +219,9 @@ def test_the_table_of_the_first_page_is_that_of_the_records(page: str) -> None:
         assert parameters == (brain["parameters, M"] and f"{float(brain['parameters, M']):.2f}"), row
 
 
-def test_results_begin_with_a_page_for_newcomers_and_list_what_follows() -> None:
-    results = (ROOT / "benchmarks/RESULTS.md").read_text()
+@pytest.mark.parametrize("page", ["RESULTS.md", "LOOKING.md"])
+def test_results_begin_with_a_page_for_newcomers_and_list_what_follows(page: str) -> None:
+    results = (ROOT / "benchmarks" / page).read_text()
     headings = re.findall(r"^## (.+)$", results, re.MULTILINE)
     assert headings[:2] == ["In short", "Contents"]
     contents = results.split("## Contents")[1].split("\n## ")[0]
@@ -228,11 +230,12 @@ def test_results_begin_with_a_page_for_newcomers_and_list_what_follows() -> None
 
 
 def test_readme_quotes_the_results() -> None:
-    results = (ROOT / "benchmarks/RESULTS.md").read_text()
+    pages = ((ROOT / "benchmarks" / page).read_text() for page in ("RESULTS.md", "LOOKING.md"))
+    results = "".join(page.split("\n## Contents")[1] for page in pages)
     section = README.split("## Results so far")[1].split("\n## Glossary")[0]
     scores = re.findall(r"\d\.\d{3}", section)
     assert scores
-    assert [score for score in scores if score not in results.split("\n## Contents")[1]] == []
+    assert [score for score in scores if score not in results] == []
 
 
 def test_links_lead_somewhere() -> None:
@@ -242,6 +245,7 @@ def test_links_lead_somewhere() -> None:
         "CHANGELOG.md",
         "benchmarks/README.md",
         "benchmarks/RESULTS.md",
+        "benchmarks/LOOKING.md",
         "benchmarks/LEADERBOARD.md",
     ):
         for path in re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / page).read_text()):

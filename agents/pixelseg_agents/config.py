@@ -28,8 +28,8 @@ LATER_BACKGROUND_WEIGHT = 0.25
 DISCOUNT = 0.95
 # Where a later look sees more than the first and cannot bring back what is gone, the first one has to be careful: an
 # object's pixel that it removes costs three times what background pays, and at the second look, which counts twice in
-# learning, one and a half times. The discount makes up for what counts twice. For two looks: a third one would lose
-# some of what the second has found (measured: benchmarks/LOG.md).
+# learning, one and a half times. The discount makes up for what counts twice. For two looks: a third one gains on some
+# patients and loses on others (measured: benchmarks/LOOKING.md).
 CAREFUL = {"gamma": DISCOUNT / 2, "final_foreground_weight": 3.0, "later_background_weight": 2.0}
 EQUATION_12 = re.compile(r"(?:\d[\w.+-]*\*)?(?:squared_error|sign)")  # the same on maps of 0 and 1; or times a number
 

@@ -201,7 +201,7 @@ def test_what_is_typed_goes_before_a_preset_which_fits_the_rest_to_it(
 
 
 def test_an_agent_that_looks_closer_practises_later_looks_most_of_the_time() -> None:
-    """As it was when the figures of *Looking closer* in RESULTS were measured."""
+    """As it was when the figures of *Looking closer* were measured."""
     for horizon, shares in ((1, ()), (2, (0.4, 0.6)), (10, (0.4, 0.3, 0.3))):
         assert preset_config("pa3c", "closer", horizon).horizon_shares == pytest.approx(shares)
 

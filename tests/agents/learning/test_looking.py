@@ -325,9 +325,7 @@ def test_a_first_look_that_others_follow_is_careful() -> None:
     assert (final, later, gamma * later) == (3, 2, pytest.approx(0.95))
     assert weights(env, look="closer", foreground_weight="ratio") == (gamma, 3, 2)
     for asked in ({"foreground_weight": 1.0}, {"horizons": (1,)}, {"horizons": (1, 2, 3)}):
-        assert weights(env, look="closer", **asked) == usual, (
-            "nothing to be careful about, or a third look would lose it"
-        )
+        assert weights(env, look="closer", **asked) == usual, "nothing to be careful about, or for two looks alone"
     assert weights(env, look="closer", gamma=0.0) == (0, 1, 1), "they go together"
     assert weights(env, look="closer", final_foreground_weight=2.0) == (0.95, 2, 1)
     assert weights(env, look="closer", later_background_weight=0.5) == (0.95, 1, 0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -194,9 +195,12 @@ def test_the_command_writes_numbers_and_a_picture(
 
 
 def test_the_tables_of_the_results_are_those_of_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All scores, edges and rows; what was counted stands in the table, for to count it all takes a minute."""
+    """All scores and rows. What was counted is taken from the table, for to count it all takes a minute.
+
+    It is rounded there, so that costs can be equal which are not: who is on the edge is compared elsewhere.
+    """
     here = Path(__file__).parents[3] / "benchmarks"
-    told = (here / "RESULTS.md").read_text(encoding="utf-8")
+    told = (here / "LOOKING.md").read_text(encoding="utf-8")
     told = told[told.index("**Accuracy for compute, ") : told.index(accuracy.NOTE)].strip()
     costs: dict[tuple[str, str, str], list[list[str]]] = {}
     for part in told.split("**Accuracy for compute, ")[1:]:
@@ -219,4 +223,5 @@ def test_the_tables_of_the_results_are_those_of_the_records(monkeypatch: pytest.
     assert [f"{count(cheap, 'test').looks[0]:.3f}", f"{count(cheap, 'test').training / 1000:.1f}"] == once[2:]
     monkeypatch.setattr(accuracy, "count", counted)
     made = table(series(records, "test")).removesuffix(accuracy.NOTE).strip()
-    assert made.splitlines() == told.splitlines()
+    plain = [re.sub(r"\*\*|<u>|</u>", "", text).splitlines() for text in (made, told)]
+    assert plain[0] == plain[1]

@@ -44,13 +44,13 @@ def test_the_table_has_every_metric_by_image_and_by_patient(tmp_path: Path) -> N
     assert "0.200 |" in others[1], "too few patients for an interval"
 
 
-def test_the_table_of_the_results_is_that_of_the_records() -> None:
-    records = Path("benchmarks/records/looking")
-    told = Path("benchmarks/RESULTS.md").read_text(encoding="utf-8")
-    command = " ".join(
-        told.split("benchmarks.study.ends benchmarks/records/looking --learners ")[1].split("`")[0].split()
-    )
-    assert table(read([records], "brain", command.split())) in told
+@pytest.mark.parametrize("dataset", ["brain", "cardiac"])
+def test_the_table_of_the_results_is_that_of_the_records(dataset: str) -> None:
+    told = Path("benchmarks/LOOKING.md").read_text(encoding="utf-8")
+    commands = [" ".join(part.split("`")[0].split()) for part in told.split("python -m benchmarks.study.ends")[1:]]
+    (command,) = (one for one in commands if ("--dataset cardiac" in one) == (dataset == "cardiac"))
+    learners = command.split(" --learners ")[1].split()
+    assert table(read([Path("benchmarks/records/looking")], dataset, learners)) in told
 
 
 def test_folds_and_the_usual_split_are_rows_of_their_own(tmp_path: Path) -> None:

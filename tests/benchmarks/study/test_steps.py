@@ -89,7 +89,7 @@ def test_records_without_steps_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["looking", "looking-24000", "looking-narrow"])
 def test_the_tables_of_the_results_are_those_of_the_records(folder: str) -> None:
-    records, told = read([HERE / "records" / folder]), (HERE / "RESULTS.md").read_text(encoding="utf-8")
+    records, told = read([HERE / "records" / folder]), (HERE / "LOOKING.md").read_text(encoding="utf-8")
     parts = [part for part in ("val", "test") if any("by_step" in one.get(part, {}) for one in records)]
     assert parts
     missing = [line for part in parts for line in table(records, part).splitlines() if line not in told]

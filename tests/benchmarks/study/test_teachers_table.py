@@ -1,4 +1,4 @@
-"""The table of what moves the policy says what its records say, and so does RESULTS.md."""
+"""The table of what moves the policy says what its records say, and so does LOOKING.md."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ def test_what_cannot_stand_in_one_table_is_refused(tmp_path: Path) -> None:
 
 
 def test_results_have_the_numbers_of_the_records() -> None:
-    """Every row of RESULTS.md that the command's table names begins as it does there."""
+    """Every row of LOOKING.md that the command's table names begins as it does there."""
     (rows, *others) = read([HERE / "records/teachers"]).values()
     made = [text.splitlines() for part in (rows, *others) for text in list(tables(part).values())[:1]]
     known = {who for part in (rows, *others) for who in part}
-    lines = (HERE / "RESULTS.md").read_text().replace("**", "").splitlines()
+    lines = (HERE / "LOOKING.md").read_text().replace("**", "").splitlines()
     for label in LABELS.values():
         row = next(line for text in made for line in text if line.startswith(f"| {label} |"))
         told = next(line for line in lines if line.startswith(f"| {label} |"))
