@@ -141,8 +141,7 @@ SETTINGS: dict[str, Setting] = {
     "look-once-90": _once("side=90", trying=True),
     "look-natural": _looking(policy_gradient="natural"),
     **{f"look-{name}": _looking(network=name) for name in EXTRACTORS},
-    "look-unet-careful-2-heavier": _looking(network="unet", **HEAVIER),
-    "look-unet3+-careful-2-heavier-bf16": _looking(network="unet3+", **HEAVIER, **FASTER),
+    **{f"look-{name}-careful-2-heavier-bf16": _looking(network=name, **HEAVIER, **FASTER) for name in EXTRACTORS},
     # What was run once on test patients at width 0.5, on folds: two looks, and one that costs as much
     "look-careful-2-heavier-wide-bf16": _looking(width=0.5, **HEAVIER, **FASTER),
     "look-90-careful-2-heavier-wide-bf16": _looking("closer(side=90)", width=0.5, **HEAVIER, **FASTER),
