@@ -141,11 +141,11 @@ SETTINGS: dict[str, Setting] = {
     "look-once-90": _once("side=90", trying=True),
     "look-natural": _looking(policy_gradient="natural"),
     **{f"look-{name}": _looking(network=name) for name in EXTRACTORS},
-    **{f"look-{name}-careful-2-heavier-bf16": _looking(network=name, **HEAVIER, **FASTER) for name in EXTRACTORS},
-    # What was run once on test patients at width 0.5, on folds: two looks, and one that costs as much
-    "look-careful-2-heavier-wide-bf16": _looking(width=0.5, **HEAVIER, **FASTER),
+    **{f"look-{name}-careful-2-heavier": _looking(network=name, **HEAVIER) for name in EXTRACTORS},
+    # What was run once on test patients at width 0.5, on folds: one look that costs as much as two, and larger ones
+    "look-once-90-wide": _once("side=90", trying=True, width=0.5),
     "look-90-careful-2-heavier-wide-bf16": _looking("closer(side=90)", width=0.5, **HEAVIER, **FASTER),
-    **{f"look-once-{side}-wide-bf16": _once(f"side={side}", trying=True, width=0.5, **FASTER) for side in (90, 128)},
+    "look-once-128-wide-bf16": _once("side=128", trying=True, width=0.5, **FASTER),
     "look-thrice-careful": _looking(**THRICE, **HEAVIER),
     "look-thrice": _looking(**THRICE),
     "look-final-weight-2": _looking(final_foreground_weight=2.0),  # the second look throws away too much
