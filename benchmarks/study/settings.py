@@ -148,6 +148,8 @@ SETTINGS: dict[str, Setting] = {
     "look-once-128-wide-bf16": _once("side=128", trying=True, width=0.5, **FASTER),
     "look-thrice-careful": _looking(**THRICE, **HEAVIER),
     "look-thrice": _looking(**THRICE),
+    # Cross-entropy at both looks, see `careful.HeavierLabels`
+    "look-by-labels": _looking(foreground_weight=1.0),
     "look-final-weight-2": _looking(final_foreground_weight=2.0),  # the second look throws away too much
     # Another reading of the decision process, beside the usual one, with the published settings and with PA3C's own
     "try-published": Setting(hyper=PUBLISHED, **TRYING),
@@ -182,6 +184,7 @@ SETTINGS: dict[str, Setting] = {
         f"{name}-careful-2-heavier": _looking(look, trying=False, **HEAVIER)
         for name, look in {"closer": "closer", "closer-90": "closer(side=90)", "no-window": NO_WINDOW}.items()
     },
+    "closer-by-labels": _looking(trying=False, foreground_weight=1.0),
     "closer-thrice-careful": _looking(trying=False, **THRICE, **HEAVIER),
     "no-window-32": _looking("closer(side=32, smallest=1000000)", trying=False),
     "once": _once(),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.study.careful import SURE, SureThird
+from benchmarks.study import careful
+from benchmarks.study.careful import SURE, SureThird, WaitingLabels
 from benchmarks.study.crossed import PA3COnUNet
 from benchmarks.study.practice import MARGIN, PIXELS, WindowsFirst, boxes
 from benchmarks.study.roles import NetworkPerLook, ScalesPerLook
+from pixelseg_agents.learning.losses import cross_entropy
 from pixelseg_env import PixelSegVectorEnv
 
 
@@ -81,6 +84,22 @@ def test_a_third_look_earns_little_by_what_is_not_surely_background() -> None:
     )
     foreground = torch.tensor([[[0.0, 1.0]]])
     assert [one.flatten().tolist() for one in agent._reward_weights(foreground, 3.0)] == [[1, 3], [2, 3], [2 * SURE, 3]]
+
+
+def test_a_first_look_at_labels_waits_and_the_second_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = WaitingLabels(env(), **OPTIONS, foreground_weight=1.0, final_foreground_weight=1.0)
+    factors: list[tuple[int, float]] = []
+
+    def watched(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, *rest: Any) -> torch.Tensor:
+        assert (weights[target == 0] == 1).all()
+        factors.append((agent.updates, weights[target == 1].unique().item()))
+        return cross_entropy(logits, target, weights, *rest)
+
+    monkeypatch.setattr(careful, "cross_entropy", watched)
+    agent.learn(8)
+    looks = [agent.config.schedule(8).horizon(update) for update in range(8)]
+    assert set(looks) == {1, 2}
+    assert factors == [(update, factor) for update in range(8) for factor in (20.0, 1.5)[: looks[update]]]
 
 
 def test_images_of_which_something_is_gone_have_a_network_of_their_own() -> None:
