@@ -18,7 +18,7 @@ from pixelseg_agents.checkpoint import BEST, CHECKPOINT
 from pixelseg_agents.cli.options import RUNS_OWN, parse_pairs
 from pixelseg_agents.cli.task import TaskArguments, task_from_json
 from pixelseg_agents.files import read_json, reason, remove_unfinished, write_atomically
-from pixelseg_agents.learning.looking import Closer, make_look
+from pixelseg_agents.learning.looking import Closer, WholeImage, make_look
 from pixelseg_agents.networks import network_class
 from pixelseg_agents.registry import agent_class, load_agent
 from pixelseg_env import (
@@ -235,8 +235,15 @@ def too_short(agent: Any, horizon: int) -> str:
         horizon: the steps that it is used for.
     """
     longest = max(getattr(agent.config, "horizons", ()) or (horizon,)) if hasattr(agent, "config") else horizon
-    if longest >= horizon or getattr(agent, "looks_once", False):
+    if longest >= horizon:
         return ""
+    if getattr(agent, "looks_once", False):
+        if isinstance(getattr(agent, "look", WholeImage()), WholeImage):
+            return ""  # every step is the first one again
+        return (
+            f"the agent learns from the first look alone, at the whole image, and is used for {horizon} steps "
+            "(--horizon), of which later ones show it windows, which it never learnt. Give --horizon 1, or --look whole"
+        )
     return (
         f"the agent is trained for at most {longest} step(s) (--horizons) and used for {horizon} (--horizon). What "
         f"to do after step {longest} it has never learnt, and it may lose the whole object. Give --horizon {longest}, "

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -23,6 +23,7 @@ from pixelseg_env import OptionError, resolve
 
 LARGEST = 4096  # pixels of a look's side
 MOST = 16  # windows of a look
+FARTHEST = 1e9  # pixels of a window, or sides of a box: beyond every image, and far within float32
 Network = Callable[[Tensor], Any]  # of a batch (B, C', h, w): tensors (B, ..., h, w), or a tuple or list of them
 
 
@@ -121,9 +122,9 @@ class Closer(Look):
     def __post_init__(self) -> None:
         for name, valid, wanted in (
             ("side", isinstance(self.side, int) and 8 <= self.side <= LARGEST, f"a whole number of 8 to {LARGEST}"),
-            ("margin", _is_number(self.margin) and self.margin >= 1, "a number of at least 1"),
-            ("border", _is_number(self.border) and self.border >= 0, "a number of at least 0"),
-            ("smallest", _is_number(self.smallest) and self.smallest >= 1, "a number of at least 1"),
+            ("margin", _is_number(self.margin) and self.margin >= 1, f"a number of 1 to {FARTHEST:,.0f}"),
+            ("border", _is_number(self.border) and self.border >= 0, f"a number of 0 to {FARTHEST:,.0f}"),
+            ("smallest", _is_number(self.smallest) and self.smallest >= 1, f"a number of 1 to {FARTHEST:,.0f}"),
             ("context", isinstance(self.context, bool), "True or False"),
             ("windows", type(self.windows) is int and 1 <= self.windows <= MOST, f"a whole number of 1 to {MOST}"),
         ):
@@ -240,7 +241,7 @@ def _each(found: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= FARTHEST
 
 
 # ---------------------------------------------------------------- names
@@ -273,12 +274,21 @@ def make_look(text: str) -> Look:
     try:
         found = kind(**values)
     except TypeError as error:
-        raise OptionError(f"look={text!r}: {error}") from error
+        raise OptionError(f"look={text!r}: {error}; {_takes(name, kind)}") from error
     if not isinstance(found, Look):
         raise OptionError(f"look={text!r}: expected a Look (pixelseg_agents.Look), got {type(found).__name__}")
     if type(found).__call__ is Look.__call__:
         raise OptionError(f"look={text!r}: expected a subclass of Look that defines __call__, see its docstring")
     return found
+
+
+def _takes(name: str, kind: Any) -> str:
+    """What may be given to a look, for an error."""
+    try:
+        values = list(inspect.signature(kind).parameters)
+    except (TypeError, ValueError):  # no class, or written in C
+        return "expected a Look (pixelseg_agents.Look)"
+    return f"{name} takes {', '.join(values) or 'no values'}"
 
 
 def _values(text: str, inside: str) -> dict[str, Any]:

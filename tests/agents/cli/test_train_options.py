@@ -163,6 +163,10 @@ def test_pa3c_looks_closer_unless_told_otherwise(tmp_path: Path, capsys: pytest.
     assert "warning" not in said.err
     assert main(["train", *SHORT, "--size", "48", "--out", str(tmp_path / "small")]) == 0
     assert "48x48 are no larger than the smallest window" in capsys.readouterr().err
+    for look, warned in (("whole", False), ("closer(smallest=16)", True)):
+        once = ["--agent", "supervised", "--look", look, "--horizon", "3", "--size", "24"]
+        assert main(["train", *SHORT, *once, "--out", str(tmp_path / f"once-{warned}")]) == 0
+        assert ("learns from the first look alone" in capsys.readouterr().err) == warned
     assert main(["train", *SHORT, "--size", "48", "--preset", "whole", "--out", str(tmp_path / "whole")]) == 0
     said = capsys.readouterr()
     assert PA3C.load(tmp_path / "whole/checkpoint.safetensors").look == WholeImage()

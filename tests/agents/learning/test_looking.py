@@ -400,12 +400,14 @@ def test_looks_by_name() -> None:
         ("closer(side=4)", "8 to 4096"),
         ("closer(side=2000000)", "8 to 4096"),
         ("closer(side=np.inf)", "expected the form"),
-        ("closer(sde=32)", "sde"),
+        ("closer(sde=32)", "'sde'; closer takes side, margin, border, smallest, context, windows"),
+        ("whole(side=3)", "whole takes no values"),
         ("closer(32)", "expected the form"),
         ("closer(side=", "expected a name"),
         ("closer(side=,)", "expected the form"),
-        ("closer(margin=0.5)", "at least 1"),
-        (f"closer(border={10**400})", "at least 0"),
+        ("closer(margin=0.5)", "1 to 1,000,000,000"),
+        (f"closer(border={10**400})", "0 to 1,000,000,000"),
+        ("closer(smallest=1e39)", "1 to 1,000,000,000"),
         ("closer(side=32, side=16)", "expected the form"),
         ("closer(**{'side': 32})", "expected the form"),
         ("pixelseg_agents:Look", "defines __call__"),
@@ -413,6 +415,7 @@ def test_looks_by_name() -> None:
         ("closer(windows=True)", "1 to 16"),
         ("no.such.module:look", "cannot be imported"),
         ("builtins:dict", "expected a Look"),
+        ("os:path", "expected a Look"),
         ("", "expected"),
     ],
 )
@@ -420,6 +423,10 @@ def test_wrong_looks_are_explained(text: str, message: str) -> None:
     with pytest.raises(OptionError, match="look") as caught:
         PA3C(closer_env(), look=text, width=0.05)
     assert message in str(caught.value)
+
+
+def test_windows_may_be_as_large_as_is_allowed() -> None:
+    PA3C(closer_env(), look="closer(side=16, smallest=1e9, border=1e9, margin=1e9)", width=0.05).learn(1)
 
 
 def test_pictures_show_what_was_looked_at(tmp_path: Any) -> None:
