@@ -24,6 +24,7 @@ LABELS = {"DICE": "Dice", "BIoU": "BIoU", "HD95": "HD95, pixels (axis turned)"}
 LEAST = 10.0  # between the ends of an axis of costs
 APART = 7.0  # points between what cost the same
 TALLER, FAINT = 2.0, 0.2  # panels of many series, and their earlier looks
+MANY = 8  # series
 FEW = 4  # looks, up to which every one has its number; of more, the first and the last
 Style = dict[str, Any]
 
@@ -65,8 +66,8 @@ def draw(found: Sequence[Series], path: Path) -> None:
 
 
 def _many(group: Sequence[Series]) -> bool:
-    """Whether there are more than colours, so that these are agents."""
-    return len(group) >= len(COLOURS)
+    """Whether a colour each would tell them apart no more; an agent has one then."""
+    return len(group) >= MANY
 
 
 def _styles(group: Sequence[Series]) -> list[Style]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,12 @@ from pixelseg_env import SegmentationDataset
 from pixelseg_env.rendering import to_rgb
 
 Drawn = list[tuple[Path, str]]
-# Okabe and Ito's colours, told apart by colour-blind readers too; supervised learners are dashed.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+# Okabe and Ito's colours, told apart by colour-blind readers too, then darker ones of Paul Tol's; supervised learners
+# are dashed.
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"),
+    *("#882255", "#332288", "#661100", "#999933", "#44AA99", "#DDCC77", "#AA4466", "#6699CC"),
+)
 
 
 def draw_all(
@@ -138,7 +143,7 @@ def _horizons(records: Records, agents: Sequence[str], settings: Sequence[str], 
     """Fig. 7: trained with one t_max, judged after 1 to 15 steps."""
     figure = Figure(figsize=(4 * len(agents), 3.6), layout="constrained")
     for axes, agent in zip(np.atleast_1d(np.array(figure.subplots(1, len(agents), sharey=True))), agents, strict=True):
-        for setting, colour in zip(settings, COLOURS, strict=False):
+        for setting, colour in zip(settings, cycle(COLOURS), strict=False):
             if found := records.get(agent, setting):
                 curves = np.array([r["test"].get("longer", r["test"]["summary"])["dice_by_step"] for r in found])
                 label = f"trained at t_max {setting.removeprefix('t_max-')}"
@@ -157,7 +162,7 @@ def _bars(records: Records, agents: Sequence[str], path: Path) -> tuple[Path, st
     metrics = ("DICE", "PPV", "SEN", "IoU", "BIoU")
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()
-    for i, (agent, colour) in enumerate(zip(agents, COLOURS, strict=False)):
+    for i, (agent, colour) in enumerate(zip(agents, cycle(COLOURS), strict=False)):
         values = np.array([[r["test"]["summary"]["metrics"][m]["mean"] for m in metrics] for r in records.get(agent)])
         where = np.arange(len(metrics)) + (i - (len(agents) - 1) / 2) * 0.8 / len(agents)
         label, width = records.label(agent), 0.8 / len(agents)
