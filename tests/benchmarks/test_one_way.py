@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,15 @@ def layer(module: str) -> int:
     order = ("benchmarks.records", "benchmarks.grid", "benchmarks.study")
     places = [place for place, name in enumerate(order) if module == name or module.startswith(f"{name}.")]
     return max(places, default=-1)
+
+
+def test_what_is_said_to_be_ready_can_be_run() -> None:
+    said = (ROOT / "benchmarks/README.md").read_text().partition("Ready, and not run:")[2].partition("\n\n")[0]
+    names = [name for name in re.findall(r"`([^`]+)`", said) if not name.startswith(("--", "make "))]
+    assert len(names) > 5
+    for name in names:
+        module, _, what = name.partition(":")
+        assert hasattr(importlib.import_module(module), what) if what else name in STUDY.settings, name
 
 
 @pytest.mark.parametrize("path", GRID, ids=lambda path: path.stem)
