@@ -32,7 +32,7 @@ PAGE, COSTS = HERE / "LEADERBOARD.md", HERE / "report/gflop.json"
 TAKE_PART = {
     "looking": (
         *("closer", "closer-90", "closer-careful-2", "closer-careful-2-heavier", "closer-90-careful-2-heavier"),
-        *("closer-thrice-careful", "no-window", "no-window-careful-2-heavier"),
+        *("closer-thrice-careful", "no-window", "no-window-careful-2-heavier", "closer-by-labels"),
         *("once", "once-90", "once-128", "once-181-bf16", "once-256-bf16"),
         *(
             f"closer-{name}-bf16"
