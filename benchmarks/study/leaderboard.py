@@ -112,9 +112,9 @@ def costs(found: Mapping[str, list[Row]], known: Mapping[str, float]) -> dict[st
 
     Only of agents of the study: others cannot be built from a record.
     """
-    firsts = [
-        row.records[0] for rows in found.values() for row in rows if "config" in row.records[0] and STUDY.has(row.agent)
-    ]
+    rows = [row for table in found.values() for row in table]
+    ours = [row for row in rows if STUDY.has(row.agent) or row.agent.startswith("benchmarks.study.")]
+    firsts = [row.records[0] for row in ours if "config" in row.records[0]]
     return {_name(one): known.get(_name(one)) or round(sum(count_looks(one, "test")), 4) for one in firsts}
 
 
