@@ -41,7 +41,10 @@ class SureThird(PA3COnUNet):
 
 
 class HeavierLabels(SteppedUNet):
-    """Cross-entropy at every look, in which the object weighs what it weighs in the careful rewards."""
+    """Cross-entropy at every look, in which the object weighs what it weighs in the careful rewards.
+
+    The config's own weights are factors too, so they have to be 1, as in the settings `...-by-labels`.
+    """
 
     name = "U-Net, supervised at every look, careful weights"
     factors: ClassVar[tuple[float, ...]] = (3.0, 1.5)
@@ -49,7 +52,8 @@ class HeavierLabels(SteppedUNet):
 
     @property
     def _loss(self) -> Loss:
-        factors = chain(self.factors, repeat(self.factors[-1]))  # asked for once an update, called once a look
+        # Asked for once an update and called once a look, for the network has one head.
+        factors = chain(self.factors, repeat(self.factors[-1]))
 
         def loss(logits: Tensor, target: Tensor, weights: Tensor, *rest: Any, **more: Any) -> Tensor:
             return cross_entropy(logits, target, weights * (1 + (next(factors) - 1) * target), *rest, **more)

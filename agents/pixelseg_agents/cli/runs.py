@@ -242,7 +242,8 @@ def too_short(agent: Any, horizon: int) -> str:
             return ""  # every step is the first one again
         return (
             f"the agent learns from the first look alone, at the whole image, and is used for {horizon} steps "
-            "(--horizon), of which later ones show it windows, which it never learnt. Give --horizon 1, or --look whole"
+            "(--horizon), of which later ones may show it windows, which it never learnt. Give --horizon 1, or train "
+            "with --look whole"
         )
     return (
         f"the agent is trained for at most {longest} step(s) (--horizons) and used for {horizon} (--horizon). What "
