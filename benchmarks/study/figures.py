@@ -236,7 +236,7 @@ def _unpacked(packed: str, shape: tuple[int, ...]) -> Any:
 
 def _looks(records: Records, agents: Sequence[str]) -> list[tuple[str, str]]:
     """Colour and line of each agent."""
-    others, facts = iter(COLOURS * len(agents)), map(records.facts, agents)
+    others, facts = cycle(COLOURS), map(records.facts, agents)
     return [(one.colour or next(others), "--" if one.supervised else "-") for one in facts]
 
 
